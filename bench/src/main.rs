@@ -1,0 +1,3 @@
+//! `sunstar-bench`: side-by-side benchmarks.
+
+fn main() {}

@@ -1,0 +1,19 @@
+//! What every other module stands on: identities, integer time, aligned bytes, seeded maps, limits.
+//!
+//! Nothing here knows of Raft, logs, sockets or clocks.
+
+pub mod bytes;
+pub mod checksum;
+pub mod collections;
+pub mod ids;
+pub mod limits;
+pub mod slot;
+pub mod time;
+
+pub use bytes::{AlignedBuf, Bytes};
+pub use ids::{
+    ClusterId, ConnectionId, CoreId, GroupId, Incarnation, Index, NodeId, PeerCore, Sequence,
+    SessionId, Term,
+};
+pub use slot::{SLOT_COUNT, Slot};
+pub use time::{Micros, Time, WallTime};

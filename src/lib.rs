@@ -1,0 +1,25 @@
+//! Sunstar: a linearizable, durable, sharded key-value server, thread-per-core on `io_uring`.
+//!
+//! Dependencies point one way (`a ← b`: b imports a; `tests/architecture.rs` enforces it):
+//!
+//! ```text
+//! base ← raft wal wire kv placement ← reactor ← io ← server (binary)
+//! base, wire, placement ← client ← load ← server, tools, bench
+//! ```
+//!
+//! Only [`io`] sees the runtime, sockets, files, threads and clocks on the server's side; everything
+//! to its left is deterministic and builds without the `server` feature.
+
+pub mod base;
+pub mod client;
+#[cfg(feature = "server")]
+pub mod io;
+pub mod kv;
+pub mod load;
+pub mod placement;
+pub mod raft;
+pub mod reactor;
+#[cfg(feature = "server")]
+pub mod server;
+pub mod wal;
+pub mod wire;

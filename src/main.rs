@@ -1,0 +1,3 @@
+//! The `sunstar` binary.
+
+fn main() {}

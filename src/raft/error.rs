@@ -1,0 +1,28 @@
+//! Refusals. Each says: it did not and will not happen.
+
+use crate::base::NodeId;
+
+/// Why a proposal was refused. It is not in the log and never will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Another node leads, or none is known to.
+    #[error("not the leader")]
+    NotLeader {
+        /// Who leads, as far as is known.
+        leader: Option<NodeId>,
+    },
+    /// Too many uncommitted bytes wait for a quorum.
+    #[error("too many uncommitted bytes")]
+    Overloaded,
+}
+
+/// Why a read was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// This replica knows of no leader to ask.
+    #[error("no leader is known")]
+    NoLeader,
+    /// Leader, but nothing committed in its term yet: ask again shortly (raft section 6.4 of the thesis).
+    #[error("the leader has not committed in its term yet")]
+    NotReady,
+}

@@ -1,0 +1,93 @@
+//! What goes in and what comes out of a replica.
+
+use super::{Entry, HardState, Message, SnapshotMeta};
+use crate::base::{Index, NodeId, Term};
+
+/// What can happen to a replica.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Time has passed: the deadline may have been reached.
+    Tick,
+    /// A message from a peer.
+    Message(Message),
+    /// Everything up to this entry, and the hard state handed out with or before it, is durable.
+    /// Tagged with the term so that a completion for a replaced entry marks nothing (A→B→A).
+    Appended {
+        /// The last durable entry's term.
+        term: Term,
+        /// The last durable entry's index.
+        index: Index,
+    },
+    /// The host took a snapshot at an applied index; entries before `keep_from` may be forgotten.
+    Compacted {
+        /// What the snapshot covers.
+        snapshot: SnapshotMeta,
+        /// The first entry to keep in memory for slow followers; at most `snapshot.index + 1`.
+        keep_from: Index,
+    },
+    /// A snapshot received from the leader is durable and loaded: the log restarts after it.
+    SnapshotInstalled {
+        /// Who sent it.
+        from: NodeId,
+        /// What it covers.
+        snapshot: SnapshotMeta,
+    },
+    /// The sending of a snapshot to a follower ended without success: probe it again.
+    SnapshotFailed {
+        /// The follower.
+        to: NodeId,
+    },
+    /// Stand for election now, whatever the timeout.
+    Campaign,
+    /// The link to a peer came up or went down; what was in flight to it may be lost.
+    PeerReset {
+        /// The peer.
+        peer: NodeId,
+    },
+}
+
+/// What a step asks of the host. The host empties it; a step only appends.
+///
+/// Order of duties:
+/// 1. `messages` may leave at once.
+/// 2. `hard_state` and `entries` go to the log. `entries` may begin at or below an index given out
+///    before: everything from there on is replaced.
+/// 3. `messages_after_durable` leave when all that was given out so far, in this or any earlier
+///    step, is durable. Then the host steps `Input::Appended` with the last entry's place.
+/// 4. `committed` entries are applied in order, each once.
+/// 5. `reads` are answered when everything up to their index is applied.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// May leave at once.
+    pub messages: Vec<Message>,
+    /// Leave when everything handed out so far is durable.
+    pub messages_after_durable: Vec<Message>,
+    /// To be made durable, if changed.
+    pub hard_state: Option<HardState>,
+    /// To be made durable, consecutive; a first index at or below an earlier one replaces the tail.
+    pub entries: Vec<Entry>,
+    /// To be applied, consecutive.
+    pub committed: Vec<Entry>,
+    /// Confirmed read rounds.
+    pub reads: Vec<ReadState>,
+    /// Read contexts that failed (leadership lost): to be asked again by the client.
+    pub reads_failed: Vec<u64>,
+    /// Followers that need a snapshot.
+    pub snapshots: Vec<SnapshotRequest>,
+}
+
+/// A confirmed read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadState {
+    /// As given to `Raft::read`.
+    pub context: u64,
+    /// What must be applied before answering.
+    pub index: Index,
+}
+
+/// A follower needs entries that are no longer in memory: send it a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotRequest {
+    /// The follower.
+    pub to: NodeId,
+}

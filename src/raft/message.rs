@@ -1,0 +1,97 @@
+//! What replicas say to each other.
+
+use super::Entry;
+use crate::base::{Index, NodeId, Term};
+
+/// A message between two replicas of one group (the group is the envelope's business).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The sender.
+    pub from: NodeId,
+    /// The receiver.
+    pub to: NodeId,
+    /// The sender's term; for a pre-vote request the term it would stand in.
+    pub term: Term,
+    /// What is said.
+    pub body: MessageBody,
+}
+
+/// What is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageBody {
+    /// Would you vote for me?
+    PreVote {
+        /// The candidate's last entry.
+        last_index: Index,
+        /// That entry's term.
+        last_term: Term,
+    },
+    /// Answer to `PreVote`; a grant carries the request's term, a refusal the responder's.
+    PreVoteResponse {
+        /// Whether the vote would be given.
+        granted: bool,
+    },
+    /// Vote for me.
+    Vote {
+        /// The candidate's last entry.
+        last_index: Index,
+        /// That entry's term.
+        last_term: Term,
+    },
+    /// Answer to `Vote`.
+    VoteResponse {
+        /// Whether the vote is given.
+        granted: bool,
+    },
+    /// Entries to append, none to probe.
+    Append {
+        /// The entry before the first.
+        previous_index: Index,
+        /// That entry's term.
+        previous_term: Term,
+        /// The leader's commit index.
+        commit_index: Index,
+        /// Consecutive, the first at `previous_index + 1`.
+        entries: Vec<Entry>,
+    },
+    /// Everything up to `match_index` is durable here and equal to the leader's log.
+    AppendResponse {
+        /// See above.
+        match_index: Index,
+    },
+    /// The append at `previous_index` did not fit.
+    AppendReject {
+        /// The refused `previous_index`.
+        rejected_index: Index,
+        /// Where the leader had better try: the last entry here that could match.
+        hint_index: Index,
+        /// The term of the entry at `hint_index`, so that the leader can skip a whole term.
+        hint_term: Term,
+    },
+    /// I lead; and, by its answer, I still do.
+    Heartbeat {
+        /// min(the leader's commit index, what it knows the follower to have).
+        commit_index: Index,
+        /// The leader's read round, 0 if none: unique within its term.
+        round: u64,
+    },
+    /// Answer to `Heartbeat`.
+    HeartbeatResponse {
+        /// The heartbeat's round.
+        round: u64,
+    },
+    /// A follower asks its leader for a read index.
+    ReadIndex {
+        /// The follower's own counter, returned as is.
+        request: u64,
+    },
+    /// Answer to `ReadIndex`.
+    ReadIndexResponse {
+        /// The follower's counter.
+        request: u64,
+        /// What must be applied before reading; nothing if the leader could not say.
+        index: Option<Index>,
+    },
+    /// Stand for election at once (leadership transfer; thesis, section 3.10).
+    TimeoutNow,
+}

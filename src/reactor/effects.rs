@@ -1,0 +1,129 @@
+//! What a turn asks of the outside.
+
+use crate::base::{AlignedBuf, ConnectionId, CoreId, PeerCore};
+use crate::wal::{SegmentId, WriteId};
+
+/// All that one turn asks of the outside. The order between kinds does not matter: a reply or
+/// message that depends on a write is only handed out once that write's completion came in.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// At most two: one batch, and before it the head of a new segment when one is begun.
+    pub log_writes: Vec<LogWrite>,
+    /// Segment files to create.
+    pub prepare_segments: Vec<PrepareSegment>,
+    /// At most one frame per peer core, unless it would exceed the frame limit.
+    pub peer_sends: Vec<PeerSend>,
+    /// Messages to other cores of this node, in order per core.
+    pub core_sends: Vec<CoreSend>,
+    /// One buffer per connection, any number of whole frames.
+    pub replies: Vec<Reply>,
+    /// Connections to close, after their reply if any.
+    pub closes: Vec<Close>,
+    /// Pieces of snapshots to write.
+    pub snapshot_writes: Vec<SnapshotWrite>,
+}
+
+impl Effects {
+    /// Whether there is nothing to perform.
+    pub fn is_empty(&self) -> bool {
+        self.log_writes.is_empty()
+            && self.prepare_segments.is_empty()
+            && self.peer_sends.is_empty()
+            && self.core_sends.is_empty()
+            && self.replies.is_empty()
+            && self.closes.is_empty()
+            && self.snapshot_writes.is_empty()
+    }
+}
+
+/// A durable write into a segment of this core's log. Offset and length are multiples of 4096.
+#[derive(Debug)]
+pub struct LogWrite {
+    /// Returned in `Input::LogWritten`.
+    pub write: WriteId,
+    /// Which segment file.
+    pub segment: SegmentId,
+    /// Byte offset in it.
+    pub offset: u64,
+    /// What to write.
+    pub bytes: Vec<u8>,
+}
+
+/// Create a segment file at its full length with every block written (zeros), durably, directory entry included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PrepareSegment {
+    /// Which.
+    pub segment: SegmentId,
+}
+
+/// Bytes for another node's core.
+#[derive(Debug)]
+pub struct PeerSend {
+    /// Where to.
+    pub to: PeerCore,
+    /// Whole frames.
+    pub bytes: Vec<u8>,
+}
+
+/// A message for another core of this node.
+#[derive(Debug)]
+pub struct CoreSend {
+    /// Where to.
+    pub to: CoreId,
+    /// What to say.
+    pub message: CoreMessage,
+}
+
+/// What cores of one node say to each other. Owns its bytes.
+#[derive(Debug)]
+pub enum CoreMessage {
+    /// A client's frame for a group that lives on the receiving core.
+    Request {
+        /// The connection on the sending core that awaits the reply.
+        connection: ConnectionId,
+        /// The frame with its header.
+        frame: AlignedBuf,
+    },
+    /// The reply to such a request.
+    Reply {
+        /// As in the request.
+        connection: ConnectionId,
+        /// Whole frames.
+        bytes: Vec<u8>,
+    },
+}
+
+/// Bytes for a client.
+#[derive(Debug)]
+pub struct Reply {
+    /// Where to.
+    pub connection: ConnectionId,
+    /// Whole frames.
+    pub bytes: Vec<u8>,
+}
+
+/// A connection to close because of what its client sent.
+#[derive(Debug)]
+pub struct Close {
+    /// Which.
+    pub connection: ConnectionId,
+    /// Why, for the log.
+    pub reason: String,
+}
+
+/// A piece of a snapshot file: `<group>-<index>.snap`, built under a temporary name.
+#[derive(Debug)]
+pub struct SnapshotWrite {
+    /// Returned in `Input::SnapshotWritten`; names one snapshot in the making on this core.
+    pub snapshot: u64,
+    /// The group.
+    pub group: crate::base::GroupId,
+    /// The index it covers.
+    pub index: crate::base::Index,
+    /// Where the piece goes: the pieces' lengths so far.
+    pub offset: u64,
+    /// The piece; any length.
+    pub bytes: Vec<u8>,
+    /// Whether it is the last: then sync, rename, sync the directory, and remove older snapshots of the group.
+    pub last: bool,
+}

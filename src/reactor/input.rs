@@ -1,0 +1,79 @@
+//! What can happen to a core.
+
+use super::CoreMessage;
+use crate::base::{ConnectionId, CoreId, Incarnation, NodeId, PeerCore};
+use crate::wal::{SegmentId, WriteId};
+
+/// What can happen to a core.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A whole, checksummed frame from a client whose handshake is done (`wire::frame::Frame`,
+    /// header included, eight-byte aligned, padded). Its bytes are copied before `step` returns.
+    ClientFrame {
+        /// Where it came from and the reply goes.
+        connection: ConnectionId,
+        /// The frame with its header.
+        frame: &'a [u8],
+    },
+    /// A client connection is gone; replies to it are dropped.
+    ClientClosed {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A whole, checksummed `PeerBatch` frame from another node's core.
+    PeerFrame {
+        /// Who sent it, as its handshake said.
+        from: PeerCore,
+        /// The frame with its header, eight-byte aligned.
+        frame: &'a [u8],
+    },
+    /// A message from another core of this node.
+    CoreMessage {
+        /// The sender.
+        from: CoreId,
+        /// What it says.
+        message: CoreMessage,
+    },
+    /// A log write is durable. Completions may come in any order.
+    LogWritten {
+        /// As given in `LogWrite`.
+        write: WriteId,
+    },
+    /// A segment file exists at its full length, every block of it written.
+    SegmentReady {
+        /// As given in `PrepareSegment`.
+        segment: SegmentId,
+    },
+    /// A segment could not be prepared: the disk is full. It will be asked for again later.
+    SegmentFailed {
+        /// As given in `PrepareSegment`.
+        segment: SegmentId,
+    },
+    /// A piece of a snapshot was handed to the disk; with the last piece: the file is durable under
+    /// its final name and older snapshots of the group are gone.
+    SnapshotWritten {
+        /// As given in `SnapshotWrite`.
+        snapshot: u64,
+    },
+    /// The failure detector reached another node.
+    NodeUp {
+        /// The node.
+        node: NodeId,
+        /// Its incarnation.
+        incarnation: Incarnation,
+        /// How many cores it runs: its group `g` lives on core `g mod smp`.
+        smp: u16,
+    },
+    /// The failure detector lost another node.
+    NodeDown {
+        /// The node.
+        node: NodeId,
+    },
+    /// A peer link was opened anew; what was sent before on it may be lost.
+    PeerLinkReset {
+        /// The other end.
+        peer: PeerCore,
+    },
+    /// The deadline was reached.
+    Tick,
+}

@@ -1,0 +1,59 @@
+//! What a core says of itself.
+
+use serde::Serialize;
+
+use crate::base::{CoreId, GroupId, Index, NodeId, Term};
+
+/// One core's summary.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CoreStatus {
+    /// The core.
+    pub core: CoreId,
+    /// Its groups, by id.
+    pub groups: Vec<GroupStatus>,
+    /// Bytes of state held.
+    pub state_bytes: u64,
+    /// Turns taken.
+    pub turns: u64,
+    /// Commands applied.
+    pub commands: u64,
+    /// Reads answered.
+    pub reads: u64,
+    /// Retries answered from a session's memory instead of being executed again.
+    pub deduplicated: u64,
+    /// Log batches made durable.
+    pub log_writes: u64,
+    /// Bytes of them.
+    pub log_bytes: u64,
+    /// Snapshots finished.
+    pub snapshots: u64,
+}
+
+/// One group's replica on this core.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct GroupStatus {
+    /// The group.
+    pub group: GroupId,
+    /// `leader`, `follower`, `candidate` or `pre-candidate`.
+    pub role: &'static str,
+    /// The term.
+    pub term: Term,
+    /// Who leads, if known.
+    pub leader: Option<NodeId>,
+    /// The last committed entry known here.
+    pub commit_index: Index,
+    /// The last applied entry.
+    pub applied_index: Index,
+    /// The last entry in the log.
+    pub last_index: Index,
+    /// The entry the newest snapshot covers.
+    pub snapshot_index: Index,
+    /// Slots owned.
+    pub slots: u32,
+    /// Keys held.
+    pub keys: u64,
+    /// Sessions open.
+    pub sessions: u64,
+    /// Hash of keys, values and sessions at `applied_index`, 16 hex digits; only when asked for.
+    pub state_hash: Option<String>,
+}

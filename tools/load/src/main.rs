@@ -1,0 +1,3 @@
+//! `sunstar-load`: drives a Sunstar cluster and reports latencies.
+
+fn main() {}
