@@ -629,18 +629,18 @@ impl<'a> Operation {
 
 }
 
-// struct Result, aligned to 8
+// struct Answer, aligned to 8
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq)]
-pub struct Result(pub [u8; 32]);
-impl Default for Result { 
+pub struct Answer(pub [u8; 32]);
+impl Default for Answer { 
   fn default() -> Self { 
     Self([0; 32])
   }
 }
-impl ::core::fmt::Debug for Result {
+impl ::core::fmt::Debug for Answer {
   fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
-    f.debug_struct("Result")
+    f.debug_struct("Answer")
       .field("number", &self.number())
       .field("index", &self.index())
       .field("position", &self.position())
@@ -651,26 +651,26 @@ impl ::core::fmt::Debug for Result {
   }
 }
 
-impl ::flatbuffers::SimpleToVerifyInSlice for Result {}
-impl<'a> ::flatbuffers::Follow<'a> for Result {
-  type Inner = &'a Result;
+impl ::flatbuffers::SimpleToVerifyInSlice for Answer {}
+impl<'a> ::flatbuffers::Follow<'a> for Answer {
+  type Inner = &'a Answer;
   #[inline]
   unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { <&'a Result>::follow(buf, loc) }
+    unsafe { <&'a Answer>::follow(buf, loc) }
   }
 }
-impl<'a> ::flatbuffers::Follow<'a> for &'a Result {
-  type Inner = &'a Result;
+impl<'a> ::flatbuffers::Follow<'a> for &'a Answer {
+  type Inner = &'a Answer;
   #[inline]
   unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
-    unsafe { ::flatbuffers::follow_cast_ref::<Result>(buf, loc) }
+    unsafe { ::flatbuffers::follow_cast_ref::<Answer>(buf, loc) }
   }
 }
-impl<'b> ::flatbuffers::Push for Result {
-    type Output = Result;
+impl<'b> ::flatbuffers::Push for Answer {
+    type Output = Answer;
     #[inline]
     unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
-        let src = unsafe { ::core::slice::from_raw_parts(self as *const Result as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const Answer as *const u8, <Self as ::flatbuffers::Push>::size()) };
         dst.copy_from_slice(src);
     }
     #[inline]
@@ -679,7 +679,7 @@ impl<'b> ::flatbuffers::Push for Result {
     }
 }
 
-impl<'a> ::flatbuffers::Verifiable for Result {
+impl<'a> ::flatbuffers::Verifiable for Answer {
   #[inline]
   fn run_verifier(
     v: &mut ::flatbuffers::Verifier, pos: usize
@@ -688,7 +688,7 @@ impl<'a> ::flatbuffers::Verifiable for Result {
   }
 }
 
-impl<'a> Result {
+impl<'a> Answer {
   #[allow(clippy::too_many_arguments)]
   pub fn new(
     number: i64,
@@ -1626,7 +1626,7 @@ impl<'a> Reply<'a> {
   pub const VT_EPOCH: ::flatbuffers::VOffsetT = 10;
   pub const VT_GROUP: ::flatbuffers::VOffsetT = 12;
   pub const VT_OUTCOME: ::flatbuffers::VOffsetT = 14;
-  pub const VT_RESULTS: ::flatbuffers::VOffsetT = 16;
+  pub const VT_ANSWERS: ::flatbuffers::VOffsetT = 16;
   pub const VT_DATA: ::flatbuffers::VOffsetT = 18;
   pub const VT_DETAIL: ::flatbuffers::VOffsetT = 20;
 
@@ -1646,7 +1646,7 @@ impl<'a> Reply<'a> {
     builder.add_request(args.request);
     if let Some(x) = args.detail { builder.add_detail(x); }
     if let Some(x) = args.data { builder.add_data(x); }
-    if let Some(x) = args.results { builder.add_results(x); }
+    if let Some(x) = args.answers { builder.add_answers(x); }
     builder.add_group(args.group);
     builder.add_outcome(args.outcome);
     builder.finish()
@@ -1696,11 +1696,11 @@ impl<'a> Reply<'a> {
     unsafe { self._tab.get::<Outcome>(Reply::VT_OUTCOME, Some(Outcome::Ok)).unwrap()}
   }
   #[inline]
-  pub fn results(&self) -> Option<::flatbuffers::Vector<'a, Result>> {
+  pub fn answers(&self) -> Option<::flatbuffers::Vector<'a, Answer>> {
     // Safety:
     // Created from valid Table for this object
     // which contains a valid value in this slot
-    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Result>>>(Reply::VT_RESULTS, None)}
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Answer>>>(Reply::VT_ANSWERS, None)}
   }
   #[inline]
   pub fn data(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
@@ -1730,7 +1730,7 @@ impl ::flatbuffers::Verifiable for Reply<'_> {
      .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
      .visit_field::<u32>("group", Self::VT_GROUP, false)?
      .visit_field::<Outcome>("outcome", Self::VT_OUTCOME, false)?
-     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Result>>>("results", Self::VT_RESULTS, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Answer>>>("answers", Self::VT_ANSWERS, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("data", Self::VT_DATA, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<&str>>("detail", Self::VT_DETAIL, false)?
      .finish();
@@ -1744,7 +1744,7 @@ pub struct ReplyArgs<'a> {
     pub epoch: u64,
     pub group: u32,
     pub outcome: Outcome,
-    pub results: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Result>>>,
+    pub answers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Answer>>>,
     pub data: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
     pub detail: Option<::flatbuffers::WIPOffset<&'a str>>,
 }
@@ -1758,7 +1758,7 @@ impl<'a> Default for ReplyArgs<'a> {
       epoch: 0,
       group: 0,
       outcome: Outcome::Ok,
-      results: None,
+      answers: None,
       data: None,
       detail: None,
     }
@@ -1795,8 +1795,8 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ReplyBuilder<'a, 'b, A> {
     self.fbb_.push_slot::<Outcome>(Reply::VT_OUTCOME, outcome, Outcome::Ok);
   }
   #[inline]
-  pub fn add_results(&mut self, results: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , Result>>) {
-    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Reply::VT_RESULTS, results);
+  pub fn add_answers(&mut self, answers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , Answer>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Reply::VT_ANSWERS, answers);
   }
   #[inline]
   pub fn add_data(&mut self, data: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
@@ -1830,7 +1830,7 @@ impl ::core::fmt::Debug for Reply<'_> {
       ds.field("epoch", &self.epoch());
       ds.field("group", &self.group());
       ds.field("outcome", &self.outcome());
-      ds.field("results", &self.results());
+      ds.field("answers", &self.answers());
       ds.field("data", &self.data());
       ds.field("detail", &self.detail());
       ds.finish()
