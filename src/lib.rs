@@ -1,13 +1,13 @@
 //! Sunstar: a linearizable, durable, sharded key-value server, thread-per-core on `io_uring`.
 //!
-//! Dependencies point one way (`a ← b`: b imports a; `tests/architecture.rs` enforces it):
+//! Dependencies point one way (`a ← b`: b imports a; `tests/architecture` enforces it):
 //!
 //! ```text
 //! base ← raft wal wire kv placement ← reactor ← io ← server (binary)
 //! base, wire, placement ← client ← load ← server, tools, bench
 //! ```
 //!
-//! Only [`io`] sees the runtime, sockets, files, threads and clocks on the server's side; everything
+//! Only `io` sees the runtime, sockets, files, threads and clocks on the server's side; everything
 //! to its left is deterministic and builds without the `server` feature.
 
 pub mod base;

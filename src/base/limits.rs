@@ -3,7 +3,7 @@
 /// Bytes of a client frame's body, at most: what one connection can make a server hold at once.
 pub const CLIENT_FRAME_BODY_MAX: usize = 4 << 20;
 
-/// Bytes of a peer frame's body, at most: an entry of one largest client frame and its envelope fit.
+/// Bytes of a peer frame's body, at most: an entry of one largest client frame fits, and envelope.
 pub const PEER_FRAME_BODY_MAX: usize = 16 << 20;
 
 /// Bytes of a handshake frame's body, at most: before it a peer has proved nothing.
