@@ -37,6 +37,9 @@ pub enum MessageBody {
         last_index: Index,
         /// That entry's term.
         last_term: Term,
+        /// The leader itself asked for this election (`TimeoutNow`): a voter that still hears from
+        /// the leader answers all the same.
+        transfer: bool,
     },
     /// Answer to `Vote`.
     VoteResponse {
