@@ -8,6 +8,7 @@ pub mod collections;
 pub mod ids;
 pub mod limits;
 pub mod slot;
+pub mod slot_set;
 pub mod time;
 
 pub use bytes::{AlignedBuf, Bytes};
@@ -16,4 +17,5 @@ pub use ids::{
     SessionId, Term,
 };
 pub use slot::{SLOT_COUNT, Slot};
+pub use slot_set::SlotSet;
 pub use time::{Micros, Time, WallTime};

@@ -104,7 +104,7 @@ mod tests {
     fn a_tag_decides_alone_unless_it_is_empty() {
         let of = |key: &str| Slot::of_key(key.as_bytes());
         assert_eq!(of("{user1000}.following"), of("{user1000}.followers"));
-        assert_eq!(of("foo{{bar}}zap"), of("{{bar"));
+        assert_eq!(of("foo{{bar}}zap"), of("{bar"));
         assert_eq!(of("foo{bar}{zap}"), of("bar"));
         assert_ne!(of("foo{}{bar}"), of("bar"));
         assert_eq!(of("open{only"), Slot(crc16(b"open{only") % SLOT_COUNT));
