@@ -229,10 +229,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for Outcome {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_STATUS: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_STATUS: u8 = 9;
+pub const ENUM_MAX_STATUS: u8 = 10;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_STATUS: [Status; 10] = [
+pub const ENUM_VALUES_STATUS: [Status; 11] = [
   Status::Ok,
   Status::NotFound,
   Status::CompareFailed,
@@ -243,6 +243,7 @@ pub const ENUM_VALUES_STATUS: [Status; 10] = [
   Status::Forgotten,
   Status::WindowExceeded,
   Status::UnknownCommand,
+  Status::ReplyFull,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -260,9 +261,10 @@ impl Status {
   pub const Forgotten: Self = Self(7);
   pub const WindowExceeded: Self = Self(8);
   pub const UnknownCommand: Self = Self(9);
+  pub const ReplyFull: Self = Self(10);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 9;
+  pub const ENUM_MAX: u8 = 10;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::Ok,
     Self::NotFound,
@@ -274,6 +276,7 @@ impl Status {
     Self::Forgotten,
     Self::WindowExceeded,
     Self::UnknownCommand,
+    Self::ReplyFull,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -288,6 +291,7 @@ impl Status {
       Self::Forgotten => Some("Forgotten"),
       Self::WindowExceeded => Some("WindowExceeded"),
       Self::UnknownCommand => Some("UnknownCommand"),
+      Self::ReplyFull => Some("ReplyFull"),
       _ => None,
     }
   }

@@ -463,6 +463,7 @@ impl<'a> ::flatbuffers::Follow<'a> for Vote<'a> {
 impl<'a> Vote<'a> {
   pub const VT_LAST_INDEX: ::flatbuffers::VOffsetT = 4;
   pub const VT_LAST_TERM: ::flatbuffers::VOffsetT = 6;
+  pub const VT_TRANSFER: ::flatbuffers::VOffsetT = 8;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -476,6 +477,7 @@ impl<'a> Vote<'a> {
     let mut builder = VoteBuilder::new(_fbb);
     builder.add_last_term(args.last_term);
     builder.add_last_index(args.last_index);
+    builder.add_transfer(args.transfer);
     builder.finish()
   }
 
@@ -494,6 +496,13 @@ impl<'a> Vote<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(Vote::VT_LAST_TERM, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn transfer(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(Vote::VT_TRANSFER, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Vote<'_> {
@@ -504,6 +513,7 @@ impl ::flatbuffers::Verifiable for Vote<'_> {
     v.visit_table(pos)?
      .visit_field::<u64>("last_index", Self::VT_LAST_INDEX, false)?
      .visit_field::<u64>("last_term", Self::VT_LAST_TERM, false)?
+     .visit_field::<bool>("transfer", Self::VT_TRANSFER, false)?
      .finish();
     Ok(())
   }
@@ -511,6 +521,7 @@ impl ::flatbuffers::Verifiable for Vote<'_> {
 pub struct VoteArgs {
     pub last_index: u64,
     pub last_term: u64,
+    pub transfer: bool,
 }
 impl<'a> Default for VoteArgs {
   #[inline]
@@ -518,6 +529,7 @@ impl<'a> Default for VoteArgs {
     VoteArgs {
       last_index: 0,
       last_term: 0,
+      transfer: false,
     }
   }
 }
@@ -534,6 +546,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> VoteBuilder<'a, 'b, A> {
   #[inline]
   pub fn add_last_term(&mut self, last_term: u64) {
     self.fbb_.push_slot::<u64>(Vote::VT_LAST_TERM, last_term, 0);
+  }
+  #[inline]
+  pub fn add_transfer(&mut self, transfer: bool) {
+    self.fbb_.push_slot::<bool>(Vote::VT_TRANSFER, transfer, false);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> VoteBuilder<'a, 'b, A> {
@@ -555,6 +571,7 @@ impl ::core::fmt::Debug for Vote<'_> {
     let mut ds = f.debug_struct("Vote");
       ds.field("last_index", &self.last_index());
       ds.field("last_term", &self.last_term());
+      ds.field("transfer", &self.transfer());
       ds.finish()
   }
 }

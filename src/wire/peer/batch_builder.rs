@@ -1,0 +1,225 @@
+//! Building a batch, message by message.
+
+use flatbuffers::{UnionWIPOffset, WIPOffset};
+
+use super::{PeerBody, PeerEntry};
+use crate::base::limits::PEER_FRAME_BODY_MAX;
+use crate::base::{GroupId, Index, Term};
+use crate::wire::frame::{FrameEncoder, FrameKind};
+use crate::wire::generated::peer as schema;
+
+/// Gathers a turn's messages for one peer core; used again and again, it allocates nothing.
+#[derive(Default)]
+pub struct PeerBatchBuilder {
+    /// The body under construction: the messages pushed so far are in it.
+    encoder: FrameEncoder,
+    /// Where the messages are in it; empty between frames.
+    messages: Vec<WIPOffset<schema::Message<'static>>>,
+    /// Where an append's entries are in it; empty between appends.
+    entries: Vec<WIPOffset<schema::Entry<'static>>>,
+}
+
+/// Where an append stands in its group's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendHead {
+    /// The entry before the first.
+    pub previous_index: Index,
+    /// That entry's term.
+    pub previous_term: Term,
+    /// The leader's commit index.
+    pub commit_index: Index,
+}
+
+impl PeerBatchBuilder {
+    /// A builder with no messages.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many messages it holds.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Bytes the frame's body would have, or a few more.
+    pub fn len_bytes(&self) -> usize {
+        self.encoder.body_length() + self.messages.len() * size_of::<u32>() + BATCH_OVERHEAD
+    }
+
+    /// Whether a message with `entries` entries of `payload_bytes` bytes in all, or a snapshot chunk
+    /// of as many, still fits the frame.
+    pub fn fits(&self, entries: usize, payload_bytes: usize) -> bool {
+        let message = MESSAGE_BYTES_MAX + entries * ENTRY_OVERHEAD + payload_bytes;
+        self.len_bytes() + message <= PEER_FRAME_BODY_MAX
+    }
+
+    /// Adds a message.
+    ///
+    /// # Panics
+    /// If the body is `Unknown`: nothing this program says.
+    pub fn push(&mut self, group: GroupId, term: Term, body: &PeerBody<'_>) {
+        if let PeerBody::Append { previous_index, previous_term, commit_index, entries } = body {
+            let (previous_index, previous_term) = (*previous_index, *previous_term);
+            let head = AppendHead { previous_index, previous_term, commit_index: *commit_index };
+            return self.push_append(group, term, head, entries.clone());
+        }
+        let (body_type, body) = self.encode_body(body);
+        self.push_message(group, term, body_type, body);
+    }
+
+    /// Adds an `Append`; each payload is copied once, into the frame.
+    pub fn push_append<'e>(
+        &mut self,
+        group: GroupId,
+        term: Term,
+        head: AppendHead,
+        entries: impl Iterator<Item = PeerEntry<'e>>,
+    ) {
+        self.entries.clear();
+        for entry in entries {
+            let entry = self.encode_entry(&entry);
+            self.entries.push(entry);
+        }
+        let body = self.encoder.body();
+        let entries = (!self.entries.is_empty()).then(|| body.create_vector(&self.entries));
+        let args = schema::AppendArgs {
+            previous_index: head.previous_index.0,
+            previous_term: head.previous_term.0,
+            commit_index: head.commit_index.0,
+            entries,
+        };
+        let append = schema::Append::create(body, &args).as_union_value();
+        self.push_message(group, term, schema::Body::Append, append);
+    }
+
+    /// Appends the frame to `out`, if there are messages, and is empty again.
+    ///
+    /// # Panics
+    /// If the frame is larger than a peer accepts: `fits` tells.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        if self.is_empty() {
+            return;
+        }
+        let body = self.encoder.body();
+        let messages = Some(body.create_vector(&self.messages));
+        let root = schema::PeerBatch::create(body, &schema::PeerBatchArgs { messages });
+        let length = self.encoder.body_length();
+        assert!(length + BATCH_OVERHEAD <= PEER_FRAME_BODY_MAX, "a batch of {length} bytes");
+        self.encoder.finish(FrameKind::PeerBatch, root, out);
+        self.messages.clear();
+    }
+
+    fn encode_entry(&mut self, entry: &PeerEntry<'_>) -> WIPOffset<schema::Entry<'static>> {
+        let payload = (!entry.payload.is_empty()).then(|| self.encoder.bytes(entry.payload));
+        let args = schema::EntryArgs {
+            term: entry.term.0,
+            timestamp: entry.timestamp,
+            kind: schema::EntryKind(entry.kind),
+            payload,
+        };
+        schema::Entry::create(self.encoder.body(), &args)
+    }
+
+    fn push_message(
+        &mut self,
+        group: GroupId,
+        term: Term,
+        body_type: schema::Body,
+        body: WIPOffset<UnionWIPOffset>,
+    ) {
+        let (group, term) = (group.0, term.0);
+        let args = schema::MessageArgs { group, term, body_type, body: Some(body) };
+        let message = schema::Message::create(self.encoder.body(), &args);
+        self.messages.push(message);
+    }
+
+    fn encode_body(&mut self, body: &PeerBody<'_>) -> (schema::Body, WIPOffset<UnionWIPOffset>) {
+        let data = match body {
+            PeerBody::SnapshotChunk { data, .. } => Some(self.encoder.bytes(data)),
+            _ => None,
+        };
+        let fbb = self.encoder.body();
+        macro_rules! table {
+            ($name:ident, $args:ident { $($field:ident: $value:expr),* $(,)? }) => {{
+                let args = schema::$args { $($field: $value),* };
+                (schema::Body::$name, schema::$name::create(fbb, &args).as_union_value())
+            }};
+        }
+        match *body {
+            PeerBody::PreVote { last_index, last_term } => {
+                table!(PreVote, PreVoteArgs { last_index: last_index.0, last_term: last_term.0 })
+            }
+            PeerBody::PreVoteResponse { granted } => {
+                table!(PreVoteResponse, PreVoteResponseArgs { granted: granted })
+            }
+            PeerBody::Vote { last_index, last_term, transfer } => table!(
+                Vote,
+                VoteArgs { last_index: last_index.0, last_term: last_term.0, transfer: transfer }
+            ),
+            PeerBody::VoteResponse { granted } => {
+                table!(VoteResponse, VoteResponseArgs { granted: granted })
+            }
+            PeerBody::AppendResponse { match_index } => {
+                table!(AppendResponse, AppendResponseArgs { match_index: match_index.0 })
+            }
+            PeerBody::AppendReject { rejected_index, hint_index, hint_term } => table!(
+                AppendReject,
+                AppendRejectArgs {
+                    rejected_index: rejected_index.0,
+                    hint_index: hint_index.0,
+                    hint_term: hint_term.0,
+                }
+            ),
+            PeerBody::Heartbeat { commit_index, round } => {
+                table!(Heartbeat, HeartbeatArgs { commit_index: commit_index.0, round: round })
+            }
+            PeerBody::HeartbeatResponse { round } => {
+                table!(HeartbeatResponse, HeartbeatResponseArgs { round: round })
+            }
+            PeerBody::ReadIndex { request } => {
+                table!(ReadIndex, ReadIndexArgs { request: request })
+            }
+            PeerBody::ReadIndexResponse { request, index } => table!(
+                ReadIndexResponse,
+                ReadIndexResponseArgs {
+                    request: request,
+                    index: index.unwrap_or_default().0,
+                    known: index.is_some(),
+                }
+            ),
+            PeerBody::TimeoutNow => table!(TimeoutNow, TimeoutNowArgs {}),
+            PeerBody::SnapshotChunk { transfer, index, term, offset, last, .. } => table!(
+                SnapshotChunk,
+                SnapshotChunkArgs {
+                    transfer: transfer,
+                    index: index.0,
+                    term: term.0,
+                    offset: offset,
+                    last: last,
+                    data: data,
+                }
+            ),
+            PeerBody::SnapshotAck { transfer, next_offset, failed } => table!(
+                SnapshotAck,
+                SnapshotAckArgs { transfer: transfer, next_offset: next_offset, failed: failed }
+            ),
+            PeerBody::Append { .. } => unreachable!("an append is pushed by push_append"),
+            PeerBody::Unknown { kind } => panic!("a message of unknown kind {kind} to send"),
+        }
+    }
+}
+
+/// Bytes of a batch's root table and vector beside its messages, at most.
+const BATCH_OVERHEAD: usize = 64;
+
+/// Bytes of a message with its body and their vtables, but for entries and data, at most.
+const MESSAGE_BYTES_MAX: usize = 256;
+
+/// Bytes of an entry beside its payload, at most: table, offset, vector length, padding, zero.
+const ENTRY_OVERHEAD: usize = 64;
