@@ -1,3 +1,47 @@
-//! `sunstar-bench`: side-by-side benchmarks.
+//! `sunstar-bench`: benchmarks that need whole clusters; one command each, JSON lines on stdout,
+//! progress on stderr. `bench/README.md` says how to run them and what the columns mean.
 
-fn main() {}
+mod child;
+mod compare;
+mod cpu;
+mod error;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Side-by-side benchmarks of Sunstar: JSON lines on stdout, progress on stderr.
+#[derive(Debug, Parser)]
+#[command(name = "sunstar-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The same work for Sunstar and for another system, in turns, on the same disk.
+    #[command(subcommand)]
+    Compare(compare::Against),
+    /// One client of one run, in a process of its own so that its CPU time is counted apart.
+    #[command(subcommand, hide = true)]
+    Drive(compare::Drive),
+    /// Runs a program that dies with the process that started it.
+    #[command(hide = true)]
+    Leashed(child::Leashed),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Compare(against) => compare::run(&against),
+        Command::Drive(drive) => compare::drive(&drive),
+        Command::Leashed(leashed) => Err(leashed.exec()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sunstar-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
