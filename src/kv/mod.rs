@@ -1,1 +1,46 @@
-//! Placeholder.
+//! The state machine of one group's replica: keys, values and sessions.
+//!
+//! Raft hands every replica the same entries in the same order. Here they are executed, and each
+//! replica must come to the same state and the same answers, bit for bit: no clock, no randomness,
+//! no order of a hash map. Time is the stamp that the leader put on the entry.
+//!
+//! ```text
+//! Machine
+//! ├─ applied (index, term, time)      set by begin_entry
+//! ├─ Sessions ── Session              results remembered per sequence: exactly-once
+//! └─ SlotTables ── Page ── Table      64 slots a page; one table of keys a slot
+//!                  (Rc)    (Rc)
+//! ```
+//!
+//! **Exactly-once.** A command carries (session, sequence). The first execution's result is kept in
+//! the session until the client says, by `lowest_awaited`, that it has it; a retry gets that result
+//! and is not executed again. What is not remembered is not executed either: see [`Status`].
+//! Source: Raft, section 8; D. Ongaro, "Consensus: Bridging Theory and Practice", section 6.3.
+//!
+//! **Snapshots** pause nothing: pages, tables and sessions are reference-counted, [`Snapshot`] holds
+//! references, and whoever writes to a shared one copies that one first.
+//!
+//! The order of keys within a table is set by the commands alone (insertion, with the last key moved
+//! into a deleted one's place) and a snapshot keeps it: so replicas agree on snapshot bytes as well.
+//!
+//! Deliberately absent so far: movement of slots between groups, expiry of keys, multi-key commands,
+//! and sharing below one slot: the first write to a slot after a snapshot copies the whole slot, which
+//! takes long where one `{tag}` gathers millions of keys.
+
+mod command;
+mod compact;
+mod content_hash;
+mod execute;
+mod hash_index;
+mod machine;
+mod restore;
+mod session;
+mod slot_tables;
+mod snapshot;
+mod table;
+
+pub use command::{Answer, Command, Operation, Place, SessionError, Status, WrongSlot};
+pub use machine::{Batch, Machine};
+pub use restore::{Restore, RestoreError};
+pub use session::SESSION_IDLE_MAX;
+pub use snapshot::Snapshot;

@@ -1,0 +1,234 @@
+//! Makes a machine of a snapshot's pieces. They come from a disk or a peer: nothing in them is trusted.
+
+use super::command::Status;
+use super::machine::{Applied, Machine};
+use super::session::{Recall, Remembered, Session, Sessions};
+use super::slot_tables::SlotTables;
+use super::snapshot::{FORMAT, kind};
+use crate::base::limits::SESSIONS_MAX;
+use crate::base::{GroupId, Index, Sequence, SessionId, Slot, SlotSet, Term, WallTime};
+
+/// Why a snapshot cannot be restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// A record goes on past the end of its piece.
+    #[error("the snapshot's state has a record that is cut short")]
+    Truncated,
+    /// A record of unknown kind.
+    #[error("the snapshot's state has a record of unknown kind {0}")]
+    UnknownRecord(u8),
+    /// A record stands where none of its kind may.
+    #[error("the snapshot's state has a record of kind {0} out of place")]
+    Misplaced(u8),
+    /// The format is another version's.
+    #[error("the snapshot's state has format {0}; this version reads format {FORMAT}")]
+    Format(u16),
+    /// It is another group's.
+    #[error("the snapshot's state is of group {found}, not of group {expected}")]
+    WrongGroup {
+        /// The group it was to be.
+        expected: GroupId,
+        /// The group it is.
+        found: GroupId,
+    },
+    /// A session's id is not above the one before it, or there are too many.
+    #[error("the snapshot's state has session {0} out of order, or too many sessions")]
+    BadSession(SessionId),
+    /// A remembered result is not above the one before it, outside the window, or of unknown status.
+    #[error("the snapshot's state has a bad result for sequence {sequence} of session {session}")]
+    BadResult {
+        /// The session.
+        session: SessionId,
+        /// The sequence.
+        sequence: Sequence,
+    },
+    /// A slot is out of order, or not owned by the group.
+    #[error("the snapshot's state has slot {0} out of order, or not of this group")]
+    BadSlot(u16),
+    /// A key is there twice, or its slot is another one.
+    #[error("the snapshot's state has a key in slot {0} that is there twice or of another slot")]
+    BadKey(Slot),
+    /// There are more or fewer sessions or keys than the end record says.
+    #[error("the snapshot's state has not as many sessions and keys as its end says")]
+    BadCounts,
+    /// The end is missing.
+    #[error("the snapshot's state ends early")]
+    Incomplete,
+}
+
+/// A machine in the making.
+pub struct Restore {
+    group: GroupId,
+    /// From the header, which comes first.
+    applied: Option<Applied>,
+    sessions: Sessions,
+    tables: SlotTables,
+    /// The slot whose entries are being read; ascends. Once there is one, no session follows.
+    slot: Option<Slot>,
+    /// Whether the end record was read: nothing follows.
+    ended: bool,
+}
+
+impl Restore {
+    /// An empty machine in the making, of a group that owns the slots `owned`.
+    pub fn new(group: GroupId, owned: &SlotSet) -> Self {
+        let tables = SlotTables::new(owned);
+        let sessions = Sessions::default();
+        Self { group, applied: None, sessions, tables, slot: None, ended: false }
+    }
+
+    /// Takes in the next piece, as [`Snapshot::next_chunk`](super::Snapshot::next_chunk) gave it.
+    ///
+    /// # Errors
+    /// If the bytes are not what a snapshot of this group holds there. Then no later piece can
+    /// mend it.
+    pub fn chunk(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let mut reader = Reader(bytes);
+        while !reader.0.is_empty() {
+            let kind = u8::from_le_bytes(reader.array()?);
+            self.check_place(kind)?;
+            self.record(kind, &mut reader)?;
+        }
+        Ok(())
+    }
+
+    /// The machine, once all pieces were taken in.
+    ///
+    /// # Errors
+    /// [`RestoreError::Incomplete`] if pieces are missing.
+    pub fn finish(self) -> Result<Machine, RestoreError> {
+        match self.applied {
+            Some(applied) if self.ended => {
+                Ok(Machine::from_parts(self.group, applied, self.sessions, self.tables))
+            }
+            _ => Err(RestoreError::Incomplete),
+        }
+    }
+
+    /// Whether a record of this kind may come now.
+    fn check_place(&self, kind: u8) -> Result<(), RestoreError> {
+        let begun = self.applied.is_some() && !self.ended;
+        let in_place = match kind {
+            kind::HEADER => self.applied.is_none(),
+            kind::SESSION => begun && self.slot.is_none(),
+            kind::RESULT => begun && self.slot.is_none() && self.sessions.len() > 0,
+            kind::SLOT | kind::END => begun,
+            kind::ENTRY => begun && self.slot.is_some(),
+            _ => return Err(RestoreError::UnknownRecord(kind)),
+        };
+        if in_place { Ok(()) } else { Err(RestoreError::Misplaced(kind)) }
+    }
+
+    fn record(&mut self, kind: u8, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
+        match kind {
+            kind::HEADER => self.header(reader),
+            kind::SESSION => self.session(reader),
+            kind::RESULT => self.result(reader),
+            kind::SLOT => self.slot(reader),
+            kind::ENTRY => self.entry(reader),
+            _ => self.end(reader),
+        }
+    }
+
+    fn header(&mut self, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
+        let format = u16::from_le_bytes(reader.array()?);
+        if format != FORMAT {
+            return Err(RestoreError::Format(format));
+        }
+        let found = GroupId(u32::from_le_bytes(reader.array()?));
+        if found != self.group {
+            return Err(RestoreError::WrongGroup { expected: self.group, found });
+        }
+        let (index, term) = (Index(reader.word()?), Term(reader.word()?));
+        let timestamp = WallTime(reader.word()?);
+        self.applied = Some(Applied { index, term, timestamp });
+        Ok(())
+    }
+
+    fn session(&mut self, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
+        let id = SessionId(reader.word()?);
+        if self.sessions.highest() >= Some(id) || self.sessions.len() >= SESSIONS_MAX {
+            return Err(RestoreError::BadSession(id));
+        }
+        let (last_use, lowest) = (WallTime(reader.word()?), Sequence(reader.word()?));
+        self.sessions.push(id, Session::new(last_use, lowest));
+        Ok(())
+    }
+
+    fn result(&mut self, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
+        let sequence = Sequence(reader.word()?);
+        let number = i64::from_le_bytes(reader.array()?);
+        let index = Index(reader.word()?);
+        let position = u32::from_le_bytes(reader.array()?);
+        let status = Status::from_code(u8::from_le_bytes(reader.array()?));
+        let session = self.sessions.highest().expect("checked by check_place");
+        let bad = RestoreError::BadResult { session, sequence };
+        let (session, spans) = self.sessions.newest_mut().expect("checked by check_place");
+        // Ascending, each above the span so far, and within the window.
+        let above = sequence.0.checked_sub(session.lowest().0) >= Some(session.span() as u64);
+        if !above || !matches!(session.recall(sequence), Recall::New) {
+            return Err(bad);
+        }
+        let status = status.ok_or(bad)?;
+        *spans += session.remember(sequence, Remembered { number, index, position, status }) as u64;
+        Ok(())
+    }
+
+    fn slot(&mut self, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
+        let number = u16::from_le_bytes(reader.array()?);
+        match Slot::new(number) {
+            Some(slot) if Some(slot) > self.slot && self.tables.owns(slot) => {
+                self.slot = Some(slot);
+                Ok(())
+            }
+            _ => Err(RestoreError::BadSlot(number)),
+        }
+    }
+
+    fn entry(&mut self, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
+        let slot = self.slot.expect("checked by check_place");
+        let key_length = u32::from_le_bytes(reader.array()?);
+        let value_length = u32::from_le_bytes(reader.array()?);
+        let key = reader.take(key_length as usize)?;
+        let value = reader.take(value_length as usize)?;
+        let mut cursor = self.tables.cursor(slot, key);
+        if Slot::of_key(key) != slot || cursor.value().is_some() {
+            return Err(RestoreError::BadKey(slot));
+        }
+        cursor.put(value);
+        Ok(())
+    }
+
+    fn end(&mut self, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
+        let (sessions, keys) = (reader.word()?, reader.word()?);
+        if (self.sessions.len() as u64, self.tables.keys()) != (sessions, keys) {
+            return Err(RestoreError::BadCounts);
+        }
+        self.ended = true;
+        Ok(())
+    }
+}
+
+/// Bytes still to be read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], RestoreError> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(RestoreError::Truncated)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RestoreError> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(RestoreError::Truncated)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn word(&mut self) -> Result<u64, RestoreError> {
+        self.array().map(u64::from_le_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! The tables of all slots of a group, shared with its snapshots.
+//!
+//! Two levels of reference counts: a page of 64 slots, and a table per slot. A snapshot clones the
+//! references to the pages, 256 at most. The first write into a page that a snapshot still holds
+//! copies its 64 references, the first write into such a table copies that table; nothing else pays.
+//! A group that owns few slots, or whose slots are empty, holds no pages for them.
+
+use std::rc::Rc;
+
+use super::table::{Entry, Table};
+use crate::base::{SLOT_COUNT, Slot, SlotSet};
+
+/// Slots of one page.
+pub(super) const PAGE_SLOTS: usize = 64;
+
+/// Pages of all slots.
+pub(super) const PAGES: usize = SLOT_COUNT as usize / PAGE_SLOTS;
+
+/// What a key costs besides its bytes and its value's, about: its share of table and index.
+const KEY_OVERHEAD: u64 = 64;
+
+/// The pages; a missing one holds no keys.
+pub(super) type Pages = Vec<Option<Rc<Page>>>;
+
+/// The tables of 64 neighbouring slots; a missing one holds no keys.
+#[derive(Clone)]
+pub(super) struct Page {
+    tables: [Option<Rc<Table>>; PAGE_SLOTS],
+}
+
+impl Page {
+    const EMPTY: Self = Self { tables: [const { None }; PAGE_SLOTS] };
+
+    /// The entries of the slot at `place` in this page.
+    pub(super) fn entries(&self, place: usize) -> &[Entry] {
+        self.tables[place].as_deref().map_or(&[], Table::entries)
+    }
+}
+
+/// The tables of all slots of a group.
+pub(super) struct SlotTables {
+    /// `PAGES` of them.
+    pages: Pages,
+    /// The slots of this group; all others are empty.
+    owned: SlotSet,
+    /// Keys in all tables.
+    keys: u64,
+    /// Bytes of all keys and values, plus `KEY_OVERHEAD` for each key: a function of content alone.
+    bytes: u64,
+}
+
+impl SlotTables {
+    /// Empty tables for the `owned` slots.
+    pub(super) fn new(owned: &SlotSet) -> Self {
+        Self { pages: vec![None; PAGES], owned: owned.clone(), keys: 0, bytes: 0 }
+    }
+
+    /// Whether the group owns `slot`.
+    #[inline]
+    pub(super) fn owns(&self, slot: Slot) -> bool {
+        self.owned.contains(slot)
+    }
+
+    /// How many slots the group owns.
+    pub(super) fn owned_count(&self) -> u32 {
+        self.owned.len()
+    }
+
+    /// Keys held.
+    pub(super) const fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    /// Bytes held, about.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// References to all pages as they are now: later writes do not show through them.
+    pub(super) fn share(&self) -> Pages {
+        self.pages.clone()
+    }
+
+    /// All entries, slot by slot, in their tables' order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.pages
+            .iter()
+            .flatten()
+            .flat_map(|page| page.tables.iter().flatten())
+            .flat_map(|table| table.entries())
+    }
+
+    /// The value of `key`, whose slot is `slot`.
+    pub(super) fn get(&self, slot: Slot, key: &[u8]) -> Option<&[u8]> {
+        let table = self.table(slot)?;
+        Some(table.entries()[table.find(key)?].value())
+    }
+
+    /// Looks up `key`, whose slot is `slot`, to read or change it.
+    #[inline]
+    pub(super) fn cursor<'a>(&'a mut self, slot: Slot, key: &'a [u8]) -> KeyCursor<'a> {
+        let position = self.table(slot).and_then(|table| table.find(key));
+        KeyCursor { tables: self, slot, key, position }
+    }
+
+    #[inline]
+    fn table(&self, slot: Slot) -> Option<&Table> {
+        self.pages[slot.position() / PAGE_SLOTS].as_ref()?.tables[slot.position() % PAGE_SLOTS]
+            .as_deref()
+    }
+
+    /// The slot's place for a table in a page that no snapshot holds.
+    #[inline]
+    fn table_place(&mut self, slot: Slot) -> &mut Option<Rc<Table>> {
+        let page = &mut self.pages[slot.position() / PAGE_SLOTS];
+        let page = page.get_or_insert_with(|| Rc::new(Page::EMPTY));
+        &mut Rc::make_mut(page).tables[slot.position() % PAGE_SLOTS]
+    }
+
+    /// The slot's table, shared with no snapshot; an empty one is made if there is none.
+    #[inline]
+    fn table_mut(&mut self, slot: Slot) -> &mut Table {
+        Rc::make_mut(self.table_place(slot).get_or_insert_default())
+    }
+}
+
+/// One key, found or not, on its way to be read or changed. Reading copies nothing.
+pub(super) struct KeyCursor<'a> {
+    tables: &'a mut SlotTables,
+    slot: Slot,
+    key: &'a [u8],
+    /// Where the key stands in its slot's table.
+    position: Option<usize>,
+}
+
+impl KeyCursor<'_> {
+    /// The key's value.
+    #[inline]
+    pub(super) fn value(&self) -> Option<&[u8]> {
+        let position = self.position?;
+        let table = self.tables.table(self.slot).expect("the key was found in it");
+        Some(table.entries()[position].value())
+    }
+
+    /// Sets the value.
+    #[inline]
+    pub(super) fn put(&mut self, value: &[u8]) {
+        let Some(position) = self.position else { return self.insert(value) };
+        let old = self.value().map_or(0, <[u8]>::len);
+        self.tables.table_mut(self.slot).value_mut(position).set(value);
+        self.tables.bytes = self.tables.bytes - old as u64 + value.len() as u64;
+    }
+
+    /// Puts `tail` behind the value; an absent key counts as an empty value.
+    pub(super) fn append(&mut self, tail: &[u8]) {
+        let Some(position) = self.position else { return self.insert(tail) };
+        self.tables.table_mut(self.slot).value_mut(position).append(tail);
+        self.tables.bytes += tail.len() as u64;
+    }
+
+    /// Removes the key; returns whether it was there.
+    pub(super) fn remove(&mut self) -> bool {
+        let Some(position) = self.position.take() else { return false };
+        let table = self.tables.table_mut(self.slot);
+        let cost = key_cost(self.key, table.entries()[position].value());
+        table.remove(position);
+        if table.entries().is_empty() {
+            *self.tables.table_place(self.slot) = None;
+        }
+        self.tables.keys -= 1;
+        self.tables.bytes -= cost;
+        true
+    }
+
+    fn insert(&mut self, value: &[u8]) {
+        self.position = Some(self.tables.table_mut(self.slot).push(self.key, value));
+        self.tables.keys += 1;
+        self.tables.bytes += key_cost(self.key, value);
+    }
+}
+
+fn key_cost(key: &[u8], value: &[u8]) -> u64 {
+    KEY_OVERHEAD + key.len() as u64 + value.len() as u64
+}
