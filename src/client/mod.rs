@@ -1,1 +1,44 @@
-//! Placeholder.
+//! The native client: routing, sessions and retries as a pure machine, with thin drivers around it.
+//!
+//! The problem: a command must happen exactly once although leaders fail, connections break and
+//! replies are lost, and the caller must learn with certainty what became of it. The model:
+//!
+//! ```text
+//!  submit(ticket, command)                              completion (ticket, outcome)
+//!        │                                                        ▲
+//!        ▼                                                        │
+//!  ┌ core::Core ───────────────────────────────────────────────────────────┐
+//!  │ Routing: slot → group      Lane, one per group:                        │
+//!  │                              staged ─seal→ in flight ─reply→ settled   │
+//!  │                              session, sequences, target, back-off      │
+//!  │ Link, one per connection: frames out, frames in                        │
+//!  └────────────────────────────────────────────────────────────────────────┘
+//!        │ Connect, Send, Close            ▲ connected, bytes, closed, time
+//!        ▼                                 │
+//!      blocking (epoll over std sockets)  ·  asynchronous (futures-io, any runtime)
+//! ```
+//!
+//! Whatever was submitted for one group between two polls travels as one frame, so batches grow by
+//! themselves under load. The frame's bytes are kept until it is settled and are what is sent again:
+//! the same session and sequences, so that the group answers a repetition with the first result.
+//!
+//! Commands outstanding at the same time have no order among each other; wait for one before
+//! submitting another that must come later.
+//!
+//! [`core`] sees no socket, clock or thread: the same calls give the same actions.
+
+mod batch;
+mod command;
+mod completions;
+pub mod core;
+mod lane;
+mod link;
+mod options;
+mod outcome;
+mod routing;
+mod shared;
+
+pub use command::{Command, CommandError};
+pub use completions::Completion;
+pub use options::Options;
+pub use outcome::{Applied, Doubt, Effect, Outcome, Place, Rejection};

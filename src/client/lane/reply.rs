@@ -1,0 +1,276 @@
+//! What a lane makes of replies, refusals and lost connections.
+
+use super::{Lane, Session, TRIES_PER_MEMBER};
+use crate::base::{ConnectionId, GroupId, NodeId};
+use crate::client::batch::{Batch, BatchState, strays_of};
+use crate::client::outcome::{Doubt, Effect, Outcome, Place, Rejection};
+use crate::client::shared::Shared;
+use crate::wire::client::{Answer, Outcome as Fate, ReplyView, Status};
+
+/// The reply does not match its request: the connection cannot be trusted any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::client) struct Mismatch;
+
+impl Lane {
+    /// A reply came in on `link`.
+    ///
+    /// # Errors
+    /// If it does not match its request.
+    pub(in crate::client) fn on_reply(
+        &mut self,
+        link: ConnectionId,
+        reply: &ReplyView<'_>,
+        shared: &mut Shared,
+    ) -> Result<(), Mismatch> {
+        match self.session {
+            Session::Opening { request, .. } if request == reply.head.request => {
+                self.on_session_reply(link, reply, shared);
+            }
+            _ => self.on_batch_reply(link, reply, shared)?,
+        }
+        if self.link != Some(link) {
+            self.retire(link, shared);
+        }
+        Ok(())
+    }
+
+    fn on_session_reply(&mut self, link: ConnectionId, reply: &ReplyView<'_>, shared: &mut Shared) {
+        self.session = Session::Closed;
+        match reply.head.outcome {
+            Fate::Ok => {
+                self.session = Session::Open(reply.head.session);
+                self.failures = 0;
+            }
+            Fate::NotLeader => self.redirect(link, reply.head.leader, shared),
+            fate => {
+                self.refusal = rejection(fate);
+                shared.map_stale |= fate == Fate::WrongGroup;
+                self.fail(shared);
+            }
+        }
+    }
+
+    fn on_batch_reply(
+        &mut self,
+        link: ConnectionId,
+        reply: &ReplyView<'_>,
+        shared: &mut Shared,
+    ) -> Result<(), Mismatch> {
+        let request = reply.head.request;
+        let Some(at) = self.in_flight.iter().position(|batch| batch.request == request) else {
+            // Settled before: its caller lost patience.
+            return Ok(());
+        };
+        if reply.head.outcome == Fate::Ok {
+            return self.settle_answers(at, reply, shared);
+        }
+        let batch = &mut self.in_flight[at];
+        if !batch.is_on(link) {
+            // The refusal of an attempt that was given up says nothing about the present one.
+            return Ok(());
+        }
+        match reply.head.outcome {
+            Fate::NotLeader => {
+                batch.state = BatchState::Waiting;
+                self.redirect(link, reply.head.leader, shared);
+            }
+            Fate::WrongGroup => {
+                batch.state = BatchState::Waiting;
+                shared.map_stale = true;
+                self.redirect(link, NodeId::default(), shared);
+            }
+            Fate::SessionExpired => self.on_session_expired(at, shared),
+            fate @ (Fate::Malformed | Fate::Full) if !batch.in_doubt => {
+                let batch = self.in_flight.remove(at).expect("found above");
+                settle(batch, Outcome::Rejected(rejection(fate)), shared);
+            }
+            fate => {
+                batch.state = BatchState::Waiting;
+                batch.in_doubt |= !is_refusal(fate);
+                self.refusal = rejection(fate);
+                self.fail(shared);
+            }
+        }
+        Ok(())
+    }
+
+    fn settle_answers(
+        &mut self,
+        at: usize,
+        reply: &ReplyView<'_>,
+        shared: &mut Shared,
+    ) -> Result<(), Mismatch> {
+        if reply.len() != self.in_flight[at].tickets.len() {
+            return Err(Mismatch);
+        }
+        let batch = self.in_flight.remove(at).expect("found by the caller");
+        self.failures = 0;
+        let mut again = false;
+        for (&ticket, (row, value)) in batch.tickets.iter().zip(reply.answers()) {
+            again |= is_to_repeat(row.status);
+            settle_answer(ticket, self.group, row, value, shared);
+        }
+        if again {
+            reroute(&batch, reply, shared);
+        }
+        shared.recycle_batch(batch.frame, batch.tickets);
+        Ok(())
+    }
+
+    /// The session of the frame at `at` is over. If no attempt is in doubt, its commands certainly
+    /// did not happen and get another session; else nobody can say any more.
+    fn on_session_expired(&mut self, at: usize, shared: &mut Shared) {
+        let batch = self.in_flight.remove(at).expect("found by the caller");
+        let Some((session, _)) = batch.identity else {
+            // Reads have no session: whatever the server means, it did not read.
+            settle(batch, Outcome::Rejected(Rejection::Malformed), shared);
+            return;
+        };
+        if self.session == Session::Open(session) {
+            self.forget_session(shared);
+        }
+        if batch.in_doubt {
+            settle(batch, Outcome::Unknown(Doubt::SessionExpired), shared);
+        } else {
+            strays_of(&batch.frame, &batch.tickets, batch.deadline, &mut shared.strays);
+            shared.recycle_batch(batch.frame, batch.tickets);
+        }
+    }
+
+    /// The node at the end of `link` does not lead; `leader` does, if it is known.
+    fn redirect(&mut self, link: ConnectionId, leader: NodeId, shared: &mut Shared) {
+        shared.counters.redirects += 1;
+        self.refusal = Rejection::NoLeader;
+        if self.link != Some(link) {
+            // Already turned to another node by an earlier refusal.
+            return;
+        }
+        let known = shared.routing.as_ref().is_some_and(|map| map.addresses.contains_key(&leader));
+        if known && leader != self.target {
+            self.target = leader;
+            self.failures = self.failures.saturating_add(1);
+            if self.failures as usize > self.members.len() {
+                // Hints that lead in a circle: the nodes have yet to agree.
+                self.resume_at = shared.now + shared.pause(self.failures);
+            }
+        } else {
+            self.fail(shared);
+            if !self.failures.is_multiple_of(TRIES_PER_MEMBER) {
+                return;
+            }
+            self.rotate();
+        }
+        self.link = None;
+        self.retire(link, shared);
+    }
+
+    /// Closes a connection of the past once nothing sent on it awaits a reply.
+    pub(super) fn retire(&self, link: ConnectionId, shared: &mut Shared) {
+        let opening = matches!(self.session, Session::Opening { on, .. } if on == link);
+        if !opening && !self.in_flight.iter().any(|batch| batch.is_on(link)) {
+            shared.close(link);
+        }
+    }
+
+    /// A connection is gone: what was sent on it is in doubt until it is answered elsewhere.
+    pub(in crate::client) fn on_closed(&mut self, link: ConnectionId, shared: &mut Shared) {
+        for batch in self.in_flight.iter_mut().filter(|batch| batch.is_on(link)) {
+            batch.lose();
+        }
+        if matches!(self.session, Session::Opening { on, .. } if on == link) {
+            self.session = Session::Closed;
+        }
+        if self.link != Some(link) {
+            return;
+        }
+        self.link = None;
+        self.refusal = Rejection::Unreachable;
+        self.rotate();
+        if self.failures == 0 {
+            // The first loss: most likely the leader died, and another node may know more.
+            self.failures = 1;
+        } else {
+            self.fail(shared);
+        }
+    }
+}
+
+/// Gives every command of `batch` the same outcome.
+pub(super) fn settle(batch: Batch, outcome: Outcome<'static>, shared: &mut Shared) {
+    shared.fail_all(&batch.tickets, outcome);
+    shared.recycle_batch(batch.frame, batch.tickets);
+}
+
+/// Gives one command its outcome; one that is to be repeated gets none yet.
+fn settle_answer(ticket: u64, group: GroupId, row: Answer, value: &[u8], shared: &mut Shared) {
+    let effect = match row.status {
+        Status::Ok => Effect::Done,
+        Status::NotFound => Effect::NotFound,
+        Status::CompareFailed => Effect::CompareFailed,
+        status if is_to_repeat(status) => return,
+        Status::Forgotten => {
+            return shared.completions.failed(ticket, Outcome::Unknown(Doubt::Forgotten));
+        }
+        other => {
+            let outcome = Outcome::Rejected(command_rejection(other));
+            return shared.completions.failed(ticket, outcome);
+        }
+    };
+    let place = Place { group, index: row.index, position: row.position };
+    shared.completions.applied(ticket, (effect, row.number), place, value);
+}
+
+/// Whether the command is to be submitted anew: its slot belongs to another group and nothing was
+/// done, or its value no longer fitted into the reply.
+const fn is_to_repeat(status: Status) -> bool {
+    matches!(status, Status::WrongSlot | Status::ReplyFull)
+}
+
+/// Stages anew what is to be repeated.
+fn reroute(batch: &Batch, reply: &ReplyView<'_>, shared: &mut Shared) {
+    let mut strays = Vec::new();
+    strays_of(&batch.frame, &batch.tickets, batch.deadline, &mut strays);
+    for (stray, (row, _)) in strays.into_iter().zip(reply.answers()) {
+        shared.map_stale |= row.status == Status::WrongSlot;
+        if is_to_repeat(row.status) {
+            shared.strays.push(stray);
+        }
+    }
+}
+
+/// Whether a frame with this fate certainly did not happen in this attempt.
+fn is_refusal(fate: Fate) -> bool {
+    matches!(
+        fate,
+        Fate::NotLeader
+            | Fate::WrongGroup
+            | Fate::SessionExpired
+            | Fate::Overloaded
+            | Fate::Malformed
+            | Fate::Superseded
+            | Fate::SessionsFull
+            | Fate::Full
+    )
+}
+
+/// What a caller is told who loses patience after this refusal.
+fn rejection(fate: Fate) -> Rejection {
+    match fate {
+        Fate::NotLeader | Fate::Superseded => Rejection::NoLeader,
+        Fate::Overloaded => Rejection::Overloaded,
+        Fate::SessionsFull => Rejection::SessionsFull,
+        Fate::Malformed => Rejection::Malformed,
+        Fate::Full => Rejection::Full,
+        _ => Rejection::TimedOut,
+    }
+}
+
+fn command_rejection(status: Status) -> Rejection {
+    match status {
+        Status::NotANumber => Rejection::NotANumber,
+        Status::Overflow => Rejection::Overflow,
+        Status::ValueTooLarge => Rejection::ValueTooLarge,
+        Status::WindowExceeded => Rejection::Overloaded,
+        _ => Rejection::UnknownCommand,
+    }
+}
