@@ -43,3 +43,78 @@ pub struct RaftConfig {
     /// Payload bytes of uncommitted entries on a leader; past it proposals are refused.
     pub uncommitted_bytes_max: usize,
 }
+
+impl RaftConfig {
+    /// Settings that suit nodes in one data centre.
+    pub fn new(group: GroupId, node: NodeId) -> Self {
+        Self {
+            group,
+            node,
+            seed: node.0 << 32 | u64::from(group.0),
+            election_timeout: Micros::from_millis(1_000),
+            heartbeat_interval: Micros::from_millis(100),
+            first_election_timeout: None,
+            pre_vote: true,
+            check_quorum: true,
+            in_flight_messages_max: 256,
+            in_flight_bytes_max: 16 << 20,
+            message_bytes_max: 1 << 20,
+            uncommitted_bytes_max: 64 << 20,
+        }
+    }
+}
+
+impl Configuration {
+    /// Whether `node` counts in a quorum of either half.
+    pub fn is_voter(&self, node: NodeId) -> bool {
+        self.voters.binary_search(&node).is_ok() || self.outgoing.binary_search(&node).is_ok()
+    }
+
+    /// Whether the group is between two configurations.
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Everyone who receives the log, each once, in order.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> + '_ {
+        ascending([&self.voters, &self.outgoing, &self.learners])
+    }
+
+    /// All members but `node`.
+    pub(super) fn others(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        self.members().filter(move |&member| member != node)
+    }
+
+    /// All voters of both halves but `node`.
+    pub(super) fn other_voters(&self, node: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        ascending([&self.voters, &self.outgoing, &[]]).filter(move |&voter| voter != node)
+    }
+}
+
+/// The union of sorted lists, in order. Node ids begin at one.
+fn ascending(lists: [&[NodeId]; 3]) -> impl Iterator<Item = NodeId> + '_ {
+    let first_after = move |last: NodeId| {
+        lists.iter().filter_map(|list| list.iter().find(|&&node| node > last)).min().copied()
+    };
+    std::iter::successors(first_after(NodeId(0)), move |&last| first_after(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_the_union_each_once() {
+        let nodes = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
+        let joint = Configuration {
+            voters: nodes(&[2, 3, 5]),
+            outgoing: nodes(&[1, 2, 3]),
+            learners: nodes(&[1, 9]),
+        };
+        assert_eq!(joint.members().collect::<Vec<_>>(), nodes(&[1, 2, 3, 5, 9]));
+        assert_eq!(joint.others(NodeId(3)).collect::<Vec<_>>(), nodes(&[1, 2, 5, 9]));
+        assert_eq!(joint.other_voters(NodeId(9)).collect::<Vec<_>>(), nodes(&[1, 2, 3, 5]));
+        assert!(joint.is_voter(NodeId(1)) && joint.is_voter(NodeId(5)));
+        assert!(!joint.is_voter(NodeId(9)) && joint.is_joint());
+    }
+}

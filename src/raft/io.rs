@@ -12,6 +12,8 @@ pub enum Input {
     Message(Message),
     /// Everything up to this entry, and the hard state handed out with or before it, is durable.
     /// Tagged with the term so that a completion for a replaced entry marks nothing (A→B→A).
+    /// A leader counts its own copy by it. Harmless when it comes late, twice, or names an entry
+    /// of an earlier term.
     Appended {
         /// The last durable entry's term.
         term: Term,
@@ -25,7 +27,9 @@ pub enum Input {
         /// The first entry to keep in memory for slow followers; at most `snapshot.index + 1`.
         keep_from: Index,
     },
-    /// A snapshot received from the leader is durable and loaded: the log restarts after it.
+    /// A snapshot received from the leader is durable and loaded: the log restarts after it. Only
+    /// if `Raft::wants_snapshot` says so just before. Entries after it that this replica keeps are
+    /// handed out again in `Output::entries`, so that the host may begin its log anew.
     SnapshotInstalled {
         /// Who sent it.
         from: NodeId,
@@ -39,7 +43,8 @@ pub enum Input {
     },
     /// Stand for election now, whatever the timeout.
     Campaign,
-    /// The link to a peer came up or went down; what was in flight to it may be lost.
+    /// The link to a peer came up or went down; what was in flight to it may be lost. Reads on
+    /// their way between the two are given up: no answer may outlive the link it was asked on.
     PeerReset {
         /// The peer.
         peer: NodeId,
@@ -53,7 +58,8 @@ pub enum Input {
 /// 2. `hard_state` and `entries` go to the log. `entries` may begin at or below an index given out
 ///    before: everything from there on is replaced.
 /// 3. `messages_after_durable` leave when all that was given out so far, in this or any earlier
-///    step, is durable. Then the host steps `Input::Appended` with the last entry's place.
+///    step, is durable; one to this node itself (a candidate's own vote) is stepped back in then.
+///    After it the host steps `Input::Appended` with the last durable entry's place.
 /// 4. `committed` entries are applied in order, each once.
 /// 5. `reads` are answered when everything up to their index is applied.
 #[derive(Debug, Default)]

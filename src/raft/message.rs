@@ -16,6 +16,14 @@ pub struct Message {
     pub body: MessageBody,
 }
 
+impl MessageBody {
+    /// Whether a later term in such a message is one to adopt. A pre-vote request only asks about
+    /// a term, and its grant only answers: adopting it would raise terms without an election.
+    pub(super) fn moves_term(&self) -> bool {
+        !matches!(self, Self::PreVote { .. } | Self::PreVoteResponse { granted: true })
+    }
+}
+
 /// What is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageBody {

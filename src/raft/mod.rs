@@ -1,18 +1,106 @@
-//! The Raft library: pure and deterministic, usable alone.
+//! The Raft library: replicates a log, pure and deterministic, usable alone.
+//!
+//! # Problem
+//! Several replicas must agree on one sequence of commands and keep it, while messages are lost,
+//! reordered and repeated, and replicas stop and return with nothing but what their disks hold.
+//!
+//! # Model
+//! [`Raft`] is one replica of one group: a state machine without clock, disk, network or
+//! randomness of its own. The same inputs give the same outputs, byte for byte.
+//!
+//! ```text
+//!               messages, ticks, completions
+//!                           │
+//!     propose ──▶ ┌─────────▼─────────┐ ──▶ messages
+//!     read    ──▶ │  Raft  (term,     │ ──▶ hard state, entries: to be made durable
+//!                 │  vote, log, role) │ ──▶ messages after that
+//!    deadline ◀── └───────────────────┘ ──▶ committed entries, confirmed reads
+//! ```
+//!
+//! - *Inputs*: [`Raft::step`] takes an [`Input`]; [`Raft::propose`] and [`Raft::read`] are inputs
+//!   with an answer.
+//! - *Outputs*: each appends to an [`Output`], whose documentation numbers the host's duties.
+//! - *Queries*: [`Raft::deadline`] says when a tick is wanted; the others look without changing.
+//!
+//! The host brings transport, disk, clock and state machine. Appending is asynchronous: any number
+//! of writes may be under way, completed in order or reported late. What must be durable before a
+//! message leaves is in `messages_after_durable`; a leader sends entries while its own disk still
+//! writes them, and counts itself only when that is done.
+//!
+//! # Example
+//! A group of one, whose disk is always as fast as it is asked:
+//!
+//! ```
+//! use sunstar::base::{Bytes, GroupId, Micros, NodeId, Time, WallTime};
+//! use sunstar::raft::{Configuration, Input, Output, Raft, RaftConfig, Stored};
+//!
+//! let node = NodeId(1);
+//! let config = RaftConfig { seed: 7, ..RaftConfig::new(GroupId(1), node) };
+//! let mut stored = Stored::default();
+//! stored.snapshot.configuration = Configuration { voters: vec![node], ..Default::default() };
+//! let mut raft = Raft::new(Time(0), config, stored);
+//! let (mut output, mut applied) = (Output::default(), Vec::new());
+//!
+//! let mut settle = |raft: &mut Raft, output: &mut Output, now| loop {
+//!     // 1. Messages leave (a group of one has nobody to talk to). 2. Log and hard state are
+//!     // written. 3. Then what waited for the disk leaves; messages to oneself come back in.
+//!     let written = output.entries.drain(..).last();
+//!     output.hard_state = None;
+//!     for message in std::mem::take(&mut output.messages_after_durable) {
+//!         raft.step(now, Input::Message(message), output);
+//!     }
+//!     if let Some(entry) = written {
+//!         raft.step(now, Input::Appended { term: entry.term, index: entry.index }, output);
+//!     }
+//!     // 4. Committed entries are applied.
+//!     applied.extend(output.committed.drain(..).map(|entry| entry.payload));
+//!     if output.entries.is_empty() && output.messages_after_durable.is_empty() {
+//!         break;
+//!     }
+//! };
+//!
+//! let now = raft.deadline();
+//! raft.step(now, Input::Tick, &mut output);
+//! settle(&mut raft, &mut output, now);
+//! raft.propose(now, WallTime(1), Bytes::copy_of(b"hello"), &mut output)?;
+//! settle(&mut raft, &mut output, now);
+//! assert_eq!(applied.last().map(|payload| &payload[..]), Some(&b"hello"[..]));
+//! # Ok::<(), sunstar::raft::ProposeError>(())
+//! ```
+//!
+//! # Sources
+//! Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm* (extended version):
+//! "Raft". Ongaro, *Consensus: Bridging Theory and Practice*: "thesis". Numbers such as etcd#7331
+//! name public issues of implementations whose mistakes are avoided here; "raft#" is etcd-io/raft.
+//!
+//! # Deliberately absent
+//! Bytes: how messages and entries are encoded is the host's. Threads, retries, connections. More
+//! than one group: a host runs as many replicas as it likes and merges their outputs.
 
+mod append;
 mod config;
+mod election;
 mod entry;
 mod error;
 mod io;
+mod log;
 mod message;
+mod progress;
+mod quorum;
+mod read_index;
+mod replica;
+mod replication;
+mod role;
+mod snapshot;
 
 pub use config::{Configuration, RaftConfig};
 pub use entry::{Entry, EntryKind};
 pub use error::{ProposeError, ReadError};
 pub use io::{Input, Output, ReadState, SnapshotRequest};
 pub use message::{Message, MessageBody};
+pub use replica::Raft;
 
-use crate::base::{Bytes, Index, NodeId, Term, Time, WallTime};
+use crate::base::{Index, NodeId, Term, WallTime};
 
 /// What must survive a crash besides the entries: one atomic record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,69 +146,4 @@ pub enum RoleKind {
     Candidate,
     /// Leads the group.
     Leader,
-}
-
-/// One replica of one Raft group.
-pub struct Raft {}
-
-#[expect(missing_docs, unused, clippy::pedantic, reason = "signatures only, so far")]
-impl Raft {
-    pub fn new(now: Time, config: RaftConfig, stored: Stored) -> Self {
-        todo!()
-    }
-    /// The only way in. Appends to `output`, never clears it.
-    pub fn step(&mut self, now: Time, input: Input, output: &mut Output) {
-        todo!()
-    }
-    /// Leader only: appends one command entry to the log (stamped `max(wall, last stamp)`), to be sent and made durable.
-    /// Returns its place. Shorthand for the input, since a host wants the answer at once.
-    pub fn propose(
-        &mut self,
-        now: Time,
-        wall: WallTime,
-        payload: Bytes,
-        output: &mut Output,
-    ) -> Result<(Term, Index), ProposeError> {
-        todo!()
-    }
-    /// Starts a linearizable read round; `Output::reads` will carry `context` once confirmed.
-    /// On a follower the request is forwarded to the leader (same result surface).
-    pub fn read(&mut self, now: Time, context: u64, output: &mut Output) -> Result<(), ReadError> {
-        todo!()
-    }
-    /// When `Input::Tick` is wanted next.
-    pub fn deadline(&self) -> Time {
-        todo!()
-    }
-    pub fn role(&self) -> RoleKind {
-        todo!()
-    }
-    pub fn term(&self) -> Term {
-        todo!()
-    }
-    pub fn hard_state(&self) -> HardState {
-        todo!()
-    }
-    pub fn leader(&self) -> Option<NodeId> {
-        todo!()
-    }
-    pub fn commit_index(&self) -> Index {
-        todo!()
-    }
-    pub fn last_index(&self) -> Index {
-        todo!()
-    }
-    /// First entry still held in memory (snapshot index + 1 - trailing).
-    pub fn first_index(&self) -> Index {
-        todo!()
-    }
-    pub fn term_at(&self, index: Index) -> Option<Term> {
-        todo!()
-    }
-    pub fn configuration(&self) -> &Configuration {
-        todo!()
-    }
-    pub fn check_invariants(&self) {
-        todo!()
-    }
 }

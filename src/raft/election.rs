@@ -1,0 +1,254 @@
+//! Elections: asking whether to stand, standing, and voting.
+//!
+//! ```text
+//!  Follower ──timeout──▶ PreCandidate ──quorum would──▶ Candidate ──quorum does──▶ Leader
+//!      ▲                      │                             │
+//!      └── leader, term ──────┴─────────────────────────────┘
+//! ```
+//!
+//! - A pre-vote changes nothing anywhere: a replica that was cut off returns without raising the
+//!   group's term (thesis, section 9.6).
+//! - A voter that hears from a leader ignores requests for an election timeout (section 4.2.3);
+//!   only with check-quorum, where a leader that cannot hear its voters is sure to stand down.
+//! - A request for votes and every answer leave when term, vote and log are durable. A candidate's
+//!   own vote is such an answer too, sent to itself: it counts once its disk has it.
+//!
+//! Source: Raft, sections 5.2 and 5.4.1.
+
+use super::progress::Progress;
+use super::quorum::{self, Tally};
+use super::read_index::ReadRounds;
+use super::role::{Candidacy, Leader, Role};
+use super::{Entry, EntryKind, HardState, Message, MessageBody, Output, Raft};
+use crate::base::{Bytes, Index, NodeId, Term, Time};
+
+impl Raft {
+    /// Stands for election, or first asks whether it could be won.
+    pub(super) fn campaign(&mut self, now: Time, output: &mut Output) {
+        if !self.is_voter() || matches!(self.role, Role::Leader(_)) {
+            return;
+        }
+        if self.config.pre_vote {
+            self.become_pre_candidate(now, output);
+        } else {
+            self.become_candidate(now, false, output);
+        }
+    }
+
+    /// The leader asks this replica to take over: no pre-vote, it is known to be alive.
+    pub(super) fn handle_timeout_now(&mut self, now: Time, from: NodeId, output: &mut Output) {
+        if self.leader() == Some(from) && self.is_voter() {
+            self.become_candidate(now, true, output);
+        }
+    }
+
+    fn become_pre_candidate(&mut self, now: Time, output: &mut Output) {
+        self.leave_role(output);
+        let own = self.config.node;
+        let candidacy = Candidacy {
+            votes: vec![(own, true)],
+            election_at: now + self.random_election_timeout(),
+            transfer: false,
+        };
+        self.role = Role::PreCandidate(candidacy);
+        if quorum::tally(&self.configuration, &[(own, true)]) == Tally::Won {
+            self.become_candidate(now, false, output);
+        } else {
+            self.ask_for_votes(output);
+        }
+    }
+
+    fn become_candidate(&mut self, now: Time, transfer: bool, output: &mut Output) {
+        self.leave_role(output);
+        let own = self.config.node;
+        self.hard_state = HardState { term: self.hard_state.term.next(), vote: Some(own) };
+        output.hard_state = Some(self.hard_state);
+        let election_at = now + self.random_election_timeout();
+        self.role = Role::Candidate(Candidacy { votes: Vec::new(), election_at, transfer });
+        let vote = self.message(own, MessageBody::VoteResponse { granted: true });
+        output.messages_after_durable.push(vote);
+        self.ask_for_votes(output);
+    }
+
+    fn ask_for_votes(&self, output: &mut Output) {
+        for voter in self.configuration.other_voters(self.config.node) {
+            self.ask_for_vote(voter, output);
+        }
+    }
+
+    /// Asks a voter that may not have got the request because its link was down.
+    pub(super) fn ask_for_vote_again(&self, peer: NodeId, output: &mut Output) {
+        let (Role::PreCandidate(candidacy) | Role::Candidate(candidacy)) = &self.role else {
+            return;
+        };
+        let answered = candidacy.votes.iter().any(|vote| vote.0 == peer);
+        if !answered && self.configuration.is_voter(peer) {
+            self.ask_for_vote(peer, output);
+        }
+    }
+
+    fn ask_for_vote(&self, to: NodeId, output: &mut Output) {
+        let (last_index, last_term) = (self.log.last_index(), self.log.last_term());
+        match &self.role {
+            Role::PreCandidate(_) => output.messages.push(Message {
+                from: self.config.node,
+                to,
+                term: self.hard_state.term.next(),
+                body: MessageBody::PreVote { last_index, last_term },
+            }),
+            Role::Candidate(candidacy) => {
+                let transfer = candidacy.transfer;
+                let body = MessageBody::Vote { last_index, last_term, transfer };
+                output.messages_after_durable.push(self.message(to, body));
+            }
+            Role::Follower(_) | Role::Leader(_) => unreachable!("only candidates ask"),
+        }
+    }
+
+    /// Whether a request for votes in a later term is to be ignored, because a leader is alive.
+    pub(super) fn is_undisturbed_by(&self, now: Time, message: &Message) -> bool {
+        let request = match message.body {
+            MessageBody::PreVote { .. } => true,
+            MessageBody::Vote { transfer, .. } => !transfer,
+            _ => false,
+        };
+        if !request || !self.config.check_quorum {
+            return false;
+        }
+        match &self.role {
+            Role::Follower(follower) => {
+                follower.leader.is_some() && now < follower.heard_at + self.config.election_timeout
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => false,
+            Role::Leader(_) => true,
+        }
+    }
+
+    pub(super) fn handle_pre_vote(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        (last_index, last_term): (Index, Term),
+        output: &mut Output,
+    ) {
+        let free = term > self.hard_state.term || self.may_vote_for(from);
+        let granted = free && self.log.is_covered_by(last_index, last_term);
+        let mut response = self.message(from, MessageBody::PreVoteResponse { granted });
+        if granted {
+            response.term = term;
+        }
+        output.messages_after_durable.push(response);
+    }
+
+    pub(super) fn handle_vote(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        (last_index, last_term): (Index, Term),
+        output: &mut Output,
+    ) {
+        let granted = self.may_vote_for(from) && self.log.is_covered_by(last_index, last_term);
+        if granted && self.hard_state.vote.is_none() {
+            self.hard_state.vote = Some(from);
+            output.hard_state = Some(self.hard_state);
+        }
+        if granted {
+            let election_at = now + self.random_election_timeout();
+            match &mut self.role {
+                Role::Follower(follower) => follower.election_at = election_at,
+                Role::PreCandidate(candidacy) => candidacy.election_at = election_at,
+                Role::Candidate(_) | Role::Leader(_) => {
+                    unreachable!("has given its vote to itself")
+                }
+            }
+        }
+        let response = self.message(from, MessageBody::VoteResponse { granted });
+        output.messages_after_durable.push(response);
+    }
+
+    /// Whether this term's vote is still free, or `candidate`'s already. Where a leader is known,
+    /// the election is over.
+    fn may_vote_for(&self, candidate: NodeId) -> bool {
+        self.hard_state.vote.map_or(self.leader().is_none(), |vote| vote == candidate)
+    }
+
+    /// A grant speaks of the term after this one; one of an earlier question says as much.
+    pub(super) fn handle_pre_vote_response(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        term: Term,
+        granted: bool,
+        output: &mut Output,
+    ) {
+        let current = self.hard_state.term;
+        let expected = if granted { current.next() } else { current };
+        let stranger = !self.configuration.is_voter(from);
+        let Role::PreCandidate(candidacy) = &mut self.role else { return };
+        if stranger || term != expected {
+            return;
+        }
+        candidacy.count(from, granted);
+        match quorum::tally(&self.configuration, &candidacy.votes) {
+            Tally::Won => self.become_candidate(now, false, output),
+            Tally::Lost => self.become_follower(now, None, output),
+            Tally::Pending => {}
+        }
+    }
+
+    pub(super) fn handle_vote_response(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        granted: bool,
+        output: &mut Output,
+    ) {
+        let stranger = !self.configuration.is_voter(from);
+        let Role::Candidate(candidacy) = &mut self.role else { return };
+        if stranger {
+            return;
+        }
+        candidacy.count(from, granted);
+        match quorum::tally(&self.configuration, &candidacy.votes) {
+            Tally::Won => self.become_leader(now, output),
+            Tally::Lost => self.become_follower(now, None, output),
+            Tally::Pending => {}
+        }
+    }
+
+    /// Takes office. The empty entry commits what earlier terms left, which counting may not do
+    /// (Raft, section 5.4.2), and tells how far the log is committed (section 8).
+    fn become_leader(&mut self, now: Time, output: &mut Output) {
+        let last_index = self.log.last_index();
+        let peers = self.configuration.others(self.config.node);
+        let peers = peers.map(|node| Progress::new(node, last_index, now)).collect();
+        let commit = self.log.commit_index();
+        self.role = Role::Leader(Leader {
+            peers,
+            durable_index: Index::ZERO,
+            uncommitted_bytes: self.log.after(commit).map(|entry| entry.payload.len()).sum(),
+            reads: ReadRounds::default(),
+        });
+        let noop = Entry {
+            term: self.hard_state.term,
+            index: last_index.next(),
+            timestamp: self.log.last_timestamp(),
+            kind: EntryKind::Noop,
+            payload: Bytes::new(),
+        };
+        self.append_own(noop, output);
+        self.send_appends_to_all(now, output);
+    }
+}
+
+impl Candidacy {
+    /// Counts a vote; of a voter's answers the first.
+    fn count(&mut self, from: NodeId, granted: bool) {
+        if !self.votes.iter().any(|vote| vote.0 == from) {
+            self.votes.push((from, granted));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,415 @@
+//! The replica: takes inputs in, sends each to the rule it belongs to, and knows when it wants to
+//! be woken. The rules themselves are in the files next to this one.
+
+use std::cmp::Ordering;
+
+use super::log::Log;
+use super::progress::Progress;
+use super::read_index::ForwardedReads;
+use super::replication::Sender;
+use super::role::{Follower, Leader, Role};
+use super::{
+    Configuration, HardState, Input, Message, MessageBody, Output, RaftConfig, RoleKind, Stored,
+    quorum,
+};
+use crate::base::{Index, Micros, NodeId, Term, Time};
+
+/// One replica of one Raft group. See the module's documentation for how to drive it.
+#[derive(Debug)]
+pub struct Raft {
+    /// Settings; never change.
+    pub(super) config: RaftConfig,
+    /// Where randomness comes from.
+    random: fastrand::Rng,
+    /// Term and vote. Handed out whenever it changes; the term never falls.
+    pub(super) hard_state: HardState,
+    /// The log and how far it is committed.
+    pub(super) log: Log,
+    /// Who counts: the latest configuration in the log, committed or not.
+    pub(super) configuration: Configuration,
+    /// What this replica is in its term.
+    pub(super) role: Role,
+    /// The number of the last read sent to a leader; outlives roles, so that a late answer never
+    /// fits a new question.
+    pub(super) read_requests: u64,
+}
+
+impl Raft {
+    /// Starts a replica from what its disk holds. Everything in `stored` is durable.
+    ///
+    /// `config.seed` should differ between starts, or a read's answer that was on its way when the
+    /// process died could fit a question of its successor.
+    ///
+    /// # Panics
+    /// If the stored entries do not follow the snapshot and each other: recovery checks them.
+    pub fn new(now: Time, config: RaftConfig, stored: Stored) -> Self {
+        let mut random = fastrand::Rng::with_seed(config.seed);
+        let configuration = stored.snapshot.configuration.clone();
+        let log = Log::new(stored.snapshot, stored.entries);
+        let mut hard_state = stored.hard_state;
+        if hard_state.term < log.last_term() {
+            // Entries came to the disk without their term: then no vote of that term left either.
+            hard_state = HardState { term: log.last_term(), vote: None };
+        }
+        let first = config.first_election_timeout;
+        let timeout = first.unwrap_or_else(|| random_timeout(&mut random, config.election_timeout));
+        let follower = Follower {
+            leader: None,
+            heard_at: now,
+            election_at: now + timeout,
+            reads: ForwardedReads::default(),
+        };
+        // The upper half stays free: the counter never overflows.
+        let read_requests = u64::from(random.u32(..)) << 31;
+        let role = Role::Follower(follower);
+        Self { config, random, hard_state, log, configuration, role, read_requests }
+    }
+
+    /// Takes one input in. The only way in besides `propose` and `read`. Appends to `output`,
+    /// never clears it.
+    ///
+    /// # Panics
+    /// If the host breaks the order of its duties (see `Output`). Messages never cause a panic,
+    /// whatever they hold.
+    pub fn step(&mut self, now: Time, input: Input, output: &mut Output) {
+        match input {
+            Input::Tick => self.tick(now, output),
+            Input::Message(message) => self.receive(now, message, output),
+            Input::Appended { term, index } => self.appended(term, index, output),
+            Input::Compacted { snapshot, keep_from } => self.log.compact(snapshot, keep_from),
+            Input::SnapshotInstalled { from, snapshot } => {
+                self.snapshot_installed(now, from, snapshot, output);
+            }
+            Input::SnapshotFailed { to } => self.snapshot_failed(now, to),
+            Input::Campaign => self.campaign(now, output),
+            Input::PeerReset { peer } => self.peer_reset(now, peer, output),
+        }
+    }
+
+    /// When `Input::Tick` is wanted next; `Time(u64::MAX)` if never.
+    pub fn deadline(&self) -> Time {
+        match &self.role {
+            Role::Follower(follower) => {
+                let election = if self.is_voter() { follower.election_at } else { NEVER };
+                follower.reads.deadline().map_or(election, |reads| reads.min(election))
+            }
+            Role::PreCandidate(candidacy) | Role::Candidate(candidacy) => candidacy.election_at,
+            Role::Leader(leader) => {
+                let round = leader.reads.awaited_round();
+                let interval = self.config.heartbeat_interval;
+                let due = leader.peers.iter().map(|peer| peer.heartbeat_due(interval, round));
+                due.fold(self.lost_quorum_at(leader), Time::min)
+            }
+        }
+    }
+
+    /// What this replica is in its term.
+    pub fn role(&self) -> RoleKind {
+        self.role.kind()
+    }
+
+    /// The latest term seen; perhaps not durable yet.
+    pub fn term(&self) -> Term {
+        self.hard_state.term
+    }
+
+    /// Term and vote; perhaps not durable yet.
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    /// Who leads in this term, as far as is known.
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Follower(follower) => follower.leader,
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+            Role::Leader(_) => Some(self.config.node),
+        }
+    }
+
+    /// The last entry known to be committed.
+    pub fn commit_index(&self) -> Index {
+        self.log.commit_index()
+    }
+
+    /// The last entry of the log; perhaps not durable yet.
+    pub fn last_index(&self) -> Index {
+        self.log.last_index()
+    }
+
+    /// The first entry still held in memory: what lies before it, a snapshot covers.
+    pub fn first_index(&self) -> Index {
+        self.log.first_index()
+    }
+
+    /// The term of the entry at `index`, if that is in memory or directly before what is.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
+    /// Who counts: the latest configuration in the log, committed or not.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
+    /// Asserts what always holds between two steps.
+    ///
+    /// # Panics
+    /// If something does not hold: a bug.
+    pub fn check_invariants(&self) {
+        self.log.check_invariants();
+        let (term, last_term) = (self.hard_state.term, self.log.last_term());
+        assert!(term >= last_term, "term {term}, but an entry of {last_term}");
+        let vote = self.hard_state.vote;
+        match &self.role {
+            Role::Follower(follower) => {
+                assert_ne!(follower.leader, Some(self.config.node), "follows itself");
+            }
+            Role::PreCandidate(_) => {}
+            Role::Candidate(_) => assert_eq!(vote, Some(self.config.node), "votes for itself"),
+            Role::Leader(leader) => self.check_leader(leader),
+        }
+    }
+
+    fn check_leader(&self, leader: &Leader) {
+        let last = self.log.last_index();
+        assert!(leader.durable_index <= last, "durable {}, last {last}", leader.durable_index);
+        let commit = self.log.commit_index();
+        let uncommitted: usize = self.log.after(commit).map(|entry| entry.payload.len()).sum();
+        assert_eq!(leader.uncommitted_bytes, uncommitted, "uncommitted bytes");
+        let members = self.configuration.others(self.config.node);
+        assert!(leader.peers.iter().map(|peer| peer.node).eq(members), "a progress per member");
+        for peer in &leader.peers {
+            peer.check_invariants(last);
+        }
+    }
+
+    fn tick(&mut self, now: Time, output: &mut Output) {
+        let voter = self.is_voter();
+        match &mut self.role {
+            Role::Follower(follower) => {
+                follower.reads.expire(now, output);
+                if voter && now >= follower.election_at {
+                    self.campaign(now, output);
+                }
+            }
+            Role::PreCandidate(candidacy) | Role::Candidate(candidacy) => {
+                if now >= candidacy.election_at {
+                    self.campaign(now, output);
+                }
+            }
+            Role::Leader(leader) => {
+                let lost_at = lost_quorum_at(&self.config, &self.configuration, leader);
+                if now >= lost_at {
+                    self.become_follower(now, None, output);
+                } else {
+                    self.send_due_heartbeats(now, output);
+                }
+            }
+        }
+    }
+
+    /// Takes a message in. Source: Raft, figure 2, "Rules for servers"; what differs with pre-vote
+    /// and check-quorum is etcd's `Step`.
+    fn receive(&mut self, now: Time, message: Message, output: &mut Output) {
+        if !self.is_admissible(&message) {
+            return;
+        }
+        match message.term.cmp(&self.hard_state.term) {
+            Ordering::Less => return self.answer_lower_term(&message, output),
+            Ordering::Greater => {
+                if self.is_undisturbed_by(now, &message) {
+                    return;
+                }
+                if message.body.moves_term() {
+                    self.adopt_term(now, &message, output);
+                }
+            }
+            Ordering::Equal => {}
+        }
+        self.dispatch(now, message, output);
+    }
+
+    fn dispatch(&mut self, now: Time, message: Message, output: &mut Output) {
+        let Message { from, term, body, .. } = message;
+        match body {
+            MessageBody::PreVote { last_index, last_term } => {
+                self.handle_pre_vote(from, term, (last_index, last_term), output);
+            }
+            MessageBody::PreVoteResponse { granted } => {
+                self.handle_pre_vote_response(now, from, term, granted, output);
+            }
+            MessageBody::Vote { last_index, last_term, .. } => {
+                self.handle_vote(now, from, (last_index, last_term), output);
+            }
+            MessageBody::VoteResponse { granted } => {
+                self.handle_vote_response(now, from, granted, output);
+            }
+            MessageBody::Append { previous_index, previous_term, commit_index, entries } => {
+                let place = (previous_index, previous_term);
+                self.handle_append(now, from, place, commit_index, entries, output);
+            }
+            MessageBody::AppendResponse { match_index } => {
+                self.handle_append_response(now, from, match_index, output);
+            }
+            MessageBody::AppendReject { rejected_index, hint_index, hint_term } => {
+                let hint = (hint_index, hint_term);
+                self.handle_append_reject(now, from, rejected_index, hint, output);
+            }
+            MessageBody::Heartbeat { commit_index, round } => {
+                self.handle_heartbeat(now, from, commit_index, round, output);
+            }
+            MessageBody::HeartbeatResponse { round } => {
+                self.handle_heartbeat_response(now, from, round, output);
+            }
+            MessageBody::ReadIndex { request } => {
+                self.handle_read_index(now, from, request, output);
+            }
+            MessageBody::ReadIndexResponse { request, index } => {
+                self.handle_read_index_response(from, request, index, output);
+            }
+            MessageBody::TimeoutNow => self.handle_timeout_now(now, from, output),
+        }
+    }
+
+    /// Whether a message can be meant for this replica at all.
+    ///
+    /// A sender outside the configuration is heard: this replica's own configuration may be the
+    /// one that is out of date. Whoever counts answers looks at the configuration.
+    fn is_admissible(&self, message: &Message) -> bool {
+        let own_vote = matches!(message.body, MessageBody::VoteResponse { .. });
+        let node = self.config.node;
+        message.to == node
+            && (message.from != node || own_vote)
+            // Room for the next term: no message may make an election overflow.
+            && message.term < Term(u64::MAX)
+    }
+
+    /// Tells a sender that it is behind. A leader or candidate that was cut off for a while frees
+    /// itself by it; without an answer a group with pre-vote can stay leaderless for ever
+    /// (etcd#8501).
+    fn answer_lower_term(&self, message: &Message, output: &mut Output) {
+        let body = match message.body {
+            MessageBody::PreVote { .. } => MessageBody::PreVoteResponse { granted: false },
+            MessageBody::Vote { .. } => MessageBody::VoteResponse { granted: false },
+            MessageBody::Append { .. } | MessageBody::Heartbeat { .. } => {
+                MessageBody::HeartbeatResponse { round: 0 }
+            }
+            MessageBody::ReadIndex { request } => {
+                MessageBody::ReadIndexResponse { request, index: None }
+            }
+            _ => return,
+        };
+        output.messages_after_durable.push(self.message(message.from, body));
+    }
+
+    fn adopt_term(&mut self, now: Time, message: &Message, output: &mut Output) {
+        self.leave_role(output);
+        self.hard_state = HardState { term: message.term, vote: None };
+        output.hard_state = Some(self.hard_state);
+        let leads =
+            matches!(message.body, MessageBody::Append { .. } | MessageBody::Heartbeat { .. });
+        self.enter_follower(now, leads.then_some(message.from));
+    }
+
+    /// Becomes a follower in the current term.
+    pub(super) fn become_follower(
+        &mut self,
+        now: Time,
+        leader: Option<NodeId>,
+        output: &mut Output,
+    ) {
+        self.leave_role(output);
+        self.enter_follower(now, leader);
+    }
+
+    /// A follower without a leader keeps the election it already waits for: were it put off by
+    /// every candidate's term, one that cannot win could keep all others from standing.
+    fn enter_follower(&mut self, now: Time, leader: Option<NodeId>) {
+        let election_at = match &self.role {
+            Role::Follower(follower) if leader.is_none() => follower.election_at,
+            _ => now + self.random_election_timeout(),
+        };
+        let reads = ForwardedReads::default();
+        self.role = Role::Follower(Follower { leader, heard_at: now, election_at, reads });
+    }
+
+    /// Ends what depends on the role. Everything that waits gets its answer now, in this term.
+    pub(super) fn leave_role(&mut self, output: &mut Output) {
+        match &mut self.role {
+            Role::Follower(follower) => follower.reads.fail_all(output),
+            Role::PreCandidate(_) | Role::Candidate(_) => {}
+            Role::Leader(_) => self.fail_read_rounds(output),
+        }
+    }
+
+    /// What happened to the link says what may have been lost on it.
+    fn peer_reset(&mut self, now: Time, peer: NodeId, output: &mut Output) {
+        match &mut self.role {
+            Role::Follower(follower) if follower.leader == Some(peer) => {
+                follower.reads.fail_all(output);
+            }
+            Role::Follower(_) => {}
+            Role::PreCandidate(_) | Role::Candidate(_) => self.ask_for_vote_again(peer, output),
+            Role::Leader(_) => self.reset_peer(now, peer, output),
+        }
+    }
+
+    pub(super) fn is_voter(&self) -> bool {
+        self.configuration.is_voter(self.config.node)
+    }
+
+    pub(super) fn message(&self, to: NodeId, body: MessageBody) -> Message {
+        Message { from: self.config.node, to, term: self.hard_state.term, body }
+    }
+
+    /// Sends an answer that says nothing of log or vote: it need not wait for the disk, unless the
+    /// term it carries is new.
+    pub(super) fn answer(&self, to: NodeId, body: MessageBody, output: &mut Output) {
+        let message = self.message(to, body);
+        if output.hard_state.is_some() {
+            output.messages_after_durable.push(message);
+        } else {
+            output.messages.push(message);
+        }
+    }
+
+    /// The leader's own state apart from what it only reads while sending; `None` if not leader.
+    pub(super) fn as_leader(&mut self) -> Option<(&mut Leader, Sender<'_>)> {
+        let Role::Leader(leader) = &mut self.role else { return None };
+        let sender = Sender { config: &self.config, log: &self.log, term: self.hard_state.term };
+        Some((leader, sender))
+    }
+
+    pub(super) fn random_election_timeout(&mut self) -> Micros {
+        random_timeout(&mut self.random, self.config.election_timeout)
+    }
+
+    fn lost_quorum_at(&self, leader: &Leader) -> Time {
+        lost_quorum_at(&self.config, &self.configuration, leader)
+    }
+}
+
+/// When a leader that hears nothing more must step down. Source: thesis, section 6.2.
+fn lost_quorum_at(config: &RaftConfig, members: &Configuration, leader: &Leader) -> Time {
+    if !config.check_quorum {
+        return NEVER;
+    }
+    let heard_at = |node| {
+        if node == config.node {
+            return NEVER;
+        }
+        leader.peer(node).map_or(Time::default(), |peer: &Progress| peer.heard_at)
+    };
+    quorum::reached(members, heard_at).map_or(NEVER, |heard| heard + config.election_timeout)
+}
+
+/// A random time in `timeout..2 * timeout`. Source: Raft, section 9.3.
+fn random_timeout(random: &mut fastrand::Rng, timeout: Micros) -> Micros {
+    Micros(timeout.0 + random.u64(0..timeout.0.max(1)))
+}
+
+const NEVER: Time = Time(u64::MAX);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! The leader's side of replication: proposing, sending, counting what came back.
+//!
+//! The leader sends an entry while its own disk still writes it; its own copy counts, like any
+//! follower's, once it is durable (thesis, section 10.2.1). Commitment is not announced by a
+//! message of its own: the next append or heartbeat carries it.
+//!
+//! Source: Raft, sections 5.3 and 5.4.2.
+
+use super::log::Log;
+use super::progress::{Progress, Resume};
+use super::role::Role;
+use super::{Entry, EntryKind, Message, MessageBody, Output, ProposeError, Raft, RaftConfig};
+use super::{SnapshotRequest, quorum};
+use crate::base::{Bytes, Index, NodeId, Term, Time, WallTime};
+
+/// What a leader reads while it sends; its progresses are borrowed apart.
+pub(super) struct Sender<'a> {
+    pub(super) config: &'a RaftConfig,
+    pub(super) log: &'a Log,
+    pub(super) term: Term,
+}
+
+impl Raft {
+    /// Leader only: appends one command to the log, to be sent and made durable, stamped
+    /// `wall` or the last entry's stamp if that is later. Returns its place.
+    ///
+    /// # Errors
+    /// If this replica does not lead, or too many uncommitted bytes wait for a quorum already.
+    /// The command is then not in the log and never will be.
+    pub fn propose(
+        &mut self,
+        now: Time,
+        wall: WallTime,
+        payload: Bytes,
+        output: &mut Output,
+    ) -> Result<(Term, Index), ProposeError> {
+        let Role::Leader(leader) = &self.role else {
+            return Err(ProposeError::NotLeader { leader: self.leader() });
+        };
+        let waiting = leader.uncommitted_bytes;
+        // A payload larger than the limit passes alone: it could never pass otherwise.
+        if waiting > 0 && waiting + payload.len() > self.config.uncommitted_bytes_max {
+            return Err(ProposeError::Overloaded);
+        }
+        let (term, index) = (self.hard_state.term, self.log.last_index().next());
+        let timestamp = wall.max(self.log.last_timestamp());
+        let kind = EntryKind::Command;
+        self.append_own(Entry { term, index, timestamp, kind, payload }, output);
+        self.send_appends_to_all(now, output);
+        Ok((term, index))
+    }
+
+    /// Appends an entry of this leader's own.
+    pub(super) fn append_own(&mut self, entry: Entry, output: &mut Output) {
+        let Role::Leader(leader) = &mut self.role else { unreachable!("only a leader appends") };
+        leader.uncommitted_bytes += entry.payload.len();
+        hand_out(&entry, output);
+        self.log.append(entry);
+    }
+
+    /// A log write is durable. On a leader it acknowledges the leader's own entries.
+    ///
+    /// The tag's term must be this leader's: within its own term it only appends, so that no
+    /// completion can speak of an entry since replaced (A→B→A). A follower's acknowledgements
+    /// travel in `messages_after_durable` and need no count here.
+    pub(super) fn appended(&mut self, term: Term, index: Index, output: &mut Output) {
+        let last = self.log.last_index();
+        if term != self.hard_state.term {
+            return;
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
+        assert!(index <= last, "durable up to {index}, but the log ends at {last}");
+        leader.durable_index = leader.durable_index.max(index);
+        self.maybe_commit(output);
+    }
+
+    /// Commits what a quorum of each half has made durable, if it is of this term: earlier terms'
+    /// entries never commit by counting.
+    fn maybe_commit(&mut self, output: &mut Output) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let own = self.config.node;
+        let matched = |node| {
+            if node == own {
+                return leader.durable_index;
+            }
+            leader.peer(node).map_or(Index::ZERO, |peer| peer.match_index)
+        };
+        let Some(index) = quorum::reached(&self.configuration, matched) else { return };
+        if index > self.log.commit_index() && self.log.matches(index, self.hard_state.term) {
+            leader.uncommitted_bytes -= self.log.commit_to(index, output);
+        }
+    }
+
+    pub(super) fn handle_append_response(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        match_index: Index,
+        output: &mut Output,
+    ) {
+        let Some((leader, sender)) = self.as_leader() else { return };
+        let Some(peer) = leader.peer_mut(from) else { return };
+        // Nobody can have what was never sent; believing it would commit it.
+        if match_index > sender.log.last_index() {
+            return;
+        }
+        peer.heard_at = now;
+        let advanced = match_index > peer.match_index;
+        peer.acknowledge(now, match_index, sender.log.base_index());
+        sender.send_appends(peer, now, output);
+        if advanced {
+            self.maybe_commit(output);
+        }
+    }
+
+    pub(super) fn handle_append_reject(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        rejected_index: Index,
+        (hint_index, hint_term): (Index, Term),
+        output: &mut Output,
+    ) {
+        let Some((leader, sender)) = self.as_leader() else { return };
+        let Some(peer) = leader.peer_mut(from) else { return };
+        peer.heard_at = now;
+        let resume_after = sender.log.last_place_within(hint_index, hint_term);
+        if peer.reject(rejected_index, resume_after) {
+            sender.send_appends(peer, now, output);
+        }
+    }
+
+    pub(super) fn handle_heartbeat_response(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        round: u64,
+        output: &mut Output,
+    ) {
+        let Some((leader, sender)) = self.as_leader() else { return };
+        let current_round = leader.reads.round();
+        let Some(peer) = leader.peer_mut(from) else { return };
+        peer.heard_at = now;
+        let resume = peer.heartbeat_answered(now, sender.config.heartbeat_interval);
+        if resume == Resume::Ask {
+            sender.ask(peer, now, output);
+        }
+        sender.send_appends(peer, now, output);
+        if round <= current_round && round > peer.round_acknowledged {
+            peer.round_acknowledged = round;
+            self.confirm_reads(output);
+        }
+    }
+
+    pub(super) fn send_appends_to_all(&mut self, now: Time, output: &mut Output) {
+        let Some((leader, sender)) = self.as_leader() else { return };
+        for peer in &mut leader.peers {
+            sender.send_appends(peer, now, output);
+        }
+    }
+
+    pub(super) fn send_due_heartbeats(&mut self, now: Time, output: &mut Output) {
+        let Some((leader, sender)) = self.as_leader() else { return };
+        let (round, awaited) = (leader.reads.round(), leader.reads.awaited_round());
+        for peer in &mut leader.peers {
+            if now >= peer.heartbeat_due(sender.config.heartbeat_interval, awaited) {
+                sender.send_heartbeat(peer, now, round, output);
+            }
+        }
+    }
+
+    /// The link to a follower was reset: what was on its way is to be asked for again, and a read
+    /// it had forwarded was answered into the void.
+    pub(super) fn reset_peer(&mut self, now: Time, node: NodeId, output: &mut Output) {
+        let Some((leader, sender)) = self.as_leader() else { return };
+        leader.reads.forget(node);
+        if let Some(peer) = leader.peer_mut(node) {
+            peer.reset();
+            sender.send_appends(peer, now, output);
+        }
+    }
+}
+
+impl Sender<'_> {
+    /// Sends what a follower lacks, as far as its window allows.
+    pub(super) fn send_appends(&self, peer: &mut Progress, now: Time, output: &mut Output) {
+        while peer.may_send(self.config) {
+            let previous_index = peer.next_index.previous();
+            let Some(previous_term) = self.log.term_at(previous_index) else {
+                return Self::request_snapshot(peer, now, output);
+            };
+            if previous_index == self.log.last_index() && !peer.is_probing() {
+                return;
+            }
+            let (entries, bytes) = self.log.read(peer.next_index, self.config.message_bytes_max);
+            let last_index = previous_index.plus(entries.len() as u64);
+            peer.append_sent(now, last_index, bytes);
+            let append = self.append(previous_index, previous_term, entries);
+            output.messages.push(self.message(peer.node, append));
+        }
+    }
+
+    /// Asks what became of the appends on their way: the answer to an empty one tells.
+    fn ask(&self, peer: &mut Progress, now: Time, output: &mut Output) {
+        let next_index = peer.next_index.max(self.log.first_index());
+        let previous_index = next_index.previous();
+        if next_index > peer.next_index && !peer.awaits_snapshot() {
+            return Self::request_snapshot(peer, now, output);
+        }
+        let previous_term = self.log.term_at(previous_index).expect("at the base or after it");
+        let append = self.append(previous_index, previous_term, Vec::new());
+        output.messages.push(self.message(peer.node, append));
+    }
+
+    /// Sends a heartbeat. It commits no more than the follower is known to have: what else is in
+    /// its log, this message proves nothing of (scylla#10578).
+    pub(super) fn send_heartbeat(
+        &self,
+        peer: &mut Progress,
+        now: Time,
+        round: u64,
+        output: &mut Output,
+    ) {
+        peer.heartbeat_sent(now);
+        let commit_index = self.log.commit_index().min(peer.match_index);
+        let body = MessageBody::Heartbeat { commit_index, round };
+        output.messages.push(self.message(peer.node, body));
+    }
+
+    fn append(
+        &self,
+        previous_index: Index,
+        previous_term: Term,
+        entries: Vec<Entry>,
+    ) -> MessageBody {
+        let commit_index = self.log.commit_index();
+        MessageBody::Append { previous_index, previous_term, commit_index, entries }
+    }
+
+    fn request_snapshot(peer: &mut Progress, now: Time, output: &mut Output) {
+        peer.become_snapshot(now);
+        output.snapshots.push(SnapshotRequest { to: peer.node });
+    }
+
+    pub(super) fn message(&self, to: NodeId, body: MessageBody) -> Message {
+        Message { from: self.config.node, to, term: self.term, body }
+    }
+}
+
+/// Hands an entry to the host to be made durable. What it replaces, in this output, is taken back.
+pub(super) fn hand_out(entry: &Entry, output: &mut Output) {
+    while output.entries.pop_if(|waiting| waiting.index >= entry.index).is_some() {}
+    output.entries.push(entry.clone());
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! Snapshots, as far as Raft is concerned: where they stand in the log. Taking, moving and loading
+//! them is the host's.
+//!
+//! A follower whose next entry is forgotten is named in `Output::snapshots`, once; until the host
+//! reports failure, or the follower acknowledges a place that can be gone on from, nothing else is
+//! sent to it but heartbeats and, now and then, the question how far it is.
+
+use super::role::Role;
+use super::{Output, Raft, SnapshotMeta};
+use crate::base::{Index, NodeId, Time};
+
+impl Raft {
+    /// Whether installing a snapshot that covers `index` would bring this replica forward. To be
+    /// asked before the state machine is replaced: the log may have caught up meanwhile.
+    pub fn wants_snapshot(&self, index: Index) -> bool {
+        let leads = matches!(self.role, Role::Leader(_));
+        !leads && index > self.log.commit_index()
+    }
+
+    /// The host has replaced its state by a snapshot from the leader.
+    ///
+    /// # Panics
+    /// If this replica does not want it (`wants_snapshot`): its state would go back in time.
+    pub(super) fn snapshot_installed(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        snapshot: SnapshotMeta,
+        output: &mut Output,
+    ) {
+        let index = snapshot.index;
+        assert!(self.wants_snapshot(index), "{:?} with {index}", self.role());
+        self.configuration.clone_from(&snapshot.configuration);
+        self.log.restore(snapshot);
+        // Entries given out before are no longer wanted; those that stay are given out again,
+        // so that a host may simply begin its log anew.
+        output.entries.clear();
+        output.entries.extend(self.log.after(index).cloned());
+        let leader = self.leader().unwrap_or(from);
+        self.keep_calm(now);
+        self.acknowledge(leader, index, output);
+    }
+
+    /// Loading took its time, in which the leader's messages may have waited.
+    fn keep_calm(&mut self, now: Time) {
+        let election_at = now + self.random_election_timeout();
+        if let Role::Follower(follower) = &mut self.role {
+            follower.election_at = follower.election_at.max(election_at);
+        }
+    }
+
+    pub(super) fn snapshot_failed(&mut self, now: Time, to: NodeId) {
+        let Some((leader, _)) = self.as_leader() else { return };
+        if let Some(peer) = leader.peer_mut(to) {
+            peer.snapshot_failed(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
