@@ -1,0 +1,369 @@
+//! The writing side of a core's log.
+
+use super::batch::{self, BatchHeader};
+use super::ledger::Ledger;
+use super::pool::Pool;
+use super::record::{GroupRecord, Record};
+use super::segment::{self, SegmentHeader};
+use super::window::Window;
+use super::{
+    BATCH_BYTES_MAX, BLOCK, BatchNumber, EntryRecord, HardStateRecord, Identity, LogState,
+    SegmentId, SnapshotMark, WriteId,
+};
+use crate::base::{GroupId, Index};
+
+/// The settings of a log.
+#[derive(Clone, Copy, Debug)]
+pub struct LogConfig {
+    /// Whose log.
+    pub identity: Identity,
+    /// Bytes of each segment file: whole blocks, at least 8; [`super::SEGMENT_BYTES_MIN`] in service.
+    pub segment_bytes: u64,
+    /// Where the salts come from.
+    pub seed: u64,
+}
+
+/// A write to perform durably.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Write {
+    /// To be given back to [`Log::written`].
+    pub write: WriteId,
+    /// The file.
+    pub segment: SegmentId,
+    /// Where in it; a multiple of [`BLOCK`].
+    pub offset: u64,
+    /// What to write; whole blocks.
+    pub bytes: Vec<u8>,
+}
+
+/// The writing side of a core's log.
+///
+/// *In*: `stage_*` (records, in the order of replay), `written`, `segment_ready`, `segment_failed`,
+/// `trim`. *Out*: `seal`, `seal_idle` (writes), `segments_wanted` (files). The rest are queries.
+/// Once a turn: stage, then `seal` until nothing is staged or it returns nothing, then
+/// `segments_wanted`.
+#[derive(Debug)]
+pub struct Log {
+    config: LogConfig,
+    /// Which life of the process this is; higher than any found on disk.
+    run: u32,
+    /// What is in the log, by what was sealed (not by what is staged).
+    ledger: Ledger,
+    /// Records of the next batches, in order.
+    staged: Vec<GroupRecord>,
+    /// Bytes these take in a batch.
+    staged_bytes: usize,
+    /// Kept for its storage: the records of a preamble while it is encoded.
+    preamble: Vec<GroupRecord>,
+    /// Where the next batch goes; nothing before the first segment.
+    head: Option<Head>,
+    /// The order of the next segment; higher than any found on disk.
+    next_order: u64,
+    /// The header checksum of the last batch issued.
+    chain: u32,
+    /// The `durable_upto` of the last batch issued; below its number.
+    told: BatchNumber,
+    /// The last batch issued that holds records a preamble does not repeat.
+    last_filled: BatchNumber,
+    /// What is durable and what is on its way.
+    window: Window,
+    /// Segment files not in use.
+    pool: Pool,
+}
+
+/// Where the next batch goes, in the ledger's last segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    pub(super) segment: SegmentId,
+    pub(super) salt: u64,
+    pub(super) offset: u64,
+}
+
+impl Log {
+    /// The log of a first start: there are no segments at all.
+    ///
+    /// # Panics
+    /// If the configuration breaks the rules its fields state.
+    pub fn new(config: LogConfig) -> Self {
+        Self::resume(config, LogState::default())
+    }
+
+    /// A log that goes on where [`super::Recovery`] found its end.
+    ///
+    /// # Panics
+    /// If the configuration breaks the rules its fields state.
+    pub fn resume(config: LogConfig, recovered: LogState) -> Self {
+        assert!(config.segment_bytes >= SEGMENT_BLOCKS_MIN * BLOCK as u64, "{config:?}");
+        assert!(config.segment_bytes.is_multiple_of(BLOCK as u64), "{config:?}");
+        let mut log = Self {
+            config,
+            run: recovered.run + 1,
+            ledger: recovered.ledger,
+            staged: Vec::new(),
+            staged_bytes: 0,
+            preamble: Vec::new(),
+            head: recovered.head,
+            next_order: recovered.next_order,
+            chain: recovered.chain,
+            told: recovered.told,
+            last_filled: recovered.last_filled,
+            window: Window::new(recovered.end),
+            pool: Pool::new(recovered.spares, recovered.next_id),
+        };
+        for segment in recovered.released {
+            log.pool.release(segment, recovered.end.next());
+        }
+        log.release();
+        log
+    }
+
+    /// Stages a group's hard state.
+    pub fn stage_hard_state(&mut self, group: GroupId, record: HardStateRecord) {
+        self.stage(group, Record::HardState(record));
+    }
+
+    /// Stages an entry. One at or below an earlier index replaces everything from there on.
+    pub fn stage_entry(&mut self, group: GroupId, record: EntryRecord) {
+        self.stage(group, Record::Entry(record));
+    }
+
+    /// Stages the restart of a group's log after an installed snapshot: all its entries are dropped.
+    pub fn stage_reset(&mut self, group: GroupId, mark: SnapshotMark) {
+        self.stage(group, Record::Reset(mark));
+    }
+
+    fn stage(&mut self, group: GroupId, record: Record) {
+        let record = GroupRecord { group, record };
+        self.staged_bytes += record.length();
+        self.staged.push(record);
+    }
+
+    /// Bytes that what is staged will take, about.
+    pub fn staged_bytes(&self) -> usize {
+        self.staged_bytes
+    }
+
+    /// Whether anything is staged.
+    pub fn has_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
+    /// Makes one batch of what is staged and appends its write to `writes`; before it that of a new
+    /// segment's head, if one is begun. Returns the batch's number.
+    ///
+    /// A batch is bounded by [`BATCH_BYTES_MAX`]: what does not fit stays staged, in order, so what was
+    /// staged is in this batch only if [`Self::has_staged`] is false afterwards. Without a segment to
+    /// write to, everything stays staged and nothing is returned (even so, a write may be appended: one
+    /// that makes a given-up segment usable).
+    ///
+    /// # Panics
+    /// If entries of a group are not consecutive, or one entry is too large for a segment.
+    pub fn seal(&mut self, writes: &mut Vec<Write>) -> Option<BatchNumber> {
+        let count = self.batch_count();
+        if count == 0 {
+            return None;
+        }
+        let length = batch::length(&self.staged[..count]);
+        if !self.make_room(length + RESERVE, writes) {
+            self.tell_release(writes);
+            return None;
+        }
+        let mut staged = std::mem::take(&mut self.staged);
+        self.note(&staged[..count]);
+        let number = self.issue(Vec::with_capacity(length), &staged[..count], writes);
+        self.last_filled = number;
+        self.staged_bytes -= staged.drain(..count).map(|record| record.length()).sum::<usize>();
+        self.staged = staged;
+        Some(number)
+    }
+
+    /// Writes a batch without records, which tells that all before it are durable, if no later batch
+    /// does. To be called when idle for a while: until then, damage to the last batch cannot be told
+    /// from a write that never finished.
+    pub fn seal_idle(&mut self, writes: &mut Vec<Write>) -> Option<BatchNumber> {
+        if !self.needs_idle_seal() || !self.make_room(BLOCK, writes) {
+            return None;
+        }
+        Some(self.issue(Vec::with_capacity(BLOCK), &[], writes))
+    }
+
+    /// Whether [`Self::seal_idle`] has something to tell: nothing is in flight, and no batch tells yet
+    /// that the last one with records is durable.
+    pub fn needs_idle_seal(&self) -> bool {
+        self.window.durable() == self.window.issued() && self.told < self.last_filled
+    }
+
+    /// A write completed; they may do so in any order. Returns what [`Self::durable`] does.
+    ///
+    /// # Panics
+    /// If no such write is in flight.
+    pub fn written(&mut self, write: WriteId) -> BatchNumber {
+        let durable = self.window.complete(BatchNumber(write.0));
+        self.release();
+        durable
+    }
+
+    /// The highest batch such that it and all before it are durable.
+    pub fn durable(&self) -> BatchNumber {
+        self.window.durable()
+    }
+
+    /// How many writes have not completed.
+    pub fn in_flight(&self) -> usize {
+        self.window.in_flight()
+    }
+
+    /// Appends the segment files to create, so that a spare is ready when the current one is full.
+    ///
+    /// Each is named once, until it is ready or failed. One that failed is named again by the next
+    /// call: the caller sees to it that some time passes.
+    pub fn segments_wanted(&mut self, out: &mut Vec<SegmentId>) {
+        out.extend(self.pool.want());
+    }
+
+    /// A segment file exists at its full length, every block of it written.
+    ///
+    /// # Panics
+    /// If it was not asked for.
+    pub fn segment_ready(&mut self, segment: SegmentId) {
+        self.pool.ready(segment);
+    }
+
+    /// A segment file could not be made.
+    ///
+    /// # Panics
+    /// If it was not asked for.
+    pub fn segment_failed(&mut self, segment: SegmentId) {
+        self.pool.failed(segment);
+    }
+
+    /// Entries of `group` up to `index` are covered by a durable snapshot. Segments that no group
+    /// needs any longer are used again.
+    pub fn trim(&mut self, group: GroupId, index: Index) {
+        self.ledger.trim(group, index);
+        self.release();
+    }
+
+    /// Bytes of the segments in use.
+    pub fn live_bytes(&self) -> u64 {
+        self.live_segments() as u64 * self.config.segment_bytes
+    }
+
+    /// How many segments are in use.
+    pub fn live_segments(&self) -> usize {
+        self.ledger.segments.len()
+    }
+
+    /// Appends the groups whose entries keep the oldest segment in use, in order: a snapshot of each
+    /// would free it.
+    pub fn groups_holding_oldest(&self, out: &mut Vec<GroupId>) {
+        self.ledger.holding_oldest(out);
+    }
+
+    /// How many of the staged records go into the next batch: at least one, if there is any.
+    fn batch_count(&self) -> usize {
+        let bytes_max = BATCH_BYTES_MAX.min(self.segment_bytes() / 4);
+        if self.staged_bytes <= bytes_max {
+            return self.staged.len();
+        }
+        let mut bytes = 0;
+        let fitting = self.staged.iter().take_while(|record| {
+            bytes += record.length();
+            bytes <= bytes_max
+        });
+        fitting.count().max(1)
+    }
+
+    /// Sees to it that `length` bytes fit at the head, beginning a segment if need be; false if there
+    /// is none to begin.
+    fn make_room(&mut self, length: usize, writes: &mut Vec<Write>) -> bool {
+        self.room() >= length || self.begin_segment(length, writes)
+    }
+
+    fn room(&self) -> usize {
+        let free = self.head.map_or(0, |head| self.config.segment_bytes - head.offset);
+        usize::try_from(free).expect("a segment fits memory")
+    }
+
+    fn begin_segment(&mut self, length: usize, writes: &mut Vec<Write>) -> bool {
+        let Some(segment) = self.pool.take() else { return false };
+        let header = SegmentHeader {
+            identity: self.config.identity,
+            order: self.next_order,
+            salt: segment::salt(self.config.seed, self.next_order, self.run),
+            first_batch: self.window.issued().next(),
+            run: self.run,
+        };
+        self.next_order += 1;
+        let mut records = std::mem::take(&mut self.preamble);
+        self.ledger.preamble(&mut records);
+        self.ledger.begin(segment, header.first_batch);
+        self.head = Some(Head { segment, salt: header.salt, offset: 0 });
+
+        let mut bytes = Vec::with_capacity(BLOCK + batch::length(&records));
+        header.encode(&mut bytes);
+        self.issue(bytes, &records, writes);
+        records.clear();
+        self.preamble = records;
+        assert!(length <= self.room(), "{length} bytes do not fit an empty segment");
+        true
+    }
+
+    /// Enters `records` into the books.
+    fn note(&mut self, records: &[GroupRecord]) {
+        for record in records {
+            self.ledger.note(record).unwrap_or_else(|gap| panic!("staged out of order: {gap}"));
+        }
+    }
+
+    /// Appends `records` as a batch to `bytes`, and the whole as a write at the head.
+    fn issue(
+        &mut self,
+        mut bytes: Vec<u8>,
+        records: &[GroupRecord],
+        writes: &mut Vec<Write>,
+    ) -> BatchNumber {
+        let durable_upto = self.window.durable();
+        let number = self.window.issue();
+        let start = self.ledger.start();
+        assert!(durable_upto < number && start <= number, "{start} {durable_upto} {number}");
+        let head = self.head.as_mut().expect("room was made");
+        let (run, chain) = (self.run, self.chain);
+        let header = BatchHeader { salt: head.salt, number, durable_upto, start, run, chain };
+        self.chain = batch::encode(&mut bytes, &header, records);
+        self.told = durable_upto;
+        let write =
+            Write { write: WriteId(number.0), segment: head.segment, offset: head.offset, bytes };
+        head.offset += write.bytes.len() as u64;
+        assert!(head.offset <= self.config.segment_bytes, "{write:?} reaches past its segment");
+        writes.push(write);
+        number
+    }
+
+    /// No segment is ready, but one was given up since the last batch: says so, in the block that
+    /// every segment keeps for this, lest a full disk be final.
+    fn tell_release(&mut self, writes: &mut Vec<Write>) {
+        if self.pool.has_untold_release(self.window.issued()) && self.room() >= BLOCK {
+            self.issue(Vec::with_capacity(BLOCK), &[], writes);
+        }
+    }
+
+    /// Gives up segments that nobody needs, and makes usable again those that are known as such.
+    fn release(&mut self) {
+        let (issued, durable) = (self.window.issued(), self.window.durable());
+        while let Some(segment) = self.ledger.take_unneeded(issued, durable) {
+            self.pool.release(segment, issued.next());
+        }
+        self.pool.recycle(durable);
+    }
+
+    fn segment_bytes(&self) -> usize {
+        usize::try_from(self.config.segment_bytes).expect("a segment fits memory")
+    }
+}
+
+/// The last block of a segment holds no records: see `Log::tell_release`.
+const RESERVE: usize = BLOCK;
+
+/// Header, preamble, a batch, the reserve, and as much again.
+const SEGMENT_BLOCKS_MIN: u64 = 8;

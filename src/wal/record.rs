@@ -1,0 +1,166 @@
+//! What a log keeps of a group: entries, hard states, restarts.
+
+use super::field::{put, u32_at, u64_at};
+use crate::base::{Bytes, GroupId, Index, NodeId, Term, WallTime};
+
+/// One entry of a group's Raft log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryRecord {
+    /// The term of the leader that appended it.
+    pub term: Term,
+    /// Its position in the group's log.
+    pub index: Index,
+    /// The leader's time stamp.
+    pub timestamp: WallTime,
+    /// What it is for; opaque here.
+    pub kind: u8,
+    /// Its bytes; opaque here.
+    pub payload: Bytes,
+}
+
+/// What a replica must not forget beside its entries. Source: Raft, figure 2, "Persistent state".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardStateRecord {
+    /// The latest term seen.
+    pub term: Term,
+    /// Who got this replica's vote in it.
+    pub vote: Option<NodeId>,
+}
+
+/// The last entry that an installed snapshot covers: the group's log restarts after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotMark {
+    /// The entry's position.
+    pub index: Index,
+    /// The entry's term.
+    pub term: Term,
+}
+
+/// One record of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GroupRecord {
+    pub(super) group: GroupId,
+    pub(super) record: Record,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Record {
+    /// An entry; one at or below an earlier index replaces everything from there on.
+    Entry(EntryRecord),
+    /// The hard state from here on.
+    HardState(HardStateRecord),
+    /// All earlier entries are gone; the log restarts after the mark.
+    Reset(SnapshotMark),
+    /// A reset that happened before this segment, repeated in its preamble; entries stay.
+    Standing(SnapshotMark),
+}
+
+impl GroupRecord {
+    /// Bytes that the record takes in a batch.
+    pub(super) fn length(&self) -> usize {
+        DESCRIPTOR_BYTES + self.payload().len()
+    }
+
+    /// The record's bytes in the payload section.
+    pub(super) fn payload(&self) -> &[u8] {
+        match &self.record {
+            Record::Entry(entry) => &entry.payload,
+            _ => &[],
+        }
+    }
+
+    /// The record's line in the descriptor table.
+    pub(super) fn descriptor(&self) -> [u8; DESCRIPTOR_BYTES] {
+        let (kind, term, index) = match &self.record {
+            Record::Entry(entry) => (KIND_ENTRY, entry.term, entry.index.0),
+            Record::HardState(state) => {
+                (KIND_HARD_STATE, state.term, state.vote.map_or(0, |vote| vote.0))
+            }
+            Record::Reset(mark) => (KIND_RESET, mark.term, mark.index.0),
+            Record::Standing(mark) => (KIND_STANDING, mark.term, mark.index.0),
+        };
+        let mut bytes = [0; DESCRIPTOR_BYTES];
+        put(&mut bytes, AT_GROUP, &self.group.0.to_le_bytes());
+        bytes[AT_KIND] = kind;
+        put(&mut bytes, AT_TERM, &term.0.to_le_bytes());
+        put(&mut bytes, AT_INDEX, &index.to_le_bytes());
+        if let Record::Entry(entry) = &self.record {
+            let length = u32::try_from(entry.payload.len()).expect("an entry fits a segment");
+            bytes[AT_ENTRY_KIND] = entry.kind;
+            put(&mut bytes, AT_TIMESTAMP, &entry.timestamp.0.to_le_bytes());
+            put(&mut bytes, AT_LENGTH, &length.to_le_bytes());
+        }
+        bytes
+    }
+}
+
+/// A line of the descriptor table, as read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Descriptor<'a>(pub(super) &'a [u8]);
+
+impl Descriptor<'_> {
+    /// The group.
+    pub(super) fn group(self) -> GroupId {
+        GroupId(u32_at(self.0, AT_GROUP))
+    }
+
+    /// The entry's index, if it is an entry.
+    pub(super) fn entry_index(self) -> Option<Index> {
+        (self.0[AT_KIND] == KIND_ENTRY).then(|| self.index())
+    }
+
+    /// Bytes in the payload section.
+    pub(super) fn payload_length(self) -> usize {
+        u32_at(self.0, AT_LENGTH) as usize
+    }
+
+    /// The record, or nothing if its kind is unknown.
+    pub(super) fn record(self, payload: &[u8]) -> Option<GroupRecord> {
+        let record = match self.0[AT_KIND] {
+            KIND_ENTRY => Record::Entry(EntryRecord {
+                term: self.term(),
+                index: self.index(),
+                timestamp: WallTime(u64_at(self.0, AT_TIMESTAMP)),
+                kind: self.0[AT_ENTRY_KIND],
+                payload: Bytes::copy_of(payload),
+            }),
+            KIND_HARD_STATE => Record::HardState(HardStateRecord {
+                term: self.term(),
+                vote: (self.index().0 != 0).then(|| NodeId(self.index().0)),
+            }),
+            KIND_RESET => Record::Reset(self.mark()),
+            KIND_STANDING => Record::Standing(self.mark()),
+            _ => return None,
+        };
+        Some(GroupRecord { group: self.group(), record })
+    }
+
+    fn mark(self) -> SnapshotMark {
+        SnapshotMark { index: self.index(), term: self.term() }
+    }
+
+    fn term(self) -> Term {
+        Term(u64_at(self.0, AT_TERM))
+    }
+
+    fn index(self) -> Index {
+        Index(u64_at(self.0, AT_INDEX))
+    }
+}
+
+/// Bytes of a line of the descriptor table.
+pub(super) const DESCRIPTOR_BYTES: usize = 40;
+
+const AT_GROUP: usize = 0;
+const AT_KIND: usize = 4;
+const AT_ENTRY_KIND: usize = 5;
+const AT_TERM: usize = 8;
+const AT_INDEX: usize = 16;
+const AT_TIMESTAMP: usize = 24;
+const AT_LENGTH: usize = 32;
+
+const KIND_ENTRY: u8 = 1;
+const KIND_HARD_STATE: u8 = 2;
+const KIND_RESET: u8 = 3;
+const KIND_STANDING: u8 = 4;

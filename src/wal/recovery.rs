@@ -1,0 +1,298 @@
+//! The reading side of a core's log: what is there after a restart, and whether it is all.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::batch::Batch;
+use super::ledger::Ledger;
+use super::log::Head;
+use super::segment::SegmentHeader;
+use super::strand::Strand;
+use super::{
+    BLOCK, BatchNumber, EntryRecord, HardStateRecord, Identity, LogError, SegmentId, SnapshotMark,
+};
+use crate::base::GroupId;
+
+/// Reads a core's log after a restart.
+///
+/// 1. [`Self::inspect_head`] with the first block of every segment file;
+/// 2. [`Self::feed`] with each whole file for which that gave a number, in ascending order of it;
+/// 3. [`Self::finish`].
+///
+/// The caller sees to it that files are of full length (one whose creation was cut short is removed
+/// first), and syncs each file it has read before anything is done on the strength of its contents:
+/// the last batches may have been read from a disk's cache.
+#[derive(Debug)]
+pub struct Recovery {
+    identity: Identity,
+    segment_bytes: u64,
+    /// Files without a header.
+    blank: Vec<SegmentId>,
+    /// Files with one.
+    headers: BTreeMap<SegmentId, SegmentHeader>,
+    /// Files fed, by ascending order.
+    fed: Vec<SegmentId>,
+    /// Rows of batches found so far.
+    strands: Vec<Strand>,
+    /// What the batches found so far say, whatever row they belong to. Each of them told the truth when
+    /// it was made, and none of it has become untrue since.
+    told: Told,
+    /// Bytes of batches found in each fed segment after the end of its row.
+    loose: BTreeMap<SegmentId, u64>,
+}
+
+/// What batches say of the log.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// W: everything up to here was durable.
+    durable_upto: BatchNumber,
+    /// The first batch of the oldest segment that is wanted.
+    start: BatchNumber,
+    /// The last life of the process.
+    run: u32,
+}
+
+/// What a core's log was found to hold.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// What it holds of each group.
+    pub groups: BTreeMap<GroupId, RecoveredGroup>,
+    /// What [`super::Log::resume`] needs.
+    pub state: LogState,
+    /// Batches replayed.
+    pub batches: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Bytes of batches after the end of the log: never acknowledged, and ignored.
+    pub torn_bytes: u64,
+}
+
+/// What a log was found to hold of one group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredGroup {
+    /// The last hard state.
+    pub hard_state: Option<HardStateRecord>,
+    /// The last restart, if there was one: a snapshot that covers this much must exist.
+    pub reset: Option<SnapshotMark>,
+    /// What is in force of the entries, consecutive by index. Those at the front may be covered by a
+    /// snapshot.
+    pub entries: Vec<EntryRecord>,
+}
+
+/// Where a log goes on. The default is a log without segments.
+#[derive(Debug, Default)]
+pub struct LogState {
+    pub(super) ledger: Ledger,
+    pub(super) head: Option<Head>,
+    /// The last batch.
+    pub(super) end: BatchNumber,
+    /// Its header's checksum.
+    pub(super) chain: u32,
+    /// W: up to here damage is known as such.
+    pub(super) told: BatchNumber,
+    /// The last batch with records.
+    pub(super) last_filled: BatchNumber,
+    /// The highest run found.
+    pub(super) run: u32,
+    /// One more than the highest order found.
+    pub(super) next_order: u64,
+    /// One more than the highest segment id found.
+    pub(super) next_id: u32,
+    /// Segments that can be written over.
+    pub(super) spares: VecDeque<SegmentId>,
+    /// Segments given up, as a batch says that may itself be no part of the log: they can be written
+    /// over once a batch that is says so.
+    pub(super) released: Vec<SegmentId>,
+}
+
+impl Recovery {
+    /// A recovery of the log of `identity`, whose segment files have `segment_bytes` bytes.
+    pub fn new(identity: Identity, segment_bytes: u64) -> Self {
+        Self {
+            identity,
+            segment_bytes,
+            blank: Vec::new(),
+            headers: BTreeMap::new(),
+            fed: Vec::new(),
+            strands: Vec::new(),
+            told: Told::default(),
+            loose: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in the first block of a segment file. Returns the segment's place in the order, if it was
+    /// ever used; if not, it need not be fed.
+    ///
+    /// # Errors
+    /// If the header is damaged, of an unknown version, or of another log.
+    pub fn inspect_head(
+        &mut self,
+        segment: SegmentId,
+        first_block: &[u8],
+    ) -> Result<Option<u64>, LogError> {
+        let Some(header) = SegmentHeader::decode(segment, first_block, &self.identity)? else {
+            self.blank.push(segment);
+            return Ok(None);
+        };
+        self.told.run = self.told.run.max(header.run);
+        self.headers.insert(segment, header);
+        Ok(Some(header.order))
+    }
+
+    /// Takes in a whole segment file.
+    ///
+    /// # Errors
+    /// If the file's length is not a segment's.
+    ///
+    /// # Panics
+    /// If its head was not inspected, or a segment of a higher order was fed before.
+    pub fn feed(&mut self, segment: SegmentId, bytes: &[u8]) -> Result<(), LogError> {
+        let (found, expected) = (bytes.len() as u64, self.segment_bytes);
+        if found != expected {
+            return Err(LogError::Length { segment, found, expected });
+        }
+        let header = self.headers[&segment];
+        let previous = self.fed.last().map(|fed| self.headers[fed].order);
+        assert!(previous < Some(header.order), "{segment} fed out of order");
+        self.fed.push(segment);
+        let end = self.replay(segment, &header, bytes);
+        self.scan(segment, &header, bytes, end);
+        Ok(())
+    }
+
+    /// Replays the row of batches at the segment's beginning, which goes on with a known row or is a new
+    /// one, and returns where it ends.
+    fn replay(&mut self, segment: SegmentId, header: &SegmentHeader, bytes: &[u8]) -> usize {
+        let first = Batch::parse(&bytes[BLOCK..], header.salt);
+        let Some(first) = first.filter(|first| first.header.number == header.first_batch) else {
+            return BLOCK;
+        };
+        if !first.payload_is_whole() {
+            return BLOCK;
+        }
+        let position = self.strands.iter().position(|strand| strand.is_followed_by(&first.header));
+        let strand = match position {
+            Some(position) => &mut self.strands[position],
+            None => self.strands.push_mut(Strand::default()),
+        };
+        let told = &mut self.told;
+        strand.follow(segment, header, bytes, |batch| told.hear(batch));
+        let end = strand.head.expect("a strand that followed a segment ends in it").offset;
+        usize::try_from(end).expect("an offset within bytes")
+    }
+
+    /// Looks for batches anywhere in `bytes` from `offset` on: they are no part of the log as far as it
+    /// is known, but what they say counts.
+    fn scan(
+        &mut self,
+        segment: SegmentId,
+        header: &SegmentHeader,
+        bytes: &[u8],
+        mut offset: usize,
+    ) {
+        while offset < bytes.len() {
+            let Some(batch) = Batch::parse(&bytes[offset..], header.salt) else {
+                offset += BLOCK;
+                continue;
+            };
+            self.told.hear(&batch);
+            // Another batch may lie within one that was half written over.
+            let whole = batch.payload_is_whole();
+            let extent = if whole { batch.extent() } else { BLOCK };
+            *self.loose.entry(segment).or_default() += extent as u64;
+            offset += extent;
+        }
+    }
+
+    /// Says what the log holds.
+    ///
+    /// # Errors
+    /// If anything that was durable is damaged or missing.
+    pub fn finish(mut self) -> Result<Recovered, LogError> {
+        if self.told.start == BatchNumber(0) {
+            return self.finish_empty();
+        }
+        let mut strand = self.take_log()?;
+        let groups = std::mem::take(&mut strand.groups);
+        let (batches, bytes) = (strand.batches, strand.bytes);
+        let torn_bytes = strand.head.and_then(|head| self.loose.get(&head.segment).copied());
+        let torn_bytes = torn_bytes.unwrap_or(0);
+        Ok(Recovered { groups, state: self.state(strand), batches, bytes, torn_bytes })
+    }
+
+    /// No batch was found: the log never got as far as its first, or all of it is gone.
+    fn finish_empty(self) -> Result<Recovered, LogError> {
+        let start = BatchNumber(1);
+        if self.headers.values().any(|header| header.first_batch > start) {
+            return Err(LogError::Missing { start });
+        }
+        Ok(Recovered { state: self.state(Strand::default()), ..Recovered::default() })
+    }
+
+    /// The row of batches that is the log, complete as far as can be known.
+    fn take_log(&mut self) -> Result<Strand, LogError> {
+        let start = self.told.start;
+        // An abandoned segment may begin with a batch of the same number; the newest one is the log's.
+        let begins = |segment: &&SegmentId| self.headers[*segment].first_batch == start;
+        let first = self.fed.iter().rfind(begins).copied();
+        let first = first.ok_or(LogError::Missing { start })?;
+        let Some(position) = self.strands.iter().position(|strand| strand.holds(first)) else {
+            let (segment, offset) = (first, BLOCK as u64);
+            return Err(LogError::Corrupt { segment, offset, batch: start, entries: Vec::new() });
+        };
+        let mut strand = self.strands.swap_remove(position);
+        if let Some(fault) = strand.fault {
+            return Err(fault);
+        }
+        if strand.end < self.told.durable_upto {
+            return Err(self.corruption(strand));
+        }
+        while strand.ledger.segments.pop_front_if(|oldest| oldest.id != first).is_some() {}
+        Ok(strand)
+    }
+
+    /// Names the batch that `strand` lacks.
+    fn corruption(&self, strand: Strand) -> LogError {
+        let batch = strand.end.next();
+        let head = strand.head.expect("a strand lies in a segment");
+        // If a segment begins with that batch, the damage is there.
+        let next = self.fed.iter().rfind(|segment| self.headers[*segment].first_batch == batch);
+        let (segment, offset) = match next {
+            Some(&segment) => (segment, BLOCK as u64),
+            None => (head.segment, head.offset),
+        };
+        LogError::Corrupt { segment, offset, batch, entries: strand.damaged }
+    }
+
+    /// How the log goes on after `strand`.
+    fn state(self, strand: Strand) -> LogState {
+        let start = strand.ledger.segments.front().map(|oldest| self.headers[&oldest.id].order);
+        let all = || self.headers.keys().chain(&self.blank).copied();
+        let order = |id: &SegmentId| self.headers.get(id).map(|header| header.order);
+        let given_up = |id: &SegmentId| order(id).is_some() && order(id) < start;
+        let (released, mut spares): (Vec<_>, Vec<_>) =
+            all().filter(|&id| !strand.holds(id)).partition(given_up);
+        // Abandoned segments before blank ones, so that what is in them vanishes soon.
+        spares.sort_by_key(|id| std::cmp::Reverse(order(id)));
+        LogState {
+            next_id: all().map(|id| id.0 + 1).max().unwrap_or(0),
+            next_order: self.headers.values().map(|header| header.order + 1).max().unwrap_or(1),
+            spares: spares.into(),
+            released,
+            run: self.told.run,
+            told: self.told.durable_upto,
+            end: strand.end,
+            chain: strand.chain,
+            last_filled: strand.last_filled,
+            head: strand.head,
+            ledger: strand.ledger,
+        }
+    }
+}
+
+impl Told {
+    fn hear(&mut self, batch: &Batch<'_>) {
+        self.durable_upto = self.durable_upto.max(batch.header.durable_upto);
+        self.start = self.start.max(batch.header.start);
+        self.run = self.run.max(batch.header.run);
+    }
+}
