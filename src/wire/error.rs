@@ -25,7 +25,7 @@ pub enum WireError {
     },
     /// A key, value or expected value of impossible length.
     #[error(
-        "command {position} of the frame has a {what} of {length} bytes; {min} to {max} are accepted"
+        "command {position} of the frame: its {what} has {length} bytes; {min} to {max} are accepted"
     )]
     Length {
         /// The command's place in the frame, from 0.

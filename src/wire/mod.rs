@@ -44,3 +44,6 @@ mod generated {
     pub(super) use handshake_generated::sunstar::handshake;
     pub(super) use peer_generated::sunstar::peer;
 }
+
+#[cfg(test)]
+mod tests;
