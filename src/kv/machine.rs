@@ -194,4 +194,6 @@ impl Batch<'_> {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
