@@ -1,93 +1,390 @@
 //! One core's whole machine, without I/O.
+//!
+//! A [`Reactor`] hosts the replicas of one core: Raft, state machines, sessions, the log's
+//! bookkeeping, routing. It sees no socket, file, clock, thread or runtime; the same type runs under
+//! [`crate::io`] and under a test or simulator in one thread.
+//!
+//! # How to drive it
+//! - *Inputs*: [`Reactor::step`], any number of times: each takes one [`Input`] in, cheaply.
+//! - *Outputs*: [`Reactor::finish_turn`] ends the turn: what came in is proposed, replicated, made
+//!   durable, applied and answered together; the [`Effects`] are to be performed, in any order.
+//! - *Queries*: [`Reactor::deadline`], [`Reactor::status`], [`Reactor::is_quiescent`].
+//!
+//! ```text
+//!            step × n                         finish_turn
+//! inputs ──────────────▶ queues, Raft ──────────────────────────▶ effects
+//!                        reads gathered      one entry per group
+//!                                            one log write for all groups
+//!                                            one frame per peer core
+//!                                            one buffer per connection
+//! ```
+//!
+//! Batching is the turn: what arrives while the effects of one turn are performed forms the next.
+//! While the log has as many writes in flight as it may, commands wait in their queues, so batches
+//! grow by themselves under load.
+//!
+//! # Determinism
+//! Same configuration, same recovered state, same inputs at the same times: same effects, byte for
+//! byte. Nothing iterates a hash map, nothing reads a clock; what is random comes from the seed.
+//!
+//! Deliberately absent: the shard master and movement of slots, deferred to their own modules.
 
+mod answers;
+mod config;
+mod convert;
+mod core;
 mod effects;
 mod input;
+mod peers;
+mod persistence;
+mod queue;
+mod reads;
+mod recovery;
+mod replica;
+mod replies;
+mod routing;
+mod snapshots;
 mod status;
+mod timers;
+mod transfer;
 
+pub use config::{ReactorConfig, RecoverError, Recovered};
 pub use effects::{
     Close, CoreMessage, CoreSend, Effects, LogWrite, PeerSend, PrepareSegment, Reply, SnapshotWrite,
 };
 pub use input::Input;
 pub use status::{CoreStatus, GroupStatus};
 
-use crate::base::{ClusterId, CoreId, Incarnation, Micros, NodeId, Time};
-use crate::placement::ShardMap;
+use self::convert::Incoming;
+use self::core::Core;
+use self::persistence::Release;
+use self::replica::Replica;
+use self::timers::Timers;
+use crate::base::collections::Map;
+use crate::base::{GroupId, Micros, NodeId, PeerCore, Time};
+use crate::raft;
+use crate::wire::{frame, peer};
 
-/// The settings of one core's reactor.
-#[derive(Clone, Debug)]
-pub struct ReactorConfig {
-    /// The cluster this node belongs to.
-    pub cluster: ClusterId,
-    /// This node.
-    pub node: NodeId,
-    /// This data directory's incarnation of the node.
-    pub incarnation: Incarnation,
-    /// This core.
-    pub core: CoreId,
-    /// Cores of this node.
-    pub smp: u16,
-    /// Who owns what.
-    pub shard_map: ShardMap,
-    /// Everything random comes from here.
-    pub seed: u64,
-    /// What to add to `Time` to get the wall clock, µs; fixed for the process's life.
-    pub wall_offset: u64,
-    /// See `raft::RaftConfig`.
-    pub election_timeout: Micros,
-    /// See `raft::RaftConfig`.
-    pub heartbeat_interval: Micros,
-    /// Bytes of one log segment.
-    pub segment_bytes: u64,
-    /// Log writes in flight at once, at most.
-    pub log_writes_in_flight_max: usize,
-    /// Bytes of state this core may hold; past it writes are refused.
-    pub memory_max: u64,
-}
-
-/// What this core found on its disk.
-#[derive(Debug, Default)]
-pub struct Recovered {
-    /// What the log holds.
-    pub log: crate::wal::Recovered,
-    /// The newest valid snapshot of each group, whole files as read.
-    pub snapshots: Vec<Vec<u8>>,
-}
+/// How often transfers of snapshots are looked at, while there are any.
+const TRANSFER_CHECK_EVERY: Micros = Micros::from_secs(1);
 
 /// One core's replicas, log, sessions and routing, as one deterministic state machine.
-pub struct Reactor {}
+pub struct Reactor {
+    core: Core,
+    /// Sorted by group.
+    replicas: Vec<Replica>,
+    /// Where in `replicas` a group is.
+    positions: Map<GroupId, usize>,
+    /// Replicas with something to do at the end of the turn: `replicas[i].touched`.
+    touched: Vec<usize>,
+    /// Replicas whose commands wait for the log to accept a write, ascending.
+    queued: Vec<usize>,
+    /// When each replica wants a tick.
+    timers: Timers,
+    /// When transfers are looked at next.
+    transfers_at: Option<Time>,
+    /// Clients' frames for other cores of this node.
+    forwards: Vec<CoreSend>,
+    turns: u64,
+}
 
-#[expect(missing_docs, unused, clippy::pedantic, reason = "signatures only, so far")]
 impl Reactor {
+    /// A core as it was when its process ended.
+    ///
+    /// # Errors
+    /// If a snapshot is damaged, or entries are missing between a group's snapshot and its log.
     pub fn new(
         now: Time,
         config: ReactorConfig,
         recovered: Recovered,
     ) -> Result<Self, RecoverError> {
-        todo!()
+        let (core, replicas) = recovery::recover(now, config, recovered)?;
+        let positions = replicas.iter().enumerate().map(|(i, r)| (r.group, i)).collect();
+        let mut timers = Timers::default();
+        for (i, replica) in replicas.iter().enumerate() {
+            timers.insert(replica.timer, i);
+        }
+        let mut reactor = Self {
+            core,
+            replicas,
+            positions,
+            touched: Vec::new(),
+            queued: Vec::new(),
+            timers,
+            transfers_at: None,
+            forwards: Vec::new(),
+            turns: 0,
+        };
+        reactor.campaign_where_preferred(now);
+        Ok(reactor)
     }
-    /// Takes one input in. Cheap: the work of a turn is done in `finish_turn`.
+
+    /// Takes one input in. Cheap: the work of a turn is done in [`Reactor::finish_turn`].
     pub fn step(&mut self, now: Time, input: Input<'_>) {
-        todo!()
+        match input {
+            Input::ClientFrame { connection, frame } => {
+                self.client_frame(replies::Origin { core: None, connection }, frame);
+            }
+            Input::PeerFrame { from, frame } => self.peer_frame(now, from, frame),
+            Input::CoreMessage { from, message } => self.core_message(from, message),
+            Input::LogWritten { write } => {
+                let ready = self.core.persistence.written(write);
+                self.release(now, ready);
+            }
+            Input::SegmentReady { segment } => self.core.persistence.segment_ready(segment),
+            Input::SegmentFailed { segment } => {
+                self.core.persistence.segment_failed(segment, now);
+            }
+            Input::SnapshotWritten { snapshot } => self.snapshot_written(now, snapshot),
+            Input::NodeUp { node, incarnation, smp } => {
+                if self.core.peers.up(node, incarnation, smp) {
+                    self.reset_peer(now, node);
+                    self.campaign_where_preferred(now);
+                }
+            }
+            Input::NodeDown { node } => {
+                self.core.peers.down(node);
+                self.reset_peer(now, node);
+            }
+            Input::PeerLinkReset { peer } => self.reset_peer(now, peer.node),
+            // What a closed connection still awaits runs its course: a hang-up undoes no command.
+            Input::ClientClosed { .. } | Input::Tick => {}
+        }
     }
-    /// Ends the turn: proposes, replicates, applies, and fills `effects` (empty on entry) with all that is to be performed.
+
+    /// Ends the turn: proposes, replicates, applies, and adds all that is to be performed to
+    /// `effects`.
     pub fn finish_turn(&mut self, now: Time, effects: &mut Effects) {
-        todo!()
+        self.turns += 1;
+        self.tick(now);
+        self.propose(now);
+        self.perform(now);
+        self.make_snapshots(effects);
+        self.core.persistence.issue(now, effects);
+        // With nothing in flight, what was staged without records waits for nothing.
+        let ready = self.core.persistence.take_ready();
+        if !ready.is_empty() {
+            self.release(now, ready);
+            self.perform(now);
+            self.core.persistence.issue(now, effects);
+        }
+        self.core.peers.take(effects);
+        self.core.replies.take(effects);
+        effects.core_sends.append(&mut self.forwards);
     }
+
     /// When a turn is wanted next even if nothing arrives.
     pub fn deadline(&self) -> Time {
-        todo!()
+        let timers = self.timers.next().unwrap_or(Time(u64::MAX));
+        let others = self.core.persistence.deadline().into_iter().chain(self.transfers_at);
+        others.fold(timers, Time::min)
     }
-    /// Whether nothing is in flight: no staged or unwritten log bytes, no command awaiting its outcome.
+
+    /// Whether nothing is in flight: no log bytes, no command or read that awaits its outcome.
     pub fn is_quiescent(&self) -> bool {
-        todo!()
+        self.core.persistence.is_quiescent()
+            && self.core.replies.is_empty()
+            && self.replicas.iter().all(Replica::is_quiescent)
     }
+
     /// A summary for the administration port; `with_hash` computes state hashes, O(state).
     pub fn status(&self, with_hash: bool) -> CoreStatus {
-        todo!()
+        let counters = self.core.answers.counters;
+        CoreStatus {
+            core: self.core.config.core,
+            groups: self.replicas.iter().map(|replica| replica.status(with_hash)).collect(),
+            state_bytes: self.state_bytes(),
+            turns: self.turns,
+            commands: counters.commands,
+            reads: counters.reads,
+            deduplicated: counters.deduplicated,
+            log_writes: self.core.persistence.batches,
+            log_bytes: self.core.persistence.bytes,
+            snapshots: self.core.snapshots,
+        }
+    }
+
+    /// Asserts what must hold between the parts, after any turn. For tests and simulators.
+    pub fn check_invariants(&self) {
+        self.replicas.iter().for_each(Replica::check_invariants);
+    }
+
+    fn state_bytes(&self) -> u64 {
+        self.replicas.iter().map(|replica| replica.machine.bytes()).sum()
+    }
+
+    fn position(&self, group: GroupId) -> Option<usize> {
+        self.positions.get(&group).copied()
+    }
+
+    /// Puts a replica on the turn's list.
+    fn touch(&mut self, i: usize) -> &mut Replica {
+        let replica = &mut self.replicas[i];
+        if !replica.touched {
+            replica.touched = true;
+            self.touched.push(i);
+        }
+        replica
+    }
+
+    fn step_raft(&mut self, now: Time, i: usize, input: raft::Input) {
+        self.touch(i).step(now, input);
+    }
+
+    fn peer_frame(&mut self, now: Time, from: PeerCore, bytes: &[u8]) {
+        let Some(frame) = frame::scan_trusted(bytes) else { return };
+        let batch = match peer::parse_peer_batch(&frame) {
+            Ok(batch) => batch,
+            Err(error) => {
+                tracing::warn!(%from, %error, "peer batch refused");
+                return;
+            }
+        };
+        for message in batch.messages() {
+            let Some(i) = self.position(message.group) else { continue };
+            let term = message.term;
+            match convert::incoming(from.node, self.core.config.node, message) {
+                Some(Incoming::Raft(message)) => {
+                    self.step_raft(now, i, raft::Input::Message(message));
+                }
+                Some(Incoming::SnapshotChunk(chunk)) => {
+                    self.touch(i);
+                    self.replicas[i].snapshot_chunk(&mut self.core, from.node, term, &chunk);
+                }
+                Some(Incoming::SnapshotAck(ack)) => {
+                    self.touch(i);
+                    self.replicas[i].snapshot_acknowledged(&mut self.core, from.node, ack, now);
+                }
+                None => tracing::warn!(%from, "entry of an unknown kind refused"),
+            }
+        }
+    }
+
+    /// What was sent to `node` may be lost: replicas that share a group with it send again.
+    fn reset_peer(&mut self, now: Time, node: NodeId) {
+        for i in 0..self.replicas.len() {
+            if self.replicas[i].raft.configuration().members().any(|member| member == node) {
+                self.step_raft(now, i, raft::Input::PeerReset { peer: node });
+                self.replicas[i].sending_failed(node, now);
+            }
+        }
+    }
+
+    /// Where this node leads by preference and nobody is known to, it stands as soon as it can see
+    /// a majority: a cluster that starts need not wait for an election timeout.
+    fn campaign_where_preferred(&mut self, now: Time) {
+        for i in 0..self.replicas.len() {
+            let replica = &self.replicas[i];
+            let Some(info) = self.core.config.shard_map.group(replica.group) else { continue };
+            let node = self.core.config.node;
+            let seen = |member: &&NodeId| **member == node || self.core.peers.is_up(**member);
+            let majority = info.members.iter().filter(seen).count() * 2 > info.members.len();
+            if info.preferred_leader == node && replica.raft.leader().is_none() && majority {
+                self.step_raft(now, i, raft::Input::Campaign);
+            }
+        }
+    }
+
+    /// Delivers what has become durable.
+    fn release(&mut self, now: Time, ready: Vec<Release>) {
+        for release in ready {
+            match release {
+                Release::Appended(group, term, index) => {
+                    let Some(i) = self.position(group) else { continue };
+                    self.step_raft(now, i, raft::Input::Appended { term, index });
+                }
+                Release::Message(group, message) if message.to == self.core.config.node => {
+                    let Some(i) = self.position(group) else { continue };
+                    self.step_raft(now, i, raft::Input::Message(message));
+                }
+                Release::Message(group, message) => self.core.peers.send(group, &message),
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Time) {
+        while let Some(i) = self.timers.pop_reached(now) {
+            // A timer is not moved when a deadline moves away, only when it is reached: most are
+            // pushed back by every heartbeat.
+            if self.replicas[i].raft.deadline() <= now {
+                self.step_raft(now, i, raft::Input::Tick);
+                let next = self.replicas[i].raft.deadline();
+                assert!(next > now, "a tick moves the deadline on: {next:?} at {now:?}");
+            }
+            self.rearm(i);
+        }
+        if self.transfers_at.is_some_and(|at| at <= now) {
+            for i in 0..self.replicas.len() {
+                if !self.replicas[i].sending.is_empty() {
+                    self.touch(i).expire_sendings(now);
+                }
+            }
+        }
+        let sending = self.replicas.iter().any(|replica| !replica.sending.is_empty());
+        self.transfers_at = sending.then(|| now + TRANSFER_CHECK_EVERY);
+    }
+
+    fn rearm(&mut self, i: usize) {
+        let replica = &mut self.replicas[i];
+        replica.timer = replica.raft.deadline();
+        self.timers.insert(replica.timer, i);
+    }
+
+    /// Turns what clients asked into entries and read rounds.
+    fn propose(&mut self, now: Time) {
+        if self.core.persistence.accepts() {
+            for i in std::mem::take(&mut self.queued) {
+                self.touch(i);
+                self.replicas[i].propose(&mut self.core, now);
+            }
+        }
+    }
+
+    /// Performs what the replicas on the turn's list ask for.
+    fn perform(&mut self, now: Time) {
+        // In the order of touching, which the inputs determine.
+        let mut touched = std::mem::take(&mut self.touched);
+        for &i in &touched {
+            let replica = &mut self.replicas[i];
+            replica.touched = false;
+            replica.ask(&mut self.core, now);
+            replica.perform(&mut self.core, now);
+            if replica.raft.deadline() < replica.timer {
+                self.timers.remove(replica.timer, i);
+                self.rearm(i);
+            }
+        }
+        touched.clear();
+        assert!(self.touched.is_empty(), "performing touches no other replica");
+        self.touched = touched;
+    }
+
+    fn snapshot_written(&mut self, now: Time, number: u64) {
+        if let Some(making) = self.core.piece_written(number) {
+            let Some(i) = self.position(making.group) else { return };
+            self.touch(i);
+            self.core.made(making, &mut self.replicas[i], now);
+        }
+    }
+
+    /// Goes on with the snapshot in the making; begins one where the log holds too many segments.
+    fn make_snapshots(&mut self, effects: &mut Effects) {
+        self.core.write_due_piece(effects);
+        if self.core.can_make() {
+            self.core.make_install(effects);
+        }
+        let log = self.core.persistence.log();
+        if !self.core.can_make() || log.live_segments() <= self.core.config.live_segments_max {
+            return;
+        }
+        let mut holders = Vec::new();
+        log.groups_holding_oldest(&mut holders);
+        let behind = |i: &usize| {
+            let replica = &self.replicas[*i];
+            replica.snapshot_index < replica.applied_index()
+        };
+        if let Some(i) = holders.into_iter().filter_map(|g| self.position(g)).find(behind) {
+            self.core.make_trim(&self.replicas[i], effects);
+        }
     }
 }
-
-/// The disk holds something this reactor cannot start from.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct RecoverError(pub String);

@@ -1,0 +1,180 @@
+//! Answers as frames: results of applied entries, values read, refusals.
+
+use super::convert;
+use super::queue::Waiting;
+use super::replies::Replies;
+use crate::base::{AlignedBuf, GroupId, Index, NodeId, SessionId};
+use crate::kv::{self, Machine, Place};
+use crate::raft;
+use crate::wire::client::{
+    Answer, Outcome, ReplyBuilder, ReplyHead, Request, Status, WriteBatch, parse_request,
+};
+use crate::wire::frame::{self, Frame};
+
+/// Counts for the status page.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counters {
+    pub commands: u64,
+    pub reads: u64,
+    pub deduplicated: u64,
+}
+
+/// Builds answers; its buffers are reused, so that an answer costs no allocation.
+#[derive(Default)]
+pub(super) struct Answers {
+    builder: ReplyBuilder,
+    pub(super) counters: Counters,
+}
+
+/// What all answers of one group have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context {
+    pub group: GroupId,
+    pub epoch: u64,
+    pub leader: Option<NodeId>,
+}
+
+impl Context {
+    fn head(self, request: u64, outcome: Outcome) -> ReplyHead {
+        ReplyHead {
+            request,
+            session: SessionId(0),
+            leader: self.leader.unwrap_or_default(),
+            epoch: self.epoch,
+            group: self.group,
+            outcome,
+        }
+    }
+}
+
+impl Answers {
+    /// Applies a command entry to `machine`. `waiting`, if someone here awaits the outcome: one per
+    /// frame of the entry; else empty.
+    pub(super) fn apply(
+        &mut self,
+        machine: &mut Machine,
+        entry: &raft::Entry,
+        waiting: &[Waiting],
+        context: Context,
+        replies: &mut Replies,
+    ) {
+        machine.begin_entry(entry.index, entry.term, entry.timestamp);
+        let mut rest: &[u8] = &entry.payload;
+        let (mut ordinal, mut position) = (0_u32, 0_u32);
+        while let Some(frame) = frame::scan_trusted(rest) {
+            rest = &rest[frame.bytes.len()..];
+            let head = self.apply_frame(machine, &frame, ordinal, &mut position, context);
+            if let Some(waiting) = waiting.get(ordinal as usize) {
+                let head = ReplyHead { request: waiting.request, ..head };
+                self.builder.encode(&head, replies.buffer(waiting.origin));
+            }
+            self.builder.clear();
+            ordinal += 1;
+        }
+    }
+
+    /// Answers a round of reads from `machine`, everything they must see being applied.
+    pub(super) fn read(
+        &mut self,
+        machine: &Machine,
+        frames: &AlignedBuf,
+        waiting: &[Waiting],
+        context: Context,
+        replies: &mut Replies,
+    ) {
+        let (applied, ..) = machine.applied();
+        let mut rest: &[u8] = frames;
+        for waiting in waiting {
+            let frame = frame::scan_trusted(rest).expect("a round holds a frame per waiter");
+            rest = &rest[frame.bytes.len()..];
+            let Ok(Request::Read(batch)) = parse_request(&frame) else {
+                unreachable!("only read frames that could be parsed are gathered")
+            };
+            self.counters.reads += batch.len() as u64;
+            for operation in batch.operations() {
+                self.push_read(machine, operation.key, applied);
+            }
+            let head = context.head(waiting.request, Outcome::Ok);
+            self.builder.encode(&head, replies.buffer(waiting.origin));
+            self.builder.clear();
+        }
+    }
+
+    /// Tells a waiter that its frame did not and will not happen.
+    pub(super) fn refuse(
+        &mut self,
+        waiting: Waiting,
+        outcome: Outcome,
+        detail: Option<&str>,
+        context: Context,
+        replies: &mut Replies,
+    ) {
+        let head = context.head(waiting.request, outcome);
+        self.builder.encode_refusal(&head, detail, replies.buffer(waiting.origin));
+    }
+
+    fn apply_frame(
+        &mut self,
+        machine: &mut Machine,
+        frame: &Frame<'_>,
+        ordinal: u32,
+        position: &mut u32,
+        context: Context,
+    ) -> ReplyHead {
+        let mut head = context.head(0, Outcome::Ok);
+        match parse_request(frame) {
+            Ok(Request::Write(batch)) => {
+                head.outcome = self.apply_batch(machine, &batch, position);
+            }
+            Ok(Request::OpenSession { .. }) => match machine.open_session(ordinal) {
+                Ok(session) => head.session = session,
+                Err(error) => head.outcome = outcome_of(error),
+            },
+            Ok(Request::CloseSession { session, .. }) => machine.close_session(session),
+            // The leader lets none of these in; all replicas pass over one in the same way.
+            Ok(Request::Read(_) | Request::Map { .. }) | Err(_) => {
+                head.outcome = Outcome::Malformed;
+            }
+        }
+        head
+    }
+
+    fn apply_batch(
+        &mut self,
+        machine: &mut Machine,
+        batch: &WriteBatch<'_>,
+        position: &mut u32,
+    ) -> Outcome {
+        let (index, ..) = machine.applied();
+        self.counters.commands += batch.len() as u64;
+        let first = *position;
+        *position += u32::try_from(batch.len()).expect("a frame's commands are counted in 16 bits");
+        let mut session = match machine.begin_batch(batch.session, batch.lowest_awaited) {
+            Ok(session) => session,
+            Err(error) => return outcome_of(error),
+        };
+        for (place, operation) in (first..).zip(batch.operations()) {
+            let place = Place { index, position: place };
+            let answer = session.apply(place, convert::command_of(&operation));
+            self.counters.deduplicated += u64::from(answer.repeated);
+            self.builder.push(convert::row_of(&answer), None);
+        }
+        Outcome::Ok
+    }
+
+    fn push_read(&mut self, machine: &Machine, key: &[u8], applied: Index) {
+        let (status, value) = match machine.get(key) {
+            Ok(Some(value)) => (Status::Ok, Some(value)),
+            Ok(None) => (Status::NotFound, None),
+            Err(_) => (Status::WrongSlot, None),
+        };
+        self.builder.push(Answer { status, number: 0, index: applied, position: 0 }, value);
+    }
+}
+
+fn outcome_of(error: kv::SessionError) -> Outcome {
+    match error {
+        kv::SessionError::Expired => Outcome::SessionExpired,
+        kv::SessionError::Full => Outcome::SessionsFull,
+    }
+}

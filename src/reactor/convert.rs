@@ -1,0 +1,209 @@
+//! Between the words of the modules below: Raft's entries and messages, the log's records, the
+//! wire's views. The modules do not know each other; here they meet.
+
+use super::transfer::{Chunk, ChunkAck};
+use crate::base::{Bytes, GroupId, Index, NodeId, WallTime};
+use crate::kv;
+use crate::raft::{self, EntryKind, MessageBody};
+use crate::wal;
+use crate::wire::client::{self as wire_client, EXPECT_ABSENT, OperationKind};
+use crate::wire::peer::{AppendHead, Entries, PeerBatchBuilder, PeerBody, PeerEntry, PeerMessage};
+
+pub(super) fn record_of(entry: raft::Entry) -> wal::EntryRecord {
+    let raft::Entry { term, index, timestamp, kind, payload } = entry;
+    wal::EntryRecord { term, index, timestamp, kind: kind_number(kind), payload }
+}
+
+/// The entry a log record holds; an unknown kind is another version's and is refused by recovery.
+pub(super) fn entry_of(record: wal::EntryRecord) -> Option<raft::Entry> {
+    let wal::EntryRecord { term, index, timestamp, kind, payload } = record;
+    Some(raft::Entry { term, index, timestamp, kind: kind_of(kind)?, payload })
+}
+
+/// The numbers of `EntryKind` in `schema/peer.fbs` and `schema/log.md`.
+fn kind_number(kind: EntryKind) -> u8 {
+    match kind {
+        EntryKind::Command => 0,
+        EntryKind::Noop => 1,
+        EntryKind::Configuration => 2,
+    }
+}
+
+fn kind_of(number: u8) -> Option<EntryKind> {
+    match number {
+        0 => Some(EntryKind::Command),
+        1 => Some(EntryKind::Noop),
+        2 => Some(EntryKind::Configuration),
+        _ => None,
+    }
+}
+
+/// Appends a Raft message to a peer's batch.
+pub(super) fn push_message(batch: &mut PeerBatchBuilder, group: GroupId, message: &raft::Message) {
+    let term = message.term;
+    let body = match &message.body {
+        MessageBody::Append { previous_index, previous_term, commit_index, entries } => {
+            let (previous_index, previous_term) = (*previous_index, *previous_term);
+            let head = AppendHead { previous_index, previous_term, commit_index: *commit_index };
+            batch.push_append(group, term, head, entries.iter().map(peer_entry_of));
+            return;
+        }
+        MessageBody::PreVote { last_index, last_term } => {
+            PeerBody::PreVote { last_index: *last_index, last_term: *last_term }
+        }
+        MessageBody::PreVoteResponse { granted } => PeerBody::PreVoteResponse { granted: *granted },
+        MessageBody::Vote { last_index, last_term, transfer } => {
+            PeerBody::Vote { last_index: *last_index, last_term: *last_term, transfer: *transfer }
+        }
+        MessageBody::VoteResponse { granted } => PeerBody::VoteResponse { granted: *granted },
+        MessageBody::AppendResponse { match_index } => {
+            PeerBody::AppendResponse { match_index: *match_index }
+        }
+        MessageBody::AppendReject { rejected_index, hint_index, hint_term } => {
+            PeerBody::AppendReject {
+                rejected_index: *rejected_index,
+                hint_index: *hint_index,
+                hint_term: *hint_term,
+            }
+        }
+        MessageBody::Heartbeat { commit_index, round } => {
+            PeerBody::Heartbeat { commit_index: *commit_index, round: *round }
+        }
+        MessageBody::HeartbeatResponse { round } => PeerBody::HeartbeatResponse { round: *round },
+        MessageBody::ReadIndex { request } => PeerBody::ReadIndex { request: *request },
+        MessageBody::ReadIndexResponse { request, index } => {
+            PeerBody::ReadIndexResponse { request: *request, index: *index }
+        }
+        MessageBody::TimeoutNow => PeerBody::TimeoutNow,
+    };
+    batch.push(group, term, &body);
+}
+
+fn peer_entry_of(entry: &raft::Entry) -> PeerEntry<'_> {
+    PeerEntry {
+        term: entry.term,
+        timestamp: entry.timestamp.0,
+        kind: kind_number(entry.kind),
+        payload: &entry.payload,
+    }
+}
+
+/// What a peer's message is for the reactor.
+pub(super) enum Incoming<'a> {
+    /// For the group's Raft.
+    Raft(raft::Message),
+    /// A piece of a snapshot.
+    SnapshotChunk(Chunk<'a>),
+    /// An answer to such a piece.
+    SnapshotAck(ChunkAck),
+}
+
+/// Reads a peer's message; `None` if it, or an entry in it, is of a kind not known here.
+pub(super) fn incoming(
+    from: NodeId,
+    to: NodeId,
+    message: PeerMessage<'_>,
+) -> Option<Incoming<'_>> {
+    let term = message.term;
+    let body = match message.body {
+        PeerBody::SnapshotChunk { transfer, index, term, offset, last, data } => {
+            let chunk = Chunk { transfer, index, term, offset, last, data };
+            return Some(Incoming::SnapshotChunk(chunk));
+        }
+        PeerBody::SnapshotAck { transfer, next_offset, failed } => {
+            return Some(Incoming::SnapshotAck(ChunkAck { transfer, next_offset, failed }));
+        }
+        PeerBody::Unknown { .. } => return None,
+        PeerBody::Append { previous_index, previous_term, commit_index, entries } => {
+            MessageBody::Append {
+                previous_index,
+                previous_term,
+                commit_index,
+                entries: entries_of(previous_index, entries)?,
+            }
+        }
+        PeerBody::PreVote { last_index, last_term } => {
+            MessageBody::PreVote { last_index, last_term }
+        }
+        PeerBody::PreVoteResponse { granted } => MessageBody::PreVoteResponse { granted },
+        PeerBody::Vote { last_index, last_term, transfer } => {
+            MessageBody::Vote { last_index, last_term, transfer }
+        }
+        PeerBody::VoteResponse { granted } => MessageBody::VoteResponse { granted },
+        PeerBody::AppendResponse { match_index } => MessageBody::AppendResponse { match_index },
+        PeerBody::AppendReject { rejected_index, hint_index, hint_term } => {
+            MessageBody::AppendReject { rejected_index, hint_index, hint_term }
+        }
+        PeerBody::Heartbeat { commit_index, round } => {
+            MessageBody::Heartbeat { commit_index, round }
+        }
+        PeerBody::HeartbeatResponse { round } => MessageBody::HeartbeatResponse { round },
+        PeerBody::ReadIndex { request } => MessageBody::ReadIndex { request },
+        PeerBody::ReadIndexResponse { request, index } => {
+            MessageBody::ReadIndexResponse { request, index }
+        }
+        PeerBody::TimeoutNow => MessageBody::TimeoutNow,
+    };
+    Some(Incoming::Raft(raft::Message { from, to, term, body }))
+}
+
+/// The follower's one copy of an entry: from the frame into the bytes that log and apply share.
+fn entries_of(previous_index: Index, view: Entries<'_>) -> Option<Vec<raft::Entry>> {
+    let mut index = previous_index;
+    let mut entries = Vec::with_capacity(view.len());
+    for entry in view {
+        index = index.next();
+        entries.push(raft::Entry {
+            term: entry.term,
+            index,
+            timestamp: WallTime(entry.timestamp),
+            kind: kind_of(entry.kind)?,
+            payload: Bytes::copy_of(entry.payload),
+        });
+    }
+    Some(entries)
+}
+
+/// The state machine's command for a client's write; `None` if its kind is not known here.
+pub(super) fn command_of<'a>(operation: &wire_client::Operation<'a>) -> Option<kv::Command<'a>> {
+    let (key, value) = (operation.key, operation.value);
+    let command = match operation.kind {
+        OperationKind::Put => kv::Operation::Put { key, value },
+        OperationKind::Append => kv::Operation::Append { key, value },
+        OperationKind::Delete => kv::Operation::Delete { key },
+        OperationKind::CompareAndSet => {
+            let expected = (operation.flags & EXPECT_ABSENT == 0).then_some(operation.expected);
+            kv::Operation::CompareAndSet { key, expected, value }
+        }
+        OperationKind::Increment => {
+            kv::Operation::Increment { key, delta: i64::from_le_bytes(value.try_into().ok()?) }
+        }
+        OperationKind::Get | OperationKind::Unknown(_) => return None,
+    };
+    Some(kv::Command { sequence: operation.sequence, operation: command })
+}
+
+/// A write's answer as the wire says it.
+pub(super) fn row_of(answer: &kv::Answer) -> wire_client::Answer {
+    wire_client::Answer {
+        status: status_of(answer.status),
+        number: answer.number,
+        index: answer.place.index,
+        position: answer.place.position,
+    }
+}
+
+fn status_of(status: kv::Status) -> wire_client::Status {
+    match status {
+        kv::Status::Ok => wire_client::Status::Ok,
+        kv::Status::NotFound => wire_client::Status::NotFound,
+        kv::Status::CompareFailed => wire_client::Status::CompareFailed,
+        kv::Status::WrongSlot => wire_client::Status::WrongSlot,
+        kv::Status::NotANumber => wire_client::Status::NotANumber,
+        kv::Status::Overflow => wire_client::Status::Overflow,
+        kv::Status::ValueTooLarge => wire_client::Status::ValueTooLarge,
+        kv::Status::Forgotten => wire_client::Status::Forgotten,
+        kv::Status::WindowExceeded => wire_client::Status::WindowExceeded,
+        kv::Status::UnknownCommand => wire_client::Status::UnknownCommand,
+    }
+}

@@ -1,0 +1,151 @@
+//! What the replicas of one core share: the log, the links, the answers, the snapshot in the making.
+
+use std::collections::VecDeque;
+
+use super::answers::Answers;
+use super::config::ReactorConfig;
+use super::effects::{Effects, SnapshotWrite};
+use super::peers::Peers;
+use super::persistence::Persistence;
+use super::replica::Replica;
+use super::replies::Replies;
+use super::snapshots::{Install, Making, Purpose, SnapshotStream};
+use crate::base::{GroupId, Time};
+use crate::raft::{self, SnapshotMeta};
+use crate::wal;
+
+/// Everything of a core but its replicas.
+pub(super) struct Core {
+    pub config: ReactorConfig,
+    pub persistence: Persistence,
+    pub peers: Peers,
+    pub replies: Replies,
+    pub answers: Answers,
+    making: Option<Making>,
+    /// Whether the piece before is written and the next one is due.
+    piece_due: bool,
+    /// Received states that wait for their turn to be written.
+    installs: VecDeque<(GroupId, SnapshotMeta, Install)>,
+    /// Numbers snapshots in the making and transfers.
+    numbered: u64,
+    /// Snapshots finished since start, for the status.
+    pub snapshots: u64,
+}
+
+impl Core {
+    pub(super) fn new(config: ReactorConfig, persistence: Persistence) -> Self {
+        Self {
+            config,
+            persistence,
+            peers: Peers::default(),
+            replies: Replies::default(),
+            answers: Answers::default(),
+            making: None,
+            piece_due: false,
+            installs: VecDeque::new(),
+            numbered: 0,
+            snapshots: 0,
+        }
+    }
+
+    /// A number for a transfer, unlike that of any other of this process's life.
+    pub(super) fn next_transfer(&mut self) -> u64 {
+        self.numbered += 1;
+        self.numbered
+    }
+
+    /// A received state wants to be written and installed.
+    pub(super) fn install_wanted(&mut self, group: GroupId, meta: SnapshotMeta, install: Install) {
+        self.installs.push_back((group, meta, install));
+    }
+
+    /// Whether a snapshot may be begun: none is in the making.
+    pub(super) fn can_make(&self) -> bool {
+        self.making.is_none()
+    }
+
+    /// Begins to write a received state, if one waits.
+    pub(super) fn make_install(&mut self, effects: &mut Effects) {
+        if let Some((group, meta, install)) = self.installs.pop_front() {
+            let configuration = &meta.configuration;
+            let identity = self.config.identity();
+            let stream = SnapshotStream::new(identity, group, &install.machine, configuration);
+            assert_eq!(stream.meta, meta, "a state knows where it stands");
+            self.make(group, Purpose::Install(Box::new(install)), stream, effects);
+        }
+    }
+
+    /// Begins a snapshot of a replica, so that log segments can be freed.
+    pub(super) fn make_trim(&mut self, replica: &Replica, effects: &mut Effects) {
+        let identity = self.config.identity();
+        let configuration = replica.raft.configuration();
+        let (group, machine) = (replica.group, &replica.machine);
+        let stream = SnapshotStream::new(identity, group, machine, configuration);
+        self.make(group, Purpose::Trim, stream, effects);
+    }
+
+    fn make(
+        &mut self,
+        group: GroupId,
+        purpose: Purpose,
+        stream: SnapshotStream,
+        effects: &mut Effects,
+    ) {
+        assert!(self.making.is_none(), "one snapshot at a time on a core");
+        let number = self.next_transfer();
+        self.making = Some(Making { number, group, purpose, stream, offset: 0, ended: false });
+        self.piece_due = true;
+        self.write_due_piece(effects);
+    }
+
+    /// Hands the next piece of the snapshot in the making to the disk, if the one before is written.
+    pub(super) fn write_due_piece(&mut self, effects: &mut Effects) {
+        let Some(making) = self.making.as_mut().filter(|_| self.piece_due) else { return };
+        self.piece_due = false;
+        let (bytes, last) = making.stream.next_piece();
+        let offset = making.offset;
+        making.offset += bytes.len() as u64;
+        making.ended = last;
+        effects.snapshot_writes.push(SnapshotWrite {
+            snapshot: making.number,
+            group: making.group,
+            index: making.stream.meta.index,
+            offset,
+            bytes,
+            last,
+        });
+    }
+
+    /// A piece was written. Returns the snapshot once it is whole and durable.
+    pub(super) fn piece_written(&mut self, number: u64) -> Option<Making> {
+        let making = self.making.take_if(|making| making.number == number && making.ended);
+        self.snapshots += u64::from(making.is_some());
+        self.piece_due = self.making.as_ref().is_some_and(|making| making.number == number);
+        making
+    }
+
+    /// Takes a finished snapshot into account for `replica`.
+    pub(super) fn made(&mut self, making: Making, replica: &mut Replica, now: Time) {
+        let meta = making.stream.meta;
+        match making.purpose {
+            Purpose::Trim => {
+                self.persistence.log_mut().trim(making.group, meta.index);
+                replica.compacted(now, meta);
+            }
+            Purpose::Install(install) => self.install(*install, meta, replica, now),
+        }
+    }
+
+    /// Puts a received state in the place of a replica's, unless the replica has caught up by other
+    /// ways meanwhile.
+    fn install(&mut self, install: Install, meta: SnapshotMeta, replica: &mut Replica, now: Time) {
+        let Install { from, machine } = install;
+        if replica.raft.wants_snapshot(meta.index) {
+            let mark = wal::SnapshotMark { index: meta.index, term: meta.term };
+            self.persistence.log_mut().stage_reset(replica.group, mark);
+            self.persistence.log_mut().trim(replica.group, meta.index);
+            replica.install(machine, self);
+            replica.step(now, raft::Input::SnapshotInstalled { from, snapshot: meta });
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! One log for all groups of the core: what waits for which batch to be durable.
+//!
+//! Whatever a step wants to happen "after this is durable" waits here: for the batch its records go
+//! into, or, if it staged none, for the newest batch already issued. That is more than Raft asks
+//! (a vote need not wait for another group's entries) and costs nothing, since batches complete in
+//! order anyway.
+
+use std::collections::VecDeque;
+
+use super::convert;
+use super::effects::{Effects, LogWrite, PrepareSegment};
+use crate::base::{GroupId, Index, Micros, Term, Time};
+use crate::raft;
+use crate::wal::{self, BatchNumber};
+
+/// After this long without a batch the window is sealed: everything acknowledged is then known to
+/// be durable from the log alone, and damage cannot pass for a torn tail.
+const IDLE_SEAL_AFTER: Micros = Micros::from_millis(500);
+
+/// How often a segment is asked for again after the disk was full.
+const SEGMENT_RETRY_AFTER: Micros = Micros::from_secs(1);
+
+/// What waits for durability.
+#[derive(Debug)]
+pub(super) enum Release {
+    /// A message that would reveal what is not durable yet.
+    Message(GroupId, raft::Message),
+    /// Tells the group's Raft that its log is durable up to here.
+    Appended(GroupId, Term, Index),
+}
+
+/// The core's log and what waits for it.
+#[derive(Debug)]
+pub(super) struct Persistence {
+    log: wal::Log,
+    in_flight_max: usize,
+    /// Waits for the records staged now.
+    staged: Vec<Release>,
+    /// Waits for a batch that was issued; ascending by batch.
+    issued: VecDeque<(BatchNumber, Vec<Release>)>,
+    /// The newest batch issued.
+    newest: BatchNumber,
+    /// When the window is to be sealed, if it is open.
+    seal_at: Option<Time>,
+    /// When to ask for a segment again; set while the disk is full.
+    retry_at: Option<Time>,
+    scratch: Vec<wal::Write>,
+    wanted: Vec<wal::SegmentId>,
+    /// Batches and bytes issued since start, for the status.
+    pub(super) batches: u64,
+    pub(super) bytes: u64,
+}
+
+impl Persistence {
+    pub(super) fn new(log: wal::Log, in_flight_max: usize) -> Self {
+        assert!(in_flight_max > 0, "without a write in flight nothing is ever durable");
+        let newest = log.durable();
+        Self {
+            log,
+            in_flight_max,
+            staged: Vec::new(),
+            issued: VecDeque::new(),
+            newest,
+            seal_at: None,
+            retry_at: None,
+            scratch: Vec::new(),
+            wanted: Vec::new(),
+            batches: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn log(&self) -> &wal::Log {
+        &self.log
+    }
+
+    pub(super) fn log_mut(&mut self) -> &mut wal::Log {
+        &mut self.log
+    }
+
+    /// Whether a batch staged now would be issued this turn.
+    pub(super) fn accepts(&self) -> bool {
+        self.log.in_flight() < self.in_flight_max && !self.log.has_staged()
+    }
+
+    /// Whether the log cannot grow because the disk is full.
+    pub(super) fn is_full(&self) -> bool {
+        self.retry_at.is_some() && self.log.has_staged()
+    }
+
+    /// Stages what a step wants durable, and what waits for it. Empties those parts of `output`.
+    pub(super) fn stage(&mut self, group: GroupId, output: &mut raft::Output) {
+        if let Some(hard_state) = output.hard_state.take() {
+            let raft::HardState { term, vote } = hard_state;
+            self.log.stage_hard_state(group, wal::HardStateRecord { term, vote });
+        }
+        let mut last = None;
+        for entry in output.entries.drain(..) {
+            last = Some((entry.term, entry.index));
+            self.log.stage_entry(group, convert::record_of(entry));
+        }
+        for message in output.messages_after_durable.drain(..) {
+            self.staged.push(Release::Message(group, message));
+        }
+        if let Some((term, index)) = last {
+            self.staged.push(Release::Appended(group, term, index));
+        }
+    }
+
+    /// Issues what is staged as one batch, if the disk can take one more write.
+    pub(super) fn issue(&mut self, now: Time, effects: &mut Effects) {
+        if self.log.in_flight() < self.in_flight_max
+            && self.log.has_staged()
+            && let Some(batch) = self.log.seal(&mut self.scratch)
+        {
+            self.newest = batch;
+            self.batches += 1;
+            self.seal_at = Some(now + IDLE_SEAL_AFTER);
+        }
+        if self.seal_at.is_some_and(|at| at <= now) {
+            self.seal_window(now);
+        }
+        self.attach_releases();
+        self.hand_out_writes(effects);
+        self.want_segments(now, effects);
+    }
+
+    /// A write is durable: returns what may be released by it.
+    pub(super) fn written(&mut self, write: wal::WriteId) -> Vec<Release> {
+        let durable = self.log.written(write);
+        self.release_until(durable)
+    }
+
+    /// What waits for nothing any more: releases staged while nothing was in flight.
+    pub(super) fn take_ready(&mut self) -> Vec<Release> {
+        let durable = self.log.durable();
+        self.release_until(durable)
+    }
+
+    pub(super) fn segment_failed(&mut self, segment: wal::SegmentId, now: Time) {
+        self.log.segment_failed(segment);
+        self.retry_at = Some(now + SEGMENT_RETRY_AFTER);
+    }
+
+    pub(super) fn segment_ready(&mut self, segment: wal::SegmentId) {
+        self.log.segment_ready(segment);
+        self.retry_at = None;
+    }
+
+    /// When something here wants a turn.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.seal_at.into_iter().chain(self.retry_at).min()
+    }
+
+    /// Whether nothing is staged, in flight or waiting.
+    pub(super) fn is_quiescent(&self) -> bool {
+        self.log.in_flight() == 0
+            && !self.log.has_staged()
+            && self.staged.is_empty()
+            && self.issued.is_empty()
+    }
+
+    fn seal_window(&mut self, now: Time) {
+        if self.log.in_flight() > 0 || self.log.has_staged() {
+            self.seal_at = Some(now + IDLE_SEAL_AFTER);
+            return;
+        }
+        self.seal_at = None;
+        if self.log.needs_idle_seal()
+            && let Some(batch) = self.log.seal_idle(&mut self.scratch)
+        {
+            self.newest = batch;
+            self.batches += 1;
+        }
+    }
+
+    /// Ties what waits to the newest batch, once all that was staged is in one.
+    fn attach_releases(&mut self) {
+        if self.staged.is_empty() || self.log.has_staged() {
+            return;
+        }
+        let releases = std::mem::take(&mut self.staged);
+        match self.issued.back_mut() {
+            Some((batch, waiting)) if *batch == self.newest => waiting.extend(releases),
+            _ => self.issued.push_back((self.newest, releases)),
+        }
+    }
+
+    fn hand_out_writes(&mut self, effects: &mut Effects) {
+        for wal::Write { write, segment, offset, bytes } in self.scratch.drain(..) {
+            self.bytes += bytes.len() as u64;
+            effects.log_writes.push(LogWrite { write, segment, offset, bytes });
+        }
+    }
+
+    fn want_segments(&mut self, now: Time, effects: &mut Effects) {
+        if self.retry_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.log.segments_wanted(&mut self.wanted);
+        effects
+            .prepare_segments
+            .extend(self.wanted.drain(..).map(|segment| PrepareSegment { segment }));
+        if self.retry_at.is_some() {
+            self.retry_at = Some(now + SEGMENT_RETRY_AFTER);
+        }
+    }
+
+    fn release_until(&mut self, durable: BatchNumber) -> Vec<Release> {
+        let mut ready = Vec::new();
+        while self.issued.front().is_some_and(|(batch, _)| *batch <= durable) {
+            let (_, mut releases) = self.issued.pop_front().expect("looked at above");
+            if ready.is_empty() {
+                ready = releases;
+            } else {
+                ready.append(&mut releases);
+            }
+        }
+        ready
+    }
+}

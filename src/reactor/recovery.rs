@@ -1,0 +1,158 @@
+//! From what a disk holds to replicas: the newest snapshot of each group, then its log.
+
+use std::collections::BTreeMap;
+
+use super::config::{ReactorConfig, RecoverError, Recovered};
+use super::convert;
+use super::core::Core;
+use super::persistence::Persistence;
+use super::replica::Replica;
+use super::snapshots::{self, LoadError, Loaded};
+use crate::base::{GroupId, Micros, NodeId, SlotSet, Time};
+use crate::kv::Machine;
+use crate::placement::GroupInfo;
+use crate::raft::{self, Configuration, HardState, Raft, RaftConfig, SnapshotMeta, Stored};
+use crate::wal::{self, RecoveredGroup};
+
+/// Append messages on their way to one follower, at most.
+const IN_FLIGHT_MESSAGES_MAX: usize = 256;
+
+/// Bytes of them, at most.
+const IN_FLIGHT_BYTES_MAX: usize = 32 << 20;
+
+/// Payload bytes of one append message, at most, unless one entry alone is larger.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// Payload bytes of a leader's uncommitted entries, at most.
+const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
+
+/// Builds the replicas whose home is this core.
+pub(super) fn recover(
+    now: Time,
+    config: ReactorConfig,
+    recovered: Recovered,
+) -> Result<(Core, Vec<Replica>), RecoverError> {
+    let Recovered { log, snapshots } = recovered;
+    let wal::Recovered { groups: mut logs, state, .. } = log;
+    let log_config = wal::LogConfig {
+        identity: config.identity(),
+        segment_bytes: config.segment_bytes,
+        seed: config.seed,
+    };
+    let log = wal::Log::resume(log_config, state);
+    let mut newest = newest_snapshots(&config, &snapshots)?;
+    let mut replicas = Vec::new();
+    for info in config.shard_map.groups_on(config.node, config.core, config.smp) {
+        let (snapshot, log) = (newest.remove(&info.id), logs.remove(&info.id));
+        replicas.push(replica(now, &config, info, snapshot, log.unwrap_or_default())?);
+    }
+    let persistence = Persistence::new(log, config.log_writes_in_flight_max);
+    let mut core = Core::new(config, persistence);
+    for replica in &replicas {
+        core.persistence.log_mut().trim(replica.group, replica.snapshot_index);
+    }
+    Ok((core, replicas))
+}
+
+fn newest_snapshots(
+    config: &ReactorConfig,
+    files: &[Vec<u8>],
+) -> Result<BTreeMap<GroupId, Loaded>, RecoverError> {
+    let mut newest: BTreeMap<GroupId, Loaded> = BTreeMap::new();
+    for file in files {
+        let loaded = snapshots::load(file, |group| owned(config, group))?;
+        let known = newest.get(&loaded.group).map(|known| known.meta.index);
+        if known.is_none_or(|index| index < loaded.meta.index) {
+            newest.insert(loaded.group, loaded);
+        }
+    }
+    Ok(newest)
+}
+
+fn replica(
+    now: Time,
+    config: &ReactorConfig,
+    info: &GroupInfo,
+    snapshot: Option<Loaded>,
+    log: RecoveredGroup,
+) -> Result<Replica, RecoverError> {
+    let (meta, machine) = match snapshot {
+        Some(Loaded { meta, machine, .. }) => (meta, machine),
+        None => (first_meta(info), Machine::new(info.id, &owned(config, info.id))),
+    };
+    let hard_state =
+        log.hard_state.map(|record| HardState { term: record.term, vote: record.vote });
+    let entries = entries_after(info.id, &meta, log)?;
+    let stored = Stored { hard_state: hard_state.unwrap_or_default(), snapshot: meta, entries };
+    let raft = Raft::new(now, raft_config(config, info), stored);
+    Ok(Replica::new(info.id, raft, machine))
+}
+
+/// The log's entries that go on where the snapshot ends.
+///
+/// A log that does not fit the snapshot is older than it: the snapshot came from a leader, and the
+/// crash came before the log was told. Nothing of such a log was ever acknowledged beyond the
+/// snapshot.
+fn entries_after(
+    group: GroupId,
+    meta: &SnapshotMeta,
+    log: RecoveredGroup,
+) -> Result<Vec<raft::Entry>, RecoverError> {
+    let reset = log.reset.map_or(meta.index, |mark| mark.index);
+    let first = log.entries.first().map_or(meta.index, |entry| entry.index.previous());
+    let begins = reset.max(first);
+    if begins > meta.index {
+        return Err(RecoverError::Gap { group, first: begins.next(), snapshot: meta.index });
+    }
+    let fits = |record: &wal::EntryRecord| record.index != meta.index || record.term == meta.term;
+    if !log.entries.iter().all(fits) {
+        return Ok(Vec::new());
+    }
+    let after = log.entries.into_iter().filter(|record| record.index > meta.index);
+    let entries: Vec<_> = after.map_while(convert::entry_of).collect();
+    let follows = entries.first().is_none_or(|entry| entry.index == meta.index.next());
+    Ok(if follows { entries } else { Vec::new() })
+}
+
+fn first_meta(info: &GroupInfo) -> SnapshotMeta {
+    let configuration = Configuration { voters: info.members.clone(), ..Default::default() };
+    SnapshotMeta { configuration, ..Default::default() }
+}
+
+fn raft_config(config: &ReactorConfig, info: &GroupInfo) -> RaftConfig {
+    let first = Micros(config.election_timeout.0 / 10);
+    RaftConfig {
+        group: info.id,
+        node: config.node,
+        seed: seed(config.seed, config.node, info.id),
+        election_timeout: config.election_timeout,
+        heartbeat_interval: config.heartbeat_interval,
+        first_election_timeout: (info.preferred_leader == config.node).then_some(first),
+        pre_vote: true,
+        check_quorum: true,
+        in_flight_messages_max: IN_FLIGHT_MESSAGES_MAX,
+        in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
+    }
+}
+
+/// Replicas of one seed must not campaign in step.
+fn seed(seed: u64, node: NodeId, group: GroupId) -> u64 {
+    seed ^ node.0.rotate_left(32) ^ u64::from(group.0)
+}
+
+fn owned(config: &ReactorConfig, group: GroupId) -> SlotSet {
+    config.shard_map.owned(group)
+}
+
+impl From<LoadError> for RecoverError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::File(error) => Self::Snapshot(error),
+            LoadError::Contents(group, error) => {
+                Self::Contents { group, reason: error.to_string() }
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! One group's replica on this core: Raft, the state machine, and who waits for what.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::answers::Context;
+use super::core::Core;
+use super::queue::{Pending, Queue, Waiting};
+use super::reads::Reads;
+use super::snapshots::{Receiving, Sending, Trailing};
+use super::status::GroupStatus;
+use crate::base::{Bytes, GroupId, Index, NodeId, Time};
+use crate::kv::Machine;
+use crate::raft::{self, EntryKind, ProposeError, Raft, ReadError, RoleKind};
+use crate::wire::client::Outcome;
+
+/// Payload bytes of applied entries kept in memory for followers that fall behind.
+const TRAILING_BYTES: u64 = 32 << 20;
+
+/// One group's replica.
+pub(super) struct Replica {
+    pub group: GroupId,
+    pub raft: Raft,
+    /// What Raft asked for and the turn's end has not performed yet.
+    pub output: raft::Output,
+    /// State at `machine.applied()`: advanced only by committed entries, in order.
+    pub machine: Machine,
+    /// Commands not yet in the log.
+    pub queue: Queue,
+    /// Proposed entries whose outcome is awaited here, ascending by index.
+    pub pending: VecDeque<Pending>,
+    pub reads: Reads,
+    /// Whether this replica is on the turn's list.
+    pub touched: bool,
+    /// The deadline as it stands in the core's timer table.
+    pub timer: Time,
+    /// The index the newest durable snapshot covers.
+    pub snapshot_index: Index,
+    pub sending: BTreeMap<NodeId, Sending>,
+    pub receiving: Option<Receiving>,
+    trailing: Trailing,
+}
+
+impl Replica {
+    pub(super) fn new(group: GroupId, raft: Raft, machine: Machine) -> Self {
+        let (snapshot_index, ..) = machine.applied();
+        let timer = raft.deadline();
+        Self {
+            group,
+            raft,
+            output: raft::Output::default(),
+            machine,
+            queue: Queue::default(),
+            pending: VecDeque::new(),
+            reads: Reads::default(),
+            touched: false,
+            timer,
+            snapshot_index,
+            sending: BTreeMap::new(),
+            receiving: None,
+            trailing: Trailing::default(),
+        }
+    }
+
+    /// What all answers of this group have in common.
+    pub(super) fn context(&self, core: &Core) -> Context {
+        Context {
+            group: self.group,
+            epoch: core.config.shard_map.epoch,
+            leader: self.raft.leader(),
+        }
+    }
+
+    pub(super) fn is_leader(&self) -> bool {
+        self.raft.role() == RoleKind::Leader
+    }
+
+    pub(super) fn applied_index(&self) -> Index {
+        self.machine.applied().0
+    }
+
+    pub(super) fn step(&mut self, now: Time, input: raft::Input) {
+        self.raft.step(now, input, &mut self.output);
+    }
+
+    /// Turns gathered commands into entries and begins a read round.
+    pub(super) fn propose(&mut self, core: &mut Core, now: Time) {
+        let wall = core.config.wall(now);
+        while let Some(mut draft) = self.queue.pop() {
+            let payload = Bytes::from(std::mem::take(&mut draft.payload));
+            match self.raft.propose(now, wall, payload, &mut self.output) {
+                Ok((term, index)) => {
+                    self.pending.push_back(Pending { term, index, waiting: draft.waiting });
+                }
+                Err(error) => self.refuse_all(core, &draft.waiting, outcome_of(error)),
+            }
+        }
+    }
+
+    /// Begins a read round, if one is wanted and someone can be asked.
+    pub(super) fn ask(&mut self, core: &mut Core, now: Time) {
+        // A round confirmed just now makes room for the next.
+        self.confirm_reads(core);
+        let Some(context) = self.reads.wants_round() else { return };
+        match self.raft.read(now, context, &mut self.output) {
+            Ok(()) => self.reads.begun(context),
+            // The leader's first entry is on its way: its commit brings this replica back here.
+            Err(ReadError::NotReady) => {}
+            Err(ReadError::NoLeader) => {
+                let round = self.reads.take_gathering();
+                self.refuse_all(core, &round.waiting, Outcome::NotLeader);
+            }
+        }
+    }
+
+    /// Performs what Raft asked for, short of the log write that `Persistence` makes of all groups.
+    pub(super) fn perform(&mut self, core: &mut Core, now: Time) {
+        core.persistence.stage(self.group, &mut self.output);
+        for message in self.output.messages.drain(..) {
+            core.peers.send(self.group, &message);
+        }
+        self.apply_committed(core);
+        self.confirm_reads(core);
+        self.answer_reads(core);
+        for request in std::mem::take(&mut self.output.snapshots) {
+            self.begin_sending(core, request.to, now);
+        }
+    }
+
+    /// A snapshot up to `snapshot` is durable: the log before it may go, but for a trailing part.
+    pub(super) fn compacted(&mut self, now: Time, snapshot: raft::SnapshotMeta) {
+        self.snapshot_index = self.snapshot_index.max(snapshot.index);
+        let trailing = self.trailing.keep_from(TRAILING_BYTES).unwrap_or(snapshot.index.next());
+        let keep_from = trailing.min(snapshot.index.next());
+        self.step(now, raft::Input::Compacted { snapshot, keep_from });
+    }
+
+    /// Puts a newer state in the place of ours. Whether commands proposed here are part of it cannot
+    /// be told: their clients learn just that, and a retry within the session settles it.
+    pub(super) fn install(&mut self, machine: Machine, core: &mut Core) {
+        self.machine = machine;
+        self.snapshot_index = self.applied_index();
+        // Committed in this very turn, and part of the new state already.
+        self.output.committed.clear();
+        self.trailing = Trailing::default();
+        while let Some(pending) = self.pending.pop_front_if(|p| p.index <= self.snapshot_index) {
+            self.refuse_all(core, &pending.waiting, Outcome::Unknown);
+        }
+    }
+
+    pub(super) fn refuse_all(&self, core: &mut Core, waiting: &[Waiting], outcome: Outcome) {
+        let context = self.context(core);
+        for &waiting in waiting {
+            core.answers.refuse(waiting, outcome, None, context, &mut core.replies);
+        }
+    }
+
+    /// Whether nothing of a client's waits here.
+    pub(super) fn is_quiescent(&self) -> bool {
+        self.queue.is_empty() && self.pending.is_empty() && self.reads.is_idle()
+    }
+
+    pub(super) fn status(&self, with_hash: bool) -> GroupStatus {
+        GroupStatus {
+            group: self.group,
+            role: match self.raft.role() {
+                RoleKind::Follower => "follower",
+                RoleKind::PreCandidate => "pre-candidate",
+                RoleKind::Candidate => "candidate",
+                RoleKind::Leader => "leader",
+            },
+            term: self.raft.term(),
+            leader: self.raft.leader(),
+            commit_index: self.raft.commit_index(),
+            applied_index: self.applied_index(),
+            last_index: self.raft.last_index(),
+            snapshot_index: self.snapshot_index,
+            slots: self.machine.slots(),
+            keys: self.machine.keys(),
+            sessions: self.machine.sessions() as u64,
+            state_hash: with_hash.then(|| format!("{:016x}", self.machine.state_hash())),
+        }
+    }
+
+    /// What must hold between the parts after every turn.
+    pub(super) fn check_invariants(&self) {
+        self.raft.check_invariants();
+        let (applied, commit) = (self.applied_index(), self.raft.commit_index());
+        assert!(applied <= commit, "{}: applied {applied} > commit {commit}", self.group);
+        let snapshot = self.snapshot_index;
+        assert!(snapshot <= applied, "{}: snapshot {snapshot} > applied {applied}", self.group);
+    }
+
+    fn apply_committed(&mut self, core: &mut Core) {
+        let context = self.context(core);
+        for entry in std::mem::take(&mut self.output.committed) {
+            let applied = self.applied_index();
+            assert_eq!(entry.index, applied.next(), "{}: entries apply in order", self.group);
+            self.trailing.applied(entry.index, entry.payload.len());
+            let waiting = self.settle(core, &entry);
+            match entry.kind {
+                EntryKind::Command => {
+                    let replies = &mut core.replies;
+                    core.answers.apply(&mut self.machine, &entry, &waiting, context, replies);
+                }
+                EntryKind::Noop | EntryKind::Configuration => {
+                    self.machine.begin_entry(entry.index, entry.term, entry.timestamp);
+                }
+            }
+        }
+    }
+
+    /// Who awaits `entry`. Those whose own entry was replaced by it learn that theirs never happens.
+    fn settle(&mut self, core: &mut Core, entry: &raft::Entry) -> Vec<Waiting> {
+        while let Some(pending) = self.pending.pop_front_if(|p| p.index <= entry.index) {
+            if pending.index == entry.index && pending.term == entry.term {
+                return pending.waiting;
+            }
+            self.refuse_all(core, &pending.waiting, Outcome::Superseded);
+        }
+        Vec::new()
+    }
+
+    fn confirm_reads(&mut self, core: &mut Core) {
+        while let Some(read) = self.output.reads.pop() {
+            self.reads.confirmed(read.context, read.index);
+        }
+        while let Some(context) = self.output.reads_failed.pop() {
+            if let Some(round) = self.reads.failed(context) {
+                self.refuse_all(core, &round.waiting, Outcome::NotLeader);
+            }
+        }
+    }
+
+    fn answer_reads(&mut self, core: &mut Core) {
+        let context = self.context(core);
+        while let Some(round) = self.reads.pop_applied(self.applied_index()) {
+            let (frames, waiting) = (&round.frames, &round.waiting);
+            core.answers.read(&self.machine, frames, waiting, context, &mut core.replies);
+        }
+    }
+}
+
+fn outcome_of(error: ProposeError) -> Outcome {
+    match error {
+        ProposeError::NotLeader { .. } => Outcome::NotLeader,
+        ProposeError::Overloaded => Outcome::Overloaded,
+    }
+}

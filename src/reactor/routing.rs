@@ -1,0 +1,167 @@
+//! Where a client's frame goes: into a group's queue here, to the core that has the group, or back
+//! with the name of the node that has it.
+
+use super::Reactor;
+use super::answers::Context;
+use super::effects::{CoreMessage, CoreSend};
+use super::queue::Waiting;
+use super::replies::Origin;
+use crate::base::{AlignedBuf, CoreId, GroupId};
+use crate::placement::ShardMap;
+use crate::wire::client::{OperationKind, Outcome, Request, parse_request};
+use crate::wire::frame::{self, Frame};
+use crate::wire::map::{ClusterView, GroupView, NodeView, SlotRun};
+
+impl Reactor {
+    /// A frame from a client of this core, or of another core of this node.
+    pub(super) fn client_frame(&mut self, origin: Origin, bytes: &[u8]) {
+        let parsed = frame::scan_trusted(bytes);
+        let request = parsed.as_ref().map(parse_request);
+        match (parsed, request) {
+            (Some(frame), Some(Ok(request))) => self.request(origin, &frame, request),
+            (_, Some(Err(error))) => self.malformed(origin, error.to_string()),
+            _ => self.malformed(origin, "not a frame".to_owned()),
+        }
+    }
+
+    /// A message from another core of this node.
+    pub(super) fn core_message(&mut self, from: CoreId, message: CoreMessage) {
+        match message {
+            CoreMessage::Request { connection, frame } => {
+                self.client_frame(Origin { core: Some(from), connection }, &frame);
+            }
+            CoreMessage::Reply { connection, bytes } => {
+                let origin = Origin { core: None, connection };
+                self.core.replies.buffer(origin).extend_from_slice(&bytes);
+            }
+        }
+    }
+
+    fn request(&mut self, origin: Origin, frame: &Frame<'_>, request: Request<'_>) {
+        match request {
+            Request::Map { request } => self.map(Waiting { origin, request }),
+            Request::Read(batch) => {
+                let waiting = Waiting { origin, request: batch.request };
+                self.read(waiting, batch.group, frame);
+            }
+            Request::Write(batch) => {
+                let waiting = Waiting { origin, request: batch.request };
+                let grows = || batch.operations().any(|op| op.kind != OperationKind::Delete);
+                let refused = self.is_full() && grows();
+                self.write(waiting, batch.group, frame, refused);
+            }
+            Request::OpenSession { request, group } => {
+                let refused = self.is_full();
+                self.write(Waiting { origin, request }, group, frame, refused);
+            }
+            Request::CloseSession { request, group, .. } => {
+                self.write(Waiting { origin, request }, group, frame, false);
+            }
+        }
+    }
+
+    /// A frame that belongs into the log.
+    fn write(&mut self, waiting: Waiting, group: GroupId, frame: &Frame<'_>, full: bool) {
+        let Some(i) = self.position(group) else { return self.elsewhere(waiting, group, frame) };
+        let replica = &mut self.replicas[i];
+        let length = frame.bytes.len();
+        let refusal = if !replica.is_leader() {
+            Some(Outcome::NotLeader)
+        } else if full {
+            Some(Outcome::Full)
+        } else if replica.queue.is_full(length) {
+            Some(Outcome::Overloaded)
+        } else {
+            None
+        };
+        if let Some(outcome) = refusal {
+            return replica.refuse_all(&mut self.core, &[waiting], outcome);
+        }
+        if replica.queue.is_empty() {
+            self.queued.push(i);
+        }
+        replica.queue.push(waiting, frame.bytes);
+    }
+
+    /// Reads are served by any replica that can reach its leader.
+    fn read(&mut self, waiting: Waiting, group: GroupId, frame: &Frame<'_>) {
+        let Some(i) = self.position(group) else { return self.elsewhere(waiting, group, frame) };
+        let replica = self.touch(i);
+        if replica.reads.is_full(frame.bytes.len()) {
+            self.replicas[i].refuse_all(&mut self.core, &[waiting], Outcome::Overloaded);
+        } else {
+            replica.reads.push(waiting, frame.bytes);
+        }
+    }
+
+    /// The group lives on another core, or on other nodes only.
+    fn elsewhere(&mut self, waiting: Waiting, group: GroupId, frame: &Frame<'_>) {
+        let config = &self.core.config;
+        let home = ShardMap::home_core(group, config.smp);
+        let info = config.shard_map.group(group);
+        let is_here = info.is_some_and(|info| info.members.contains(&config.node));
+        if is_here && home != config.core && waiting.origin.core.is_none() {
+            let connection = waiting.origin.connection;
+            let frame = AlignedBuf::copy_of(frame.bytes);
+            let message = CoreMessage::Request { connection, frame };
+            self.forwards.push(CoreSend { to: home, message });
+            return;
+        }
+        let leader = info.map(|info| info.preferred_leader);
+        let context = Context { group, epoch: config.shard_map.epoch, leader };
+        let (answers, replies) = (&mut self.core.answers, &mut self.core.replies);
+        answers.refuse(waiting, Outcome::WrongGroup, None, context, replies);
+    }
+
+    /// Answers with the shard map, and who leads as far as is known here.
+    fn map(&mut self, waiting: Waiting) {
+        let config = &self.core.config;
+        let map = &config.shard_map;
+        let leader =
+            |group: GroupId| self.position(group).and_then(|i| self.replicas[i].raft.leader());
+        let smp = |node| {
+            if node == config.node { config.smp } else { self.core.peers.smp(node).unwrap_or(0) }
+        };
+        let view = ClusterView {
+            cluster: config.cluster,
+            epoch: map.epoch,
+            nodes: map
+                .nodes
+                .iter()
+                .map(|node| NodeView {
+                    node: node.id,
+                    client_address: node.client_address.clone(),
+                    smp: smp(node.id),
+                })
+                .collect(),
+            groups: map
+                .groups
+                .iter()
+                .map(|group| GroupView {
+                    group: group.id,
+                    members: group.members.clone(),
+                    leader: leader(group.id).unwrap_or(group.preferred_leader),
+                })
+                .collect(),
+            slots: map
+                .ranges()
+                .into_iter()
+                .map(|(first, last, group)| SlotRun { first, last, group })
+                .collect(),
+        };
+        view.encode(waiting.request, self.core.replies.buffer(waiting.origin));
+    }
+
+    /// Bytes that no client of ours sends: the connection is closed.
+    fn malformed(&mut self, origin: Origin, reason: String) {
+        match origin.core {
+            None => self.core.replies.close(origin.connection, reason),
+            Some(core) => tracing::error!(%core, reason, "a core forwarded a malformed frame"),
+        }
+    }
+
+    /// Whether writes that take memory or disk are refused.
+    fn is_full(&self) -> bool {
+        self.core.persistence.is_full() || self.state_bytes() > self.core.config.memory_max
+    }
+}

@@ -1,0 +1,327 @@
+//! A cluster in one thread: virtual time, disks that keep what was written, a network of queues.
+//!
+//! Each round every node gets what arrived in the round before, ends its turn, and has its effects
+//! performed. Log writes complete in the next round, unless the disk is held.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sunstar::base::checksum::crc32c_append;
+use sunstar::base::{
+    AlignedBuf, ClusterId, ConnectionId, CoreId, GroupId, Incarnation, Micros, NodeId, PeerCore,
+    Time,
+};
+use sunstar::placement::{NodeInfo, ShardMap};
+use sunstar::reactor::{
+    CoreStatus, Effects, GroupStatus, Input, Reactor, ReactorConfig, Recovered,
+};
+use sunstar::wal::{Identity, Recovery, SegmentId, WriteId};
+use sunstar::wire::frame::{self, Scan};
+
+const ROUND: Micros = Micros::from_millis(1);
+const SEGMENT_BYTES: u64 = 48 << 20;
+
+/// What survives a crash.
+#[derive(Default)]
+struct Disk {
+    segments: BTreeMap<SegmentId, Vec<u8>>,
+    snapshots: BTreeMap<GroupId, (u64, Vec<u8>)>,
+    /// Snapshots not renamed into place yet.
+    unfinished: BTreeMap<u64, Vec<u8>>,
+}
+
+/// A completion that the disk owes the reactor.
+enum Completion {
+    Log(WriteId),
+    Segment(SegmentId),
+    Snapshot(u64),
+}
+
+struct Node {
+    reactor: Reactor,
+    completions: Vec<Completion>,
+}
+
+/// Bytes on their way.
+struct Flight {
+    from: PeerCore,
+    to: PeerCore,
+    bytes: Vec<u8>,
+}
+
+pub(crate) struct Cluster {
+    pub(crate) now: Time,
+    map: ShardMap,
+    seed: u64,
+    nodes: BTreeMap<NodeId, Node>,
+    disks: BTreeMap<NodeId, Disk>,
+    network: Vec<Flight>,
+    inbox: Vec<(NodeId, ConnectionId, Vec<u8>)>,
+    /// Reply bytes by connection; a connection belongs to one node.
+    pub(crate) replies: BTreeMap<ConnectionId, Vec<u8>>,
+    /// Disks whose completions are withheld.
+    pub(crate) held: BTreeSet<NodeId>,
+    /// Hash of every effect so far: two runs of one seed must agree.
+    pub(crate) trace: u32,
+    pub(crate) live_segments_max: usize,
+}
+
+impl Cluster {
+    pub(crate) fn new(nodes: u64, groups: u32, seed: u64) -> Self {
+        let info = |id| NodeInfo {
+            id: NodeId(id),
+            client_address: format!("127.0.0.1:{}", 7000 + id),
+            peer_address: format!("127.0.0.1:{}", 8000 + id),
+        };
+        let map = ShardMap::initial((1..=nodes).map(info).collect(), groups).expect("a valid map");
+        let mut cluster = Self {
+            now: Time(1_000_000),
+            map,
+            seed,
+            nodes: BTreeMap::new(),
+            disks: (1..=nodes).map(|id| (NodeId(id), Disk::default())).collect(),
+            network: Vec::new(),
+            inbox: Vec::new(),
+            replies: BTreeMap::new(),
+            held: BTreeSet::new(),
+            trace: 0,
+            live_segments_max: 2,
+        };
+        for id in 1..=nodes {
+            cluster.start(NodeId(id));
+        }
+        cluster
+    }
+
+    /// Starts a node from what its disk holds.
+    pub(crate) fn start(&mut self, id: NodeId) {
+        let recovered = recover(id, &self.disks[&id]);
+        let mut reactor = Reactor::new(self.now, self.config(id), recovered).expect("recovers");
+        for &other in self.nodes.keys() {
+            reactor.step(self.now, up(other));
+        }
+        for node in self.nodes.values_mut() {
+            node.reactor.step(self.now, up(id));
+        }
+        self.nodes.insert(id, Node { reactor, completions: Vec::new() });
+    }
+
+    /// Ends a node's process: what its disk had not completed is lost, what is on its way too.
+    pub(crate) fn crash(&mut self, id: NodeId) {
+        self.nodes.remove(&id).expect("it runs");
+        self.disks.get_mut(&id).expect("every node has a disk").unfinished.clear();
+        self.network.retain(|flight| flight.to.node != id && flight.from.node != id);
+        for node in self.nodes.values_mut() {
+            node.reactor.step(self.now, Input::NodeDown { node: id });
+        }
+    }
+
+    /// Gives bytes of a client to a node.
+    pub(crate) fn send(&mut self, node: NodeId, connection: ConnectionId, bytes: Vec<u8>) {
+        self.inbox.push((node, connection, bytes));
+    }
+
+    /// One turn of every node.
+    pub(crate) fn round(&mut self) {
+        self.now = self.now + ROUND;
+        self.deliver();
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            let mut effects = Effects::default();
+            let node = self.nodes.get_mut(&id).expect("listed above");
+            node.reactor.finish_turn(self.now, &mut effects);
+            node.reactor.check_invariants();
+            self.perform(id, effects);
+        }
+    }
+
+    /// Rounds until `done`, at most `rounds`.
+    pub(crate) fn run_until(&mut self, rounds: usize, mut done: impl FnMut(&mut Self) -> bool) {
+        for _ in 0..rounds {
+            if done(self) {
+                return;
+            }
+            self.round();
+        }
+        panic!("not within {rounds} rounds; {:#?}", self.groups());
+    }
+
+    pub(crate) fn is_up(&self, id: NodeId) -> bool {
+        self.nodes.contains_key(&id)
+    }
+
+    pub(crate) fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    pub(crate) fn map(&self) -> &ShardMap {
+        &self.map
+    }
+
+    pub(crate) fn status(&self, id: NodeId) -> CoreStatus {
+        self.nodes[&id].reactor.status(true)
+    }
+
+    /// Every running node's view of every group.
+    pub(crate) fn groups(&self) -> Vec<(NodeId, GroupStatus)> {
+        let groups = |&id: &NodeId| self.status(id).groups.into_iter().map(move |g| (id, g));
+        self.nodes.keys().flat_map(groups).collect()
+    }
+
+    /// Who leads `group`, if exactly one running node says so in the highest term.
+    pub(crate) fn leader(&self, group: GroupId) -> Option<NodeId> {
+        let of_group = self.groups().into_iter().filter(|(_, status)| status.group == group);
+        let leaders: Vec<_> = of_group.filter(|(_, status)| status.role == "leader").collect();
+        leaders.iter().max_by_key(|(_, status)| status.term).map(|(id, _)| *id)
+    }
+
+    /// Whether all running replicas stand at the same applied index with nothing left to apply.
+    pub(crate) fn is_settled(&self) -> bool {
+        let groups = self.groups();
+        groups.iter().all(|(_, status)| {
+            let same = groups.iter().filter(|(_, other)| other.group == status.group);
+            let applied = |other: &GroupStatus| other.applied_index == status.last_index;
+            same.map(|(_, other)| other).all(applied) && status.applied_index == status.last_index
+        })
+    }
+
+    /// Demands equal state at equal applied index.
+    pub(crate) fn assert_replicas_agree(&self) {
+        let mut hashes = BTreeMap::new();
+        for (id, status) in self.groups() {
+            let place = (status.group, status.applied_index);
+            let (first, hash) = hashes.entry(place).or_insert((id, status.state_hash.clone()));
+            assert_eq!(*hash, status.state_hash, "{place:?} differs between {first} and {id}");
+        }
+    }
+
+    fn config(&self, id: NodeId) -> ReactorConfig {
+        ReactorConfig {
+            cluster: ClusterId(7),
+            node: id,
+            incarnation: Incarnation(id.0),
+            core: CoreId(0),
+            smp: 1,
+            shard_map: self.map.clone(),
+            seed: self.seed,
+            wall_offset: 1_700_000_000_000_000,
+            election_timeout: Micros::from_millis(100),
+            heartbeat_interval: Micros::from_millis(10),
+            segment_bytes: SEGMENT_BYTES,
+            log_writes_in_flight_max: 4,
+            live_segments_max: self.live_segments_max,
+            memory_max: 1 << 30,
+        }
+    }
+
+    fn deliver(&mut self) {
+        let now = self.now;
+        for (&id, node) in &mut self.nodes {
+            if self.held.contains(&id) {
+                continue;
+            }
+            for completion in node.completions.drain(..) {
+                node.reactor.step(now, completion.input());
+            }
+        }
+        for Flight { from, to, bytes } in std::mem::take(&mut self.network) {
+            if let Some(node) = self.nodes.get_mut(&to.node) {
+                for_each_frame(&bytes, |frame| {
+                    node.reactor.step(now, Input::PeerFrame { from, frame });
+                });
+            }
+        }
+        for (id, connection, bytes) in std::mem::take(&mut self.inbox) {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                for_each_frame(&bytes, |frame| {
+                    node.reactor.step(now, Input::ClientFrame { connection, frame });
+                });
+            }
+        }
+    }
+
+    fn perform(&mut self, id: NodeId, effects: Effects) {
+        let disk = self.disks.get_mut(&id).expect("every node has a disk");
+        let node = self.nodes.get_mut(&id).expect("it runs");
+        for prepare in effects.prepare_segments {
+            disk.segments.insert(prepare.segment, vec![0; usize::try_from(SEGMENT_BYTES).unwrap()]);
+            node.completions.push(Completion::Segment(prepare.segment));
+        }
+        for write in effects.log_writes {
+            self.trace = crc32c_append(self.trace, &write.bytes);
+            let segment = disk.segments.get_mut(&write.segment).expect("prepared before");
+            let offset = usize::try_from(write.offset).unwrap();
+            segment[offset..offset + write.bytes.len()].copy_from_slice(&write.bytes);
+            node.completions.push(Completion::Log(write.write));
+        }
+        for write in effects.snapshot_writes {
+            let file = disk.unfinished.entry(write.snapshot).or_default();
+            assert_eq!(file.len() as u64, write.offset);
+            file.extend_from_slice(&write.bytes);
+            if write.last {
+                let file = disk.unfinished.remove(&write.snapshot).expect("inserted above");
+                disk.snapshots.insert(write.group, (write.index.0, file));
+            }
+            node.completions.push(Completion::Snapshot(write.snapshot));
+        }
+        for send in effects.peer_sends {
+            self.trace = crc32c_append(self.trace, &send.bytes);
+            let from = PeerCore { node: id, core: CoreId(0) };
+            self.network.push(Flight { from, to: send.to, bytes: send.bytes });
+        }
+        for reply in effects.replies {
+            self.trace = crc32c_append(self.trace, &reply.bytes);
+            self.replies.entry(reply.connection).or_default().extend_from_slice(&reply.bytes);
+        }
+        assert!(effects.closes.is_empty(), "{:?}", effects.closes);
+        assert!(effects.core_sends.is_empty(), "one core only");
+    }
+}
+
+impl Completion {
+    fn input(self) -> Input<'static> {
+        match self {
+            Self::Log(write) => Input::LogWritten { write },
+            Self::Segment(segment) => Input::SegmentReady { segment },
+            Self::Snapshot(snapshot) => Input::SnapshotWritten { snapshot },
+        }
+    }
+}
+
+/// Calls `handle` with each whole frame of `bytes`, aligned as a reactor wants it.
+pub(crate) fn for_each_frame(bytes: &[u8], mut handle: impl FnMut(&[u8])) {
+    let buffer = AlignedBuf::copy_of(bytes);
+    let mut rest: &[u8] = &buffer;
+    while !rest.is_empty() {
+        let Ok(Scan::Frame(frame)) = frame::scan(rest, usize::MAX) else {
+            panic!("not a whole frame: {} bytes left", rest.len());
+        };
+        handle(frame.bytes);
+        rest = &rest[frame.bytes.len()..];
+    }
+}
+
+fn up(node: NodeId) -> Input<'static> {
+    Input::NodeUp { node, incarnation: Incarnation(node.0), smp: 1 }
+}
+
+fn recover(id: NodeId, disk: &Disk) -> Recovered {
+    let identity = Identity {
+        cluster: ClusterId(7),
+        node: id,
+        incarnation: Incarnation(id.0),
+        core: CoreId(0),
+    };
+    let mut recovery = Recovery::new(identity, SEGMENT_BYTES);
+    let mut used = BTreeMap::new();
+    for (&segment, bytes) in &disk.segments {
+        let head = recovery.inspect_head(segment, &bytes[..sunstar::wal::BLOCK]).expect("ours");
+        if let Some(order) = head {
+            used.insert(order, segment);
+        }
+    }
+    for segment in used.into_values() {
+        recovery.feed(segment, &disk.segments[&segment]).expect("undamaged");
+    }
+    let snapshots = disk.snapshots.values().map(|(_, file)| file.clone()).collect();
+    Recovered { log: recovery.finish().expect("undamaged"), snapshots }
+}

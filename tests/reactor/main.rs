@@ -1,0 +1,7 @@
+//! Reactors in one thread, with no runtime at all: elections, writes, reads, lost nodes, crashes.
+//!
+//! Time, disks and network are values of the test: see [`cluster`].
+
+mod client;
+mod cluster;
+mod scenarios;

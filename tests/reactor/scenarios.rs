@@ -1,0 +1,180 @@
+//! What three reactors do together.
+
+use sunstar::base::{GroupId, NodeId};
+use sunstar::wire::client::{OperationKind, Outcome, Status};
+
+use super::client::{Client, key_of};
+use super::cluster::Cluster;
+
+const G1: GroupId = GroupId(1);
+
+fn started(groups: u32, seed: u64) -> Cluster {
+    let mut cluster = Cluster::new(3, groups, seed);
+    cluster.run_until(1_000, |cluster| {
+        (1..=groups).all(|group| cluster.leader(GroupId(group)).is_some()) && cluster.is_settled()
+    });
+    cluster
+}
+
+#[test]
+fn leaders_are_elected_where_they_are_preferred() {
+    let cluster = started(6, 1);
+    for group in &cluster.map().groups {
+        assert_eq!(cluster.leader(group.id), Some(group.preferred_leader), "{}", group.id);
+    }
+}
+
+#[test]
+fn what_is_written_is_read_on_every_node() {
+    let mut cluster = started(3, 2);
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let key = key_of(&cluster, G1, "k");
+    let first = client.write(&mut cluster, OperationKind::Append, &key, b"one");
+    let second = client.write(&mut cluster, OperationKind::Append, &key, b"two");
+    assert_eq!((first.number, second.number), (3, 6));
+    assert!(second.index > first.index, "{second:?} after {first:?}");
+    for node in cluster.ids() {
+        let reply = client.read(&mut cluster, node, &key);
+        assert_eq!(reply.outcome, Outcome::Ok, "{node}");
+        assert_eq!(reply.answers[0].1, b"onetwo", "{node}");
+        assert!(reply.answers[0].0.index >= second.index, "{node}");
+    }
+    cluster.run_until(1_000, |cluster| cluster.is_settled());
+    cluster.assert_replicas_agree();
+}
+
+#[test]
+fn a_follower_names_the_leader_and_does_nothing() {
+    let mut cluster = started(3, 3);
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let leader = cluster.leader(G1).expect("started");
+    let follower = cluster.ids().into_iter().find(|id| *id != leader).expect("three nodes");
+    client.sequence += 1;
+    let frame = client.frame(OperationKind::Put, &key_of(&cluster, G1, "k"), b"v");
+    let connection = client.send(&mut cluster, follower, &frame);
+    let reply = client.answer(&mut cluster, connection, 100).expect("answered at once");
+    assert_eq!((reply.outcome, reply.leader), (Outcome::NotLeader, leader));
+}
+
+#[test]
+fn a_key_of_another_group_is_refused_when_applied() {
+    let mut cluster = started(3, 4);
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let key = key_of(&cluster, GroupId(2), "k");
+    let answer = client.write(&mut cluster, OperationKind::Put, &key, b"v");
+    assert_eq!(answer.status, Status::WrongSlot);
+}
+
+#[test]
+fn nothing_is_acknowledged_before_a_majority_has_it_on_disk() {
+    let mut cluster = started(3, 5);
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let leader = cluster.leader(G1).expect("started");
+    cluster.held = cluster.ids().into_iter().filter(|id| *id != leader).collect();
+    client.sequence += 1;
+    let frame = client.frame(OperationKind::Put, &key_of(&cluster, G1, "k"), b"v");
+    let connection = client.send(&mut cluster, leader, &frame);
+    // Well within the election timeout, and long after the leader's own disk is done.
+    assert!(client.answer(&mut cluster, connection, 50).is_none(), "answered too early");
+    cluster.held.clear();
+    assert!(client.answer(&mut cluster, connection, 100).is_some(), "answered once durable");
+}
+
+#[test]
+fn a_lost_leader_is_replaced_and_comes_back() {
+    let mut cluster = started(3, 6);
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let key = key_of(&cluster, G1, "k");
+    for _ in 0..20 {
+        client.write(&mut cluster, OperationKind::Append, &key, b"x");
+    }
+    let old = cluster.leader(G1).expect("started");
+    cluster.crash(old);
+    for _ in 0..20 {
+        client.write(&mut cluster, OperationKind::Append, &key, b"y");
+    }
+    assert_ne!(cluster.leader(G1), Some(old));
+    cluster.start(old);
+    cluster.run_until(5_000, |cluster| cluster.is_up(old) && cluster.is_settled());
+    cluster.assert_replicas_agree();
+    let expected = [[b'x'; 20], [b'y'; 20]].concat();
+    assert_eq!(client.get(&mut cluster, &key), Some(expected));
+}
+
+#[test]
+fn a_retry_after_a_leader_change_gets_the_first_result() {
+    let mut cluster = started(3, 7);
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let key = key_of(&cluster, G1, "k");
+    let first = client.write(&mut cluster, OperationKind::Increment, &key, &5_i64.to_le_bytes());
+    let old = cluster.leader(G1).expect("started");
+    cluster.crash(old);
+    client.sequence -= 1;
+    let again = client.write(&mut cluster, OperationKind::Increment, &key, &5_i64.to_le_bytes());
+    assert_eq!(again, first);
+    assert_eq!(client.get(&mut cluster, &key), Some(b"5".to_vec()));
+}
+
+#[test]
+fn everything_acknowledged_survives_the_loss_of_all_nodes_at_once() {
+    let mut cluster = started(3, 8);
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let key = key_of(&cluster, G1, "k");
+    for _ in 0..50 {
+        client.write(&mut cluster, OperationKind::Append, &key, b"z");
+    }
+    for id in cluster.ids() {
+        cluster.crash(id);
+    }
+    for id in 1..=3 {
+        cluster.start(NodeId(id));
+    }
+    let last = client.write(&mut cluster, OperationKind::Append, &key, b"!");
+    assert_eq!(last.number, 51);
+    cluster.run_until(5_000, |cluster| cluster.is_settled());
+    cluster.assert_replicas_agree();
+}
+
+#[test]
+fn segments_are_recycled_and_a_far_follower_gets_a_snapshot() {
+    let mut cluster = started(1, 9);
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let leader = cluster.leader(G1).expect("started");
+    let far = cluster.ids().into_iter().find(|id| *id != leader).expect("three nodes");
+    cluster.crash(far);
+    let value = vec![b'v'; 900 << 10];
+    for i in 0..220 {
+        client.write(&mut cluster, OperationKind::Put, &format!("key-{}", i % 8), &value);
+    }
+    let status = cluster.status(leader);
+    assert!(status.snapshots > 0, "the log was trimmed: {status:?}");
+    cluster.start(far);
+    cluster.run_until(20_000, |cluster| cluster.is_settled());
+    cluster.assert_replicas_agree();
+    let snapshot = &cluster.status(far).groups[0].snapshot_index;
+    assert!(snapshot.0 > 0, "it was caught up by a snapshot");
+    // And it can start from what it was sent.
+    cluster.crash(far);
+    cluster.start(far);
+    client.write(&mut cluster, OperationKind::Put, "key-0", b"after");
+    cluster.run_until(5_000, |cluster| cluster.is_settled());
+    cluster.assert_replicas_agree();
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let trace = |seed| {
+        let mut cluster = started(3, seed);
+        let mut client = Client::open(&mut cluster, 1, G1);
+        let key = key_of(&cluster, G1, "k");
+        for _ in 0..10 {
+            client.write(&mut cluster, OperationKind::Append, &key, b"x");
+        }
+        let leader = cluster.leader(G1).expect("started");
+        cluster.crash(leader);
+        client.write(&mut cluster, OperationKind::Append, &key, b"y");
+        cluster.trace
+    };
+    assert_eq!(trace(10), trace(10));
+    assert_ne!(trace(10), trace(11), "the trace sees what happens");
+}
