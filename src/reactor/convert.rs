@@ -99,11 +99,7 @@ pub(super) enum Incoming<'a> {
 }
 
 /// Reads a peer's message; `None` if it, or an entry in it, is of a kind not known here.
-pub(super) fn incoming(
-    from: NodeId,
-    to: NodeId,
-    message: PeerMessage<'_>,
-) -> Option<Incoming<'_>> {
+pub(super) fn incoming(from: NodeId, to: NodeId, message: PeerMessage<'_>) -> Option<Incoming<'_>> {
     let term = message.term;
     let body = match message.body {
         PeerBody::SnapshotChunk { transfer, index, term, offset, last, data } => {

@@ -82,7 +82,7 @@ impl Client {
         builder.encode_read(self.requests, self.group, &mut bytes);
         let connection = self.connect();
         cluster.send(node, connection, bytes);
-        self.answer(cluster, connection, ROUNDS).expect("a read is answered")
+        Self::answer(cluster, connection, ROUNDS).expect("a read is answered")
     }
 
     /// Reads at the leader until a leader answers.
@@ -116,7 +116,6 @@ impl Client {
 
     /// Waits for the reply on `connection`.
     pub(crate) fn answer(
-        &self,
         cluster: &mut Cluster,
         connection: ConnectionId,
         rounds: usize,
@@ -141,7 +140,7 @@ impl Client {
             cluster.run_until(ROUNDS, |cluster| cluster.leader(group).is_some());
             let leader = cluster.leader(group).expect("waited for above");
             let connection = self.send(cluster, leader, &frame);
-            match self.answer(cluster, connection, ROUNDS) {
+            match Self::answer(cluster, connection, ROUNDS) {
                 Some(reply) if reply.outcome == Outcome::Ok => return reply,
                 _ => cluster.round(),
             }
@@ -152,7 +151,7 @@ impl Client {
 
 /// A key that `group` owns.
 pub(crate) fn key_of(cluster: &Cluster, group: GroupId, prefix: &str) -> String {
-    (0..)
+    (0..1_000_000)
         .map(|i| format!("{prefix}-{i}"))
         .find(|key| cluster.map().group_of(Slot::of_key(key.as_bytes())) == group)
         .expect("every group owns slots")

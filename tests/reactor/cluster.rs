@@ -18,7 +18,7 @@ use sunstar::wal::{Identity, Recovery, SegmentId, WriteId};
 use sunstar::wire::frame::{self, Scan};
 
 const ROUND: Micros = Micros::from_millis(1);
-const SEGMENT_BYTES: u64 = 48 << 20;
+const SEGMENT_BYTES: usize = 48 << 20;
 
 /// What survives a crash.
 #[derive(Default)]
@@ -206,7 +206,7 @@ impl Cluster {
             wall_offset: 1_700_000_000_000_000,
             election_timeout: Micros::from_millis(100),
             heartbeat_interval: Micros::from_millis(10),
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes: SEGMENT_BYTES as u64,
             log_writes_in_flight_max: 4,
             live_segments_max: self.live_segments_max,
             memory_max: 1 << 30,
@@ -243,13 +243,13 @@ impl Cluster {
         let disk = self.disks.get_mut(&id).expect("every node has a disk");
         let node = self.nodes.get_mut(&id).expect("it runs");
         for prepare in effects.prepare_segments {
-            disk.segments.insert(prepare.segment, vec![0; usize::try_from(SEGMENT_BYTES).unwrap()]);
+            disk.segments.insert(prepare.segment, vec![0; SEGMENT_BYTES]);
             node.completions.push(Completion::Segment(prepare.segment));
         }
         for write in effects.log_writes {
             self.trace = crc32c_append(self.trace, &write.bytes);
             let segment = disk.segments.get_mut(&write.segment).expect("prepared before");
-            let offset = usize::try_from(write.offset).unwrap();
+            let offset = usize::try_from(write.offset).expect("within a segment");
             segment[offset..offset + write.bytes.len()].copy_from_slice(&write.bytes);
             node.completions.push(Completion::Log(write.write));
         }
@@ -311,7 +311,7 @@ fn recover(id: NodeId, disk: &Disk) -> Recovered {
         incarnation: Incarnation(id.0),
         core: CoreId(0),
     };
-    let mut recovery = Recovery::new(identity, SEGMENT_BYTES);
+    let mut recovery = Recovery::new(identity, SEGMENT_BYTES as u64);
     let mut used = BTreeMap::new();
     for (&segment, bytes) in &disk.segments {
         let head = recovery.inspect_head(segment, &bytes[..sunstar::wal::BLOCK]).expect("ours");

@@ -52,7 +52,7 @@ fn a_follower_names_the_leader_and_does_nothing() {
     client.sequence += 1;
     let frame = client.frame(OperationKind::Put, &key_of(&cluster, G1, "k"), b"v");
     let connection = client.send(&mut cluster, follower, &frame);
-    let reply = client.answer(&mut cluster, connection, 100).expect("answered at once");
+    let reply = Client::answer(&mut cluster, connection, 100).expect("answered at once");
     assert_eq!((reply.outcome, reply.leader), (Outcome::NotLeader, leader));
 }
 
@@ -75,9 +75,9 @@ fn nothing_is_acknowledged_before_a_majority_has_it_on_disk() {
     let frame = client.frame(OperationKind::Put, &key_of(&cluster, G1, "k"), b"v");
     let connection = client.send(&mut cluster, leader, &frame);
     // Well within the election timeout, and long after the leader's own disk is done.
-    assert!(client.answer(&mut cluster, connection, 50).is_none(), "answered too early");
+    assert!(Client::answer(&mut cluster, connection, 50).is_none(), "answered too early");
     cluster.held.clear();
-    assert!(client.answer(&mut cluster, connection, 100).is_some(), "answered once durable");
+    assert!(Client::answer(&mut cluster, connection, 100).is_some(), "answered once durable");
 }
 
 #[test]
