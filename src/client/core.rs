@@ -9,8 +9,6 @@
 //!
 //! For `Action::Send` the driver writes from `unsent` and says by `handle_sent` how much went.
 
-#[cfg(test)]
-mod fake;
 mod map;
 #[cfg(test)]
 mod tests;

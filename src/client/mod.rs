@@ -27,7 +27,9 @@
 //!
 //! [`core`] sees no socket, clock or thread: the same calls give the same actions.
 
+mod answer;
 mod batch;
+pub mod blocking;
 mod command;
 mod completions;
 pub mod core;
@@ -37,7 +39,10 @@ mod options;
 mod outcome;
 mod routing;
 mod shared;
+#[cfg(test)]
+pub(crate) mod tests;
 
+pub use answer::{Answer, At, ClientError};
 pub use command::{Command, CommandError};
 pub use completions::Completion;
 pub use options::Options;

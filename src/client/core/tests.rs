@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fake::{FakeCluster, Faults};
 use super::{Action, Core};
 use crate::base::{ConnectionId, GroupId, Micros, NodeId, Time};
+use crate::client::tests::cluster::{FakeCluster, Faults};
 use crate::client::{Command, CommandError, Doubt, Effect, Options, Outcome, Place, Rejection};
 
 /// What the network carries.

@@ -18,17 +18,17 @@ use crate::wire::map::{ClusterView, GroupView, NodeView, SlotRun};
 
 /// What goes wrong, in percent of frames.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     /// Refused with a fate that says that nothing happened.
-    pub(super) refused: u32,
+    pub(crate) refused: u32,
     /// Answered `Unknown`; half of them are executed nevertheless.
-    pub(super) doubtful: u32,
+    pub(crate) doubtful: u32,
     /// The leader changes.
-    pub(super) leader_changes: u32,
+    pub(crate) leader_changes: u32,
     /// All sessions of the group end.
-    pub(super) sessions_end: u32,
+    pub(crate) sessions_end: u32,
     /// The border between the groups' slots moves.
-    pub(super) slots_move: u32,
+    pub(crate) slots_move: u32,
 }
 
 /// One group.
@@ -49,23 +49,25 @@ struct Connection {
     input: AlignedBuf,
 }
 
-pub(super) struct FakeCluster {
-    pub(super) random: fastrand::Rng,
-    pub(super) faults: Faults,
+pub(crate) struct FakeCluster {
+    pub(crate) random: fastrand::Rng,
+    pub(crate) faults: Faults,
     nodes: u64,
+    /// Each node's address; at first that of node `n` is `node-n`.
+    pub(crate) addresses: Vec<String>,
     epoch: u64,
     groups: BTreeMap<GroupId, Group>,
     /// Shared by the groups, as if slots moved in no time.
-    pub(super) store: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) store: BTreeMap<Vec<u8>, Vec<u8>>,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Frames of writes seen, repetitions included.
-    pub(super) write_frames: u64,
+    pub(crate) write_frames: u64,
     /// Commands found in their session's results.
-    pub(super) repetitions: u64,
+    pub(crate) repetitions: u64,
 }
 
 impl FakeCluster {
-    pub(super) fn new(nodes: u64, groups: u32, seed: u64) -> Self {
+    pub(crate) fn new(nodes: u64, groups: u32, seed: u64) -> Self {
         let width = u32::from(SLOT_COUNT) / groups;
         let group = |number: u32| Group {
             leader: NodeId(u64::from(number) % nodes + 1),
@@ -78,6 +80,7 @@ impl FakeCluster {
             random: fastrand::Rng::with_seed(seed),
             faults: Faults::default(),
             nodes,
+            addresses: (1..=nodes).map(|node| format!("node-{node}")).collect(),
             epoch: 1,
             groups: (0..groups).map(|number| (GroupId(number + 1), group(number))).collect(),
             store: BTreeMap::new(),
@@ -87,31 +90,31 @@ impl FakeCluster {
         }
     }
 
-    /// The address of node `n` is `node-n`.
-    pub(super) fn connect(&mut self, connection: ConnectionId, address: &str) {
-        let number = address.strip_prefix("node-").expect("an address of this cluster");
-        let node = NodeId(number.parse().expect("an address of this cluster"));
+    /// Someone connects to the node at `address`.
+    pub(crate) fn connect(&mut self, connection: ConnectionId, address: &str) {
+        let position = self.addresses.iter().position(|own| own == address);
+        let node = NodeId(position.expect("an address of this cluster") as u64 + 1);
         self.connections.insert(connection, Connection { node, ..Connection::default() });
     }
 
-    pub(super) fn disconnect(&mut self, connection: ConnectionId) {
+    pub(crate) fn disconnect(&mut self, connection: ConnectionId) {
         self.connections.remove(&connection);
     }
 
-    pub(super) fn set_leader(&mut self, group: GroupId, leader: NodeId) {
+    pub(crate) fn set_leader(&mut self, group: GroupId, leader: NodeId) {
         self.groups.get_mut(&group).expect("known").leader = leader;
     }
 
-    pub(super) fn end_sessions(&mut self, group: GroupId) {
+    pub(crate) fn end_sessions(&mut self, group: GroupId) {
         self.groups.get_mut(&group).expect("known").sessions.clear();
     }
 
-    pub(super) fn session_count(&self) -> usize {
+    pub(crate) fn session_count(&self) -> usize {
         self.groups.values().map(|group| group.sessions.len()).sum()
     }
 
     /// Handles what came in; what goes out.
-    pub(super) fn receive(&mut self, connection: ConnectionId, bytes: &[u8]) -> Vec<u8> {
+    pub(crate) fn receive(&mut self, connection: ConnectionId, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let Some(state) = self.connections.get_mut(&connection) else { return out };
         state.input.extend_from_slice(bytes);
@@ -221,7 +224,7 @@ impl FakeCluster {
     }
 
     /// Moves the border between the first two groups.
-    pub(super) fn move_border(&mut self) {
+    pub(crate) fn move_border(&mut self) {
         self.epoch += 1;
         let border = self.random.u16(1..SLOT_COUNT / 2);
         self.groups.get_mut(&GroupId(2)).expect("two groups or more").first_slot = border;
@@ -295,8 +298,11 @@ impl FakeCluster {
 
     fn view(&self) -> ClusterView {
         let members: Vec<NodeId> = (1..=self.nodes).map(NodeId).collect();
-        let node =
-            |&node: &NodeId| NodeView { node, client_address: format!("node-{}", node.0), smp: 1 };
+        let node = |(&node, address): (&NodeId, &String)| NodeView {
+            node,
+            client_address: address.clone(),
+            smp: 1,
+        };
         let group = |(&group, state): (&GroupId, &Group)| GroupView {
             group,
             members: members.clone(),
@@ -312,7 +318,7 @@ impl FakeCluster {
         ClusterView {
             cluster: ClusterId(7),
             epoch: self.epoch,
-            nodes: members.iter().map(node).collect(),
+            nodes: members.iter().zip(&self.addresses).map(node).collect(),
             groups: self.groups.iter().map(group).collect(),
             slots,
         }
