@@ -23,10 +23,15 @@ pub fn append_frame(kind: FrameKind, body: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Builds bodies in storage it keeps, so that encoding allocates nothing once it is warm.
-#[derive(Default)]
 pub(in crate::wire) struct FrameEncoder {
-    /// Empty between frames.
+    /// Empty between frames; its storage grows with the largest of them, `KEPT_MAX` or less.
     body: FlatBufferBuilder<'static>,
+}
+
+impl Default for FrameEncoder {
+    fn default() -> Self {
+        Self { body: FlatBufferBuilder::with_capacity(STORAGE_AT_FIRST) }
+    }
 }
 
 impl FrameEncoder {
@@ -55,7 +60,15 @@ impl FrameEncoder {
         out: &mut Vec<u8>,
     ) {
         self.body.finish_minimal(root);
-        append_frame(kind, self.body.finished_data(), out);
-        self.body.reset();
+        let body = self.body.finished_data();
+        append_frame(kind, body, out);
+        if body.len() > KEPT_MAX { *self = Self::default() } else { self.body.reset() }
     }
 }
+
+/// Bytes of storage an encoder begins with: most handshakes and answers fit.
+const STORAGE_AT_FIRST: usize = 256;
+
+/// The storage of a body larger than this is given back: one rare large frame would otherwise hold
+/// its memory for ever, in every encoder that met one.
+const KEPT_MAX: usize = 1 << 20;
