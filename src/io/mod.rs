@@ -1,1 +1,53 @@
-//! Placeholder.
+//! The driver: puts reactors on cores and lets them meet sockets, disks, clocks and each other.
+//!
+//! A reactor is a state machine without I/O. Here each core gets a thread with one glommio executor
+//! and on it one *pump*, which owns the reactor and takes turns:
+//!
+//! ```text
+//!        sockets (one epoll)   other cores (mesh)   finished disk writes (inbox)   10 ms tick
+//!                 └──────────────────┴──────┬───────────────┴────────────────────────┘
+//!                                     reactor.step(…)
+//!                                   reactor.finish_turn
+//!                 ┌──────────────────┬──────┴───────────────┬────────────────────┐
+//!        one write per socket   one wake per core    log writes (io_uring)   snapshot files
+//! ```
+//!
+//! - All sockets of a core hang on one epoll descriptor, and only that descriptor is polled through
+//!   the ring: a turn takes in every ready socket for the price of one poll, and connections are
+//!   plain state in a table rather than tasks. An idle connection holds no read buffer.
+//! - The pump *waits* between turns, it never yields: the executor looks at its rings only when
+//!   nothing is runnable. A tick every 10 ms ends a park that the executor should not have begun
+//!   (PERFORMANCE notes in `ARCHITECTURE.md`) and feeds the stall counter.
+//! - Any core accepts a client; its handshake names a group, and the socket moves to that group's
+//!   core. Core 0 accepts peers, runs the failure detector and serves the administration port.
+//!
+//! Only this module sees sockets, files, threads and clocks on the server's side.
+
+mod admin;
+mod clients;
+mod clock;
+mod config;
+mod core;
+mod data_dir;
+mod detector;
+mod disk;
+mod handshake;
+mod inbox;
+mod links;
+mod mesh;
+mod node;
+mod peers;
+mod preflight;
+mod recover;
+mod registry;
+mod signals;
+mod snapshots;
+mod sockets;
+mod stall;
+mod turn;
+
+pub use config::NodeConfig;
+pub use data_dir::DataDirError;
+pub use node::{RunError, run};
+pub use preflight::{PreflightError, preflight};
+pub use recover::RecoverFilesError;

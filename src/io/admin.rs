@@ -1,0 +1,310 @@
+//! The administration port: HTTP, read-only, on core 0.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/livez` | 200 while the process serves |
+//! | `/readyz` | 200 when every group with a replica here has a leader, else 503 and why |
+//! | `/health` | the same as JSON, with reasons |
+//! | `/status` | everything as JSON; `?hash=1` with state hashes, O(state) |
+//!
+//! Connections are tasks of their own, apart from the pump; what they want to know they ask through
+//! the inbox.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener as StdTcpListener;
+use std::os::fd::{FromRawFd, IntoRawFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
+use glommio::channels::oneshot;
+use glommio::net::{TcpListener, TcpStream};
+use glommio::timer::sleep;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::rt::ReadBufCursor;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
+
+use super::core::Core;
+use super::inbox::{Event, Inbox};
+use super::mesh::Letter;
+use crate::base::NodeId;
+use crate::reactor::CoreStatus;
+
+/// Connections served at once, at most.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a connection may live.
+const CONNECTION_TIME: Duration = Duration::from_secs(30);
+/// How long collecting a status may take.
+const STATUS_TIME: Duration = Duration::from_secs(10);
+
+/// Somebody wants to know how the node is.
+pub(super) struct StatusQuery {
+    with_hash: bool,
+    answer: oneshot::Sender<NodeReport>,
+}
+
+/// How one core is.
+#[derive(Debug, Serialize)]
+pub(super) struct CoreReport {
+    #[serde(flatten)]
+    status: CoreStatus,
+    /// Sockets of any kind.
+    connections: usize,
+    /// Gaps of more than a second between two ticks.
+    stalls: u64,
+    /// The longest gap.
+    stall_max_ms: u64,
+}
+
+/// How another node is, as this one sees it.
+#[derive(Debug, Serialize)]
+struct PeerReport {
+    node: NodeId,
+    up: bool,
+    incarnation: String,
+}
+
+/// How the node is.
+#[derive(Debug, Serialize)]
+pub(super) struct NodeReport {
+    node: NodeId,
+    cluster: String,
+    incarnation: String,
+    version: &'static str,
+    smp: u16,
+    uptime_s: u64,
+    /// Of all cores together.
+    stalls: u64,
+    /// The longest of any core.
+    stall_max_ms: u64,
+    peers: Vec<PeerReport>,
+    cores: Vec<CoreReport>,
+}
+
+impl NodeReport {
+    /// What keeps the node from being ready.
+    fn reasons(&self) -> Vec<String> {
+        let groups = self.cores.iter().flat_map(|core| &core.status.groups);
+        groups
+            .filter(|group| group.leader.is_none())
+            .map(|group| format!("group {} has no leader", group.group))
+            .collect()
+    }
+}
+
+/// Status reports being put together, on core 0.
+#[derive(Default)]
+pub(super) struct Collector {
+    /// By ticket; what the cores say and who asked.
+    pending: BTreeMap<u64, (StatusQuery, Vec<CoreReport>)>,
+    tickets: u64,
+}
+
+impl Core {
+    /// Asks all cores for their reports.
+    pub(super) fn collect_status(&mut self, query: StatusQuery) {
+        let with_hash = query.with_hash;
+        self.collector.tickets += 1;
+        let ticket = self.collector.tickets;
+        self.collector.pending.insert(ticket, (query, Vec::new()));
+        self.mesh.broadcast(|| Letter::StatusRequest { ticket, with_hash });
+        let own = self.report(with_hash);
+        self.take_report(ticket, own);
+    }
+
+    /// Takes a core's report and answers once all are there.
+    pub(super) fn take_report(&mut self, ticket: u64, report: CoreReport) {
+        let Some((_, reports)) = self.collector.pending.get_mut(&ticket) else { return };
+        reports.push(report);
+        if reports.len() < self.mesh.cores() {
+            return;
+        }
+        if let Some((query, mut reports)) = self.collector.pending.remove(&ticket) {
+            reports.sort_by_key(|report| report.status.core);
+            let report = self.node_report(reports);
+            // Whoever asked may have gone.
+            let _ = query.answer.send(report);
+        }
+    }
+
+    /// How this core is.
+    pub(super) fn report(&self, with_hash: bool) -> CoreReport {
+        CoreReport {
+            status: self.reactor.status(with_hash),
+            connections: self.sockets.len(),
+            stalls: self.stalls.count(),
+            stall_max_ms: self.stalls.longest_millis(),
+        }
+    }
+
+    fn node_report(&self, cores: Vec<CoreReport>) -> NodeReport {
+        let peer = |(&node, peer): (&NodeId, &super::links::PeerNode)| PeerReport {
+            node,
+            up: peer.up,
+            incarnation: format!("{:016x}", peer.incarnation.0),
+        };
+        let local = self.node.local();
+        NodeReport {
+            node: local.node,
+            cluster: format!("{:016x}", local.cluster.0),
+            incarnation: format!("{:016x}", local.incarnation.0),
+            version: env!("CARGO_PKG_VERSION"),
+            smp: local.smp,
+            uptime_s: self.node.clock.uptime_seconds(),
+            stalls: cores.iter().map(|core| core.stalls).sum(),
+            stall_max_ms: cores.iter().map(|core| core.stall_max_ms).max().unwrap_or(0),
+            peers: self.peers.iter().map(peer).collect(),
+            cores,
+        }
+    }
+}
+
+/// Serves the administration port for ever.
+#[expect(unsafe_code, reason = "the runtime takes a listener that others bound only by number")]
+pub(super) async fn serve(listener: StdTcpListener, inbox: Rc<Inbox>) {
+    // SAFETY: the descriptor was just given up by its owner, and it is a listening socket.
+    let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
+    let connections = Rc::new(Cell::new(0));
+    loop {
+        match listener.accept().await {
+            Ok(stream) if connections.get() < CONNECTIONS_MAX => {
+                connections.set(connections.get() + 1);
+                let (connections, inbox) = (connections.clone(), inbox.clone());
+                let served = async move {
+                    serve_connection(stream, inbox).await;
+                    connections.set(connections.get() - 1);
+                };
+                glommio::spawn_local(served).detach();
+            }
+            Ok(_) => tracing::warn!("too many connections to the administration port"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an administrator");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, inbox: Rc<Inbox>) {
+    let service = service_fn(move |request| answer(request, inbox.clone()));
+    let served = async {
+        if let Err(error) = http1::Builder::new().serve_connection(Stream(stream), service).await {
+            tracing::debug!(%error, "administration connection failed");
+        }
+    };
+    served.or(sleep_for(CONNECTION_TIME)).await;
+}
+
+async fn sleep_for(span: Duration) {
+    sleep(span).await;
+}
+
+type Answer = Response<Full<Bytes>>;
+
+async fn answer(request: Request<Incoming>, inbox: Rc<Inbox>) -> Result<Answer, Infallible> {
+    if request.method() != Method::GET {
+        return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n"));
+    }
+    let with_hash =
+        request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "hash=1"));
+    Ok(match request.uri().path() {
+        "/livez" => text(StatusCode::OK, "ok\n"),
+        "/readyz" => ready(status(&inbox, false).await),
+        "/health" => health(status(&inbox, false).await),
+        "/status" => json(StatusCode::OK, status(&inbox, with_hash).await.as_ref()),
+        _ => text(StatusCode::NOT_FOUND, "try /livez, /readyz, /health or /status\n"),
+    })
+}
+
+/// The node's status; nothing if a core does not answer.
+async fn status(inbox: &Inbox, with_hash: bool) -> Option<NodeReport> {
+    let (answer, answered) = oneshot::oneshot();
+    inbox.push(Event::Status(StatusQuery { with_hash, answer }));
+    async { answered.await.ok() }
+        .or(async {
+            sleep(STATUS_TIME).await;
+            None
+        })
+        .await
+}
+
+const SILENT: &str = "a core does not answer";
+
+fn ready(report: Option<NodeReport>) -> Answer {
+    match report.map(|report| report.reasons()) {
+        Some(reasons) if reasons.is_empty() => text(StatusCode::OK, "ready\n"),
+        Some(reasons) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reasons.join("\n"))),
+        None => text(StatusCode::SERVICE_UNAVAILABLE, SILENT),
+    }
+}
+
+fn health(report: Option<NodeReport>) -> Answer {
+    #[derive(Serialize)]
+    struct Health {
+        healthy: bool,
+        reasons: Vec<String>,
+    }
+    let reasons = report.map_or_else(|| vec![SILENT.to_owned()], |report| report.reasons());
+    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(code, Some(&Health { healthy: reasons.is_empty(), reasons }))
+}
+
+fn text(code: StatusCode, body: impl Into<Bytes>) -> Answer {
+    respond(code, "text/plain; charset=utf-8", body.into())
+}
+
+fn json<T: Serialize>(code: StatusCode, value: Option<&T>) -> Answer {
+    match value.map(serde_json::to_vec) {
+        Some(Ok(body)) => respond(code, "application/json", body.into()),
+        _ => text(StatusCode::SERVICE_UNAVAILABLE, SILENT),
+    }
+}
+
+fn respond(code: StatusCode, kind: &'static str, body: Bytes) -> Answer {
+    let response = Response::builder().status(code).header(CONTENT_TYPE, kind);
+    response.body(Full::new(body)).expect("a status and one header are valid")
+}
+
+/// A glommio stream as hyper wants it.
+struct Stream(TcpStream);
+
+impl hyper::rt::Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 4096];
+        let room = bytes.len().min(buffer.remaining());
+        let read = Pin::new(&mut self.0).poll_read(context, &mut bytes[..room]);
+        read.map_ok(|count| buffer.put_slice(&bytes[..count]))
+    }
+}
+
+impl hyper::rt::Write for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(context)
+    }
+}

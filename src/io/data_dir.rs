@@ -1,0 +1,308 @@
+//! The data directory: its lock, its formatting and its identity.
+//!
+//! ```text
+//! <data>/lock          held for the life of the process
+//! <data>/superblock    two slots of 4096 bytes; its presence means "formatted"
+//! <data>/peers         which incarnation of each other node was seen (`registry`)
+//! <data>/core-<c>/     one core's segments and snapshots
+//! ```
+//!
+//! Formatting creates the superblock last, under a temporary name, and makes every directory entry
+//! durable before it: a crash at any point leaves a directory that is formatted again or one that is
+//! whole. Once a core directory holds a segment, a missing superblock means a lost node, not a blank one.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::NodeConfig;
+use crate::base::{ClusterId, Incarnation, NodeId};
+use crate::wal::{BLOCK, Superblock, SuperblockError};
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// The file system said no.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process works in it.
+    #[error(
+        "the data directory `{}` is in use by another process: stop that one, or give this node a \
+         directory of its own with --data-dir", path.display()
+    )]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A formatted directory without its superblock.
+    #[error(
+        "`{}` holds a log but no superblock: its identity is lost. Restore the file `superblock` \
+         from a copy, or remove the directory and let the node rejoin under a new node id",
+        path.display()
+    )]
+    SuperblockMissing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Neither slot of the superblock can be read.
+    #[error(
+        "the superblock of `{}` cannot be used: {source}. If both copies are damaged, this \
+         node's data is lost: remove the directory and let the node rejoin under a new node id",
+        path.display()
+    )]
+    Superblock {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SuperblockError,
+    },
+    /// Data of another cluster.
+    #[error(
+        "the data directory `{}` belongs to cluster {found:016x}, not to {expected:016x}: check \
+         --data-dir, --cluster-name, --groups and --initial-nodes (they name the cluster and must \
+         stay as they were at the first start)",
+        path.display()
+    )]
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// Whose data it is.
+        found: u64,
+        /// Who we are.
+        expected: u64,
+    },
+    /// Data of another node.
+    #[error(
+        "the data directory `{}` belongs to node {found}, not to {expected}: check --data-dir and \
+         --node-id", path.display()
+    )]
+    OtherNode {
+        /// The directory.
+        path: PathBuf,
+        /// Whose data it is.
+        found: NodeId,
+        /// Who we are.
+        expected: NodeId,
+    },
+    /// A setting that is fixed at the first start has changed.
+    #[error(
+        "the data directory `{}` was formatted with {setting} {found}, but {expected} is asked \
+         for: start with {setting} {found}, which is fixed at the first start for now",
+        path.display()
+    )]
+    Changed {
+        /// The directory.
+        path: PathBuf,
+        /// The flag.
+        setting: &'static str,
+        /// What it was.
+        found: u64,
+        /// What it is.
+        expected: u64,
+    },
+}
+
+/// An open, locked, formatted data directory.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    /// Dropping it unlocks.
+    _lock: File,
+    /// This formatting of the directory.
+    pub(super) incarnation: Incarnation,
+    /// Whether this start formatted it.
+    pub(super) formatted: bool,
+}
+
+const SUPERBLOCK: &str = "superblock";
+
+impl DataDir {
+    /// Locks the directory and reads its superblock, formatting it at the first start.
+    ///
+    /// # Errors
+    /// If the directory is another's, in use, damaged, or the file system fails.
+    pub(super) fn open(config: &NodeConfig) -> Result<Self, DataDirError> {
+        create_directory(&config.data_dir)?;
+        let lock = lock(&config.data_dir)?;
+        let found = read_superblock(config)?;
+        let formatted = found.is_none();
+        let incarnation = match found {
+            Some(superblock) => superblock.incarnation,
+            None => format(config)?,
+        };
+        Ok(Self { _lock: lock, incarnation, formatted })
+    }
+
+    /// Whether `open` would succeed on what is there now; changes nothing but the lock file.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub(super) fn check(config: &NodeConfig) -> Result<(), DataDirError> {
+        if !config.data_dir.exists() {
+            return Ok(());
+        }
+        lock(&config.data_dir)?;
+        read_superblock(config).map(drop)
+    }
+}
+
+/// Creates `path` and what leads to it, each entry durable.
+pub(super) fn create_directory(path: &Path) -> Result<(), DataDirError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    };
+    create_directory(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(at("create the directory", path)(error))
+        }
+        _ => sync_directory(parent),
+    }
+}
+
+/// Makes the entries of a directory durable.
+pub(super) fn sync_directory(path: &Path) -> Result<(), DataDirError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(at("sync", path))
+}
+
+/// Replaces the file `name` in `directory` whole: after a crash it is the old one or the new one.
+pub(super) fn replace_file(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), DataDirError> {
+    let temporary = directory.join(format!("{name}.tmp"));
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(at("write", &temporary))?;
+    let path = directory.join(name);
+    fs::rename(&temporary, &path).map_err(at("rename to", &path))?;
+    sync_directory(directory)
+}
+
+fn lock(data_dir: &Path) -> Result<File, DataDirError> {
+    let path = data_dir.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(at("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(DataDirError::Locked { path: data_dir.into() }),
+        Err(TryLockError::Error(error)) => Err(at("lock", &path)(error)),
+    }
+}
+
+/// The superblock, verified to be this node's; nothing if the directory is blank.
+fn read_superblock(config: &NodeConfig) -> Result<Option<Superblock>, DataDirError> {
+    let path = config.data_dir.join(SUPERBLOCK);
+    let mut bytes = Vec::new();
+    match File::open(&path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return if holds_log(&config.data_dir)? {
+                Err(DataDirError::SuperblockMissing { path: config.data_dir.clone() })
+            } else {
+                Ok(None)
+            };
+        }
+        Err(error) => return Err(at("read", &path)(error)),
+        Ok(_) => {}
+    }
+    bytes.resize(2 * BLOCK, 0);
+    let (superblock, _) = Superblock::decode([&bytes[..BLOCK], &bytes[BLOCK..]])
+        .map_err(|source| DataDirError::Superblock { path: config.data_dir.clone(), source })?;
+    verify(config, &superblock)?;
+    Ok(Some(superblock))
+}
+
+fn verify(config: &NodeConfig, found: &Superblock) -> Result<(), DataDirError> {
+    let path = || config.data_dir.clone();
+    let wanted = superblock(config, found.incarnation, found.sequence);
+    if found.node != wanted.node {
+        let (found, expected) = (found.node, wanted.node);
+        return Err(DataDirError::OtherNode { path: path(), found, expected });
+    }
+    let fixed = [
+        ("--smp", u64::from(found.smp), u64::from(wanted.smp)),
+        ("--groups", u64::from(found.groups), u64::from(wanted.groups)),
+        ("--log-segment-bytes", found.segment_bytes, wanted.segment_bytes),
+    ];
+    for (setting, found, expected) in fixed {
+        if found != expected {
+            return Err(DataDirError::Changed { path: path(), setting, found, expected });
+        }
+    }
+    let (ClusterId(found), ClusterId(expected)) = (found.cluster, wanted.cluster);
+    if found != expected {
+        return Err(DataDirError::OtherCluster { path: path(), found, expected });
+    }
+    Ok(())
+}
+
+/// Whether any core directory holds a segment.
+fn holds_log(data_dir: &Path) -> Result<bool, DataDirError> {
+    for entry in fs::read_dir(data_dir).map_err(at("list", data_dir))? {
+        let path = entry.map_err(at("list", data_dir))?.path();
+        let is_core = path.file_name().and_then(OsStr::to_str).is_some_and(|name| {
+            name.strip_prefix("core-").is_some_and(|number| number.parse::<u16>().is_ok())
+        });
+        if is_core && fs::read_dir(&path).map_err(at("list", &path))?.next().is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn format(config: &NodeConfig) -> Result<Incarnation, DataDirError> {
+    for core in 0..config.cores() {
+        create_directory(&config.core_dir(core))?;
+    }
+    sync_directory(&config.data_dir)?;
+    let incarnation = Incarnation(random()?);
+    let mut bytes = superblock(config, incarnation, 1).encode(0);
+    bytes.extend(superblock(config, incarnation, 2).encode(1));
+    replace_file(&config.data_dir, SUPERBLOCK, &bytes)?;
+    Ok(incarnation)
+}
+
+fn superblock(config: &NodeConfig, incarnation: Incarnation, sequence: u64) -> Superblock {
+    Superblock {
+        sequence,
+        cluster: config.cluster,
+        node: config.node,
+        incarnation,
+        smp: config.cores(),
+        groups: u32::try_from(config.shard_map.groups.len()).expect("placement limits groups"),
+        segment_bytes: config.segment_bytes,
+    }
+}
+
+/// A number that no other formatting has, not zero.
+fn random() -> Result<u64, DataDirError> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; 8];
+    File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(at("read", path))?;
+    Ok(u64::from_le_bytes(bytes).max(1))
+}
+
+/// Names what was attempted when the system says no.
+pub(super) fn at(action: &'static str, path: &Path) -> impl Fn(io::Error) -> DataDirError {
+    let path = path.to_path_buf();
+    move |source| DataDirError::Io { action, path: path.clone(), source }
+}
+
+#[cfg(test)]
+mod tests;

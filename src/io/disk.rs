@@ -1,0 +1,214 @@
+//! One core's log segments on disk: created whole, written with `O_DIRECT`, durable on completion.
+//!
+//! A segment file appears under its name only at its full length with every block written, because a
+//! durable write into blocks written before is the cheapest there is. How writes become durable is
+//! decided in one place, [`SYNCING`].
+//!
+//! After a failed write or flush nothing about the file is known, and the next flush may claim
+//! success: the process dies at once and recovers from what is on disk.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use glommio::GlommioError;
+use glommio::io::{Directory, DmaFile, OpenOptions};
+
+use super::inbox::{Event, Inbox};
+use super::snapshots::{SnapshotFiles, write_snapshots};
+use crate::reactor::{LogWrite, SnapshotWrite};
+use crate::wal::{BLOCK, SegmentId};
+
+/// How log writes become durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Syncing {
+    /// `O_DSYNC`: the write is durable when it completes.
+    Completion,
+    /// A write, then `fdatasync`.
+    Flush,
+}
+
+/// Into blocks written before, one operation is cheaper than two.
+const SYNCING: Syncing = Syncing::Completion;
+
+/// Bytes zeroed at a time: other writes go between.
+const ZEROES: usize = 512 << 10;
+
+/// One core's files.
+pub(super) struct Disk {
+    directory: Rc<Path>,
+    segment_bytes: u64,
+    /// Segments ready to be written.
+    files: BTreeMap<SegmentId, Rc<DmaFile>>,
+    snapshots: Rc<SnapshotFiles>,
+    inbox: Rc<Inbox>,
+}
+
+/// The name of a segment's file.
+pub(super) fn segment_name(segment: SegmentId) -> String {
+    format!("segment-{}.log", segment.0)
+}
+
+/// The segment whose file is so named.
+pub(super) fn segment_of(name: &str) -> Option<SegmentId> {
+    let number = name.strip_prefix("segment-")?.strip_suffix(".log")?;
+    Some(SegmentId(number.parse().ok()?))
+}
+
+/// Ends the process: the environment failed in a way that nothing can be promised after.
+pub(super) fn die(what: &str, error: &dyn Display) -> ! {
+    tracing::error!(%error, "{what} failed: the process stops at once; restart it once the cause is removed");
+    std::process::abort();
+}
+
+impl Disk {
+    /// Opens the segments found in `directory`.
+    ///
+    /// # Errors
+    /// If one cannot be opened.
+    pub(super) async fn open(
+        directory: &Path,
+        segment_bytes: u64,
+        segments: &[SegmentId],
+        inbox: Rc<Inbox>,
+    ) -> io::Result<Self> {
+        let mut files = BTreeMap::new();
+        for &segment in segments {
+            let path = directory.join(segment_name(segment));
+            files.insert(segment, Rc::new(open_segment(&path).await?));
+        }
+        let directory: Rc<Path> = directory.into();
+        let snapshots = Rc::new(SnapshotFiles::new(directory.clone()));
+        glommio::spawn_local(write_snapshots(snapshots.clone(), inbox.clone())).detach();
+        Ok(Self { directory, segment_bytes, files, snapshots, inbox })
+    }
+
+    /// Begins a log write; `Event::LogWritten` follows once it is durable.
+    ///
+    /// # Panics
+    /// If the segment was never ready or the write leaves it.
+    pub(super) fn write(&self, write: LogWrite) {
+        let LogWrite { write, segment, offset, bytes } = write;
+        let file = self.files.get(&segment).expect("only segments that are ready are written");
+        let end = offset + bytes.len() as u64;
+        assert!(end <= self.segment_bytes, "{segment} is written up to {end}");
+        assert!(offset % BLOCK as u64 == 0, "a write at {offset} of {segment}");
+        assert!(bytes.len() % BLOCK == 0, "a write of {} bytes to {segment}", bytes.len());
+        let (file, inbox) = (file.clone(), self.inbox.clone());
+        let written = async move {
+            match write_durably(&file, offset, &bytes).await {
+                Ok(()) => inbox.push(Event::LogWritten(write)),
+                Err(error) => die("writing the log", &error),
+            }
+        };
+        glommio::spawn_local(written).detach();
+    }
+
+    /// Begins to create a segment; `Event::SegmentReady` or `Event::SegmentFailed` follows.
+    pub(super) fn prepare(&self, segment: SegmentId) {
+        let (directory, length) = (self.directory.clone(), self.segment_bytes);
+        let inbox = self.inbox.clone();
+        let prepared = async move {
+            match create_segment(&directory, segment, length).await {
+                Ok(file) => inbox.push(Event::SegmentReady(segment, Rc::new(file))),
+                Err(error) if is_disk_full(&error) => {
+                    tracing::warn!(%segment, %error, "no room for a log segment");
+                    inbox.push(Event::SegmentFailed(segment));
+                }
+                Err(error) => die("creating a log segment", &error),
+            }
+        };
+        glommio::spawn_local(prepared).detach();
+    }
+
+    /// Takes in a segment that is ready.
+    pub(super) fn opened(&mut self, segment: SegmentId, file: Rc<DmaFile>) {
+        self.files.insert(segment, file);
+    }
+
+    /// Begins to write a piece of a snapshot; `Event::SnapshotWritten` follows.
+    pub(super) fn snapshot(&self, write: SnapshotWrite) {
+        self.snapshots.push(write);
+    }
+}
+
+async fn write_durably(file: &DmaFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let mut buffer = file.alloc_dma_buffer(bytes.len());
+    buffer.as_bytes_mut().copy_from_slice(bytes);
+    let written = file.write_at(buffer, offset).await?;
+    if written != bytes.len() {
+        return Err(io::Error::other(format!("{written} of {} bytes written", bytes.len())));
+    }
+    if SYNCING == Syncing::Flush {
+        file.fdatasync().await?;
+    }
+    Ok(())
+}
+
+async fn open_segment(path: &Path) -> io::Result<DmaFile> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    if SYNCING == Syncing::Completion {
+        let flag = i32::try_from(rustix::fs::OFlags::DSYNC.bits()).expect("a small flag");
+        options.custom_flags(flag);
+    }
+    Ok(options.dma_open(path).await?)
+}
+
+/// Creates a segment of zeros, durable with its name.
+async fn create_segment(directory: &Path, segment: SegmentId, length: u64) -> io::Result<DmaFile> {
+    let path = directory.join(segment_name(segment));
+    let temporary = directory.join(format!("{}.tmp", segment_name(segment)));
+    if let Err(error) = write_zeroes(&temporary, length).await {
+        // The room is wanted back; that the file may stay does no harm.
+        let _ = glommio::io::remove(&temporary).await;
+        return Err(error);
+    }
+    glommio::io::rename(&temporary, &path).await?;
+    sync_directory(directory).await?;
+    open_segment(&path).await
+}
+
+async fn write_zeroes(path: &PathBuf, length: u64) -> io::Result<()> {
+    let file = DmaFile::create(path).await?;
+    file.pre_allocate(length, false).await?;
+    let mut zeroes = file.alloc_dma_buffer(ZEROES);
+    zeroes.as_bytes_mut().fill(0);
+    let zeroes = Rc::new(zeroes);
+    let mut offset = 0;
+    while offset < length {
+        let rest = length - offset;
+        let written = if rest >= ZEROES as u64 {
+            file.write_rc_at(zeroes.clone(), offset).await?
+        } else {
+            let mut tail = file.alloc_dma_buffer(usize::try_from(rest).expect("below a slice"));
+            tail.as_bytes_mut().fill(0);
+            file.write_at(tail, offset).await?
+        };
+        if written == 0 || written % BLOCK != 0 {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        offset += written as u64;
+    }
+    file.fdatasync().await?;
+    file.close().await?;
+    Ok(())
+}
+
+pub(super) async fn sync_directory(path: &Path) -> Result<(), GlommioError<()>> {
+    let directory = Directory::open(path).await?;
+    directory.sync().await?;
+    directory.close().await
+}
+
+/// Whether a segment may be asked for again later.
+fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || error.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error())
+        || error.raw_os_error() == Some(rustix::io::Errno::DQUOT.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests;

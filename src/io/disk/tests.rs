@@ -1,0 +1,112 @@
+use std::fs;
+use std::future::Future;
+
+use glommio::LocalExecutor;
+
+use super::*;
+use crate::base::{GroupId, Index};
+use crate::io::recover::recover;
+use crate::io::snapshots::{snapshot_name, snapshot_of};
+use crate::wal::{Identity, WriteId};
+
+const SEGMENT_BYTES: u64 = (ZEROES + 3 * BLOCK) as u64;
+
+/// Runs `test` on an executor with a disk in a directory of its own.
+fn with_disk<F: Future<Output = ()>>(test: impl FnOnce(PathBuf, Disk, Rc<Inbox>) -> F) {
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let directory = tempfile::tempdir_in(tree).expect("the tree is writable");
+    let path = directory.path().to_path_buf();
+    LocalExecutor::default().run(async {
+        let inbox = Rc::new(Inbox::default());
+        let disk = Disk::open(&path, SEGMENT_BYTES, &[], inbox.clone()).await.expect("empty");
+        test(path.clone(), disk, inbox).await;
+    });
+}
+
+async fn next(inbox: &Inbox) -> Event {
+    inbox.something().await;
+    let mut events = Vec::new();
+    inbox.take_events(&mut events);
+    assert_eq!(events.len(), 1, "one thing was asked for");
+    events.pop().expect("one")
+}
+
+async fn prepared(disk: &mut Disk, inbox: &Inbox, segment: SegmentId) {
+    disk.prepare(segment);
+    match next(inbox).await {
+        Event::SegmentReady(ready, file) => {
+            assert_eq!(ready, segment);
+            disk.opened(segment, file);
+        }
+        _ => panic!("the segment was to be ready"),
+    }
+}
+
+#[test]
+fn a_prepared_segment_is_whole_and_keeps_what_is_written() {
+    with_disk(|path, mut disk, inbox| async move {
+        let segment = SegmentId(3);
+        prepared(&mut disk, &inbox, segment).await;
+        let file = path.join(segment_name(segment));
+        let zeroes = vec![0; usize::try_from(SEGMENT_BYTES).expect("small")];
+        assert!(fs::read(&file).expect("there") == zeroes, "zeros throughout");
+
+        let bytes: Vec<u8> = (0..2 * BLOCK).map(|_| fastrand::u8(..)).collect();
+        let offset = SEGMENT_BYTES - bytes.len() as u64;
+        disk.write(LogWrite { write: WriteId(9), segment, offset, bytes: bytes.clone() });
+        assert!(matches!(next(&inbox).await, Event::LogWritten(WriteId(9))));
+        let found = fs::read(&file).expect("there");
+        assert!(found[zeroes.len() - bytes.len()..] == bytes, "the bytes are in the file");
+        assert_eq!(found.len(), zeroes.len(), "and it has not grown");
+
+        let reopened = Disk::open(&path, SEGMENT_BYTES, &[segment], inbox.clone()).await;
+        let write = LogWrite { write: WriteId(10), segment, offset: 0, bytes: vec![1; BLOCK] };
+        reopened.expect("it is there").write(write);
+        assert!(matches!(next(&inbox).await, Event::LogWritten(WriteId(10))));
+    });
+}
+
+#[test]
+fn a_snapshot_appears_whole_and_replaces_the_older() {
+    with_disk(|path, disk, inbox| async move {
+        let piece = |snapshot, index, offset, bytes: &[u8], last| SnapshotWrite {
+            snapshot,
+            group: GroupId(4),
+            index: Index(index),
+            offset,
+            bytes: bytes.to_vec(),
+            last,
+        };
+        let names = || {
+            let entries = fs::read_dir(&path).expect("there");
+            let mut names: Vec<String> = entries
+                .map(|entry| entry.expect("there").file_name().into_string().expect("ours"))
+                .collect();
+            names.sort();
+            names
+        };
+        for (snapshot, index) in [(1, 10), (2, 25)] {
+            disk.snapshot(piece(snapshot, index, 0, b"begin", false));
+            assert!(matches!(next(&inbox).await, Event::SnapshotWritten(_)));
+            assert!(!names().contains(&format!("4-{index}.snap")), "not before it is whole");
+            disk.snapshot(piece(snapshot, index, 5, b"end", true));
+            assert!(matches!(next(&inbox).await, Event::SnapshotWritten(_)));
+        }
+        assert_eq!(names(), ["4-25.snap"]);
+        fs::write(path.join("4-30.snap.tmp"), b"unfinished").expect("written");
+        let found = recover(&path, Identity::default(), SEGMENT_BYTES).expect("readable");
+        assert_eq!(found.recovered.snapshots, [b"beginend".to_vec()]);
+        assert_eq!(names(), ["4-25.snap"], "what a crash left is removed");
+    });
+}
+
+#[test]
+fn file_names_read_back() {
+    assert_eq!(segment_of(&segment_name(SegmentId(12))), Some(SegmentId(12)));
+    for other in ["segment-.log", "segment-1.log.tmp", "1-2.snap", "segment-x.log"] {
+        assert_eq!(segment_of(other), None, "{other}");
+    }
+    let name = snapshot_name(GroupId(7), Index(99));
+    assert_eq!(snapshot_of(&name), Some((GroupId(7), Index(99))));
+    assert_eq!(snapshot_of("7-99.snap.tmp"), None);
+}

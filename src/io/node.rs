@@ -1,0 +1,368 @@
+//! Launches a node: checks, opens, recovers, runs its cores, and stops them in order.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::panic;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use glommio::{GlommioError, LocalExecutorBuilder, Placement};
+use rustix::event::epoll;
+
+use super::clock::Clock;
+use super::core::{Core, Parts, poll_sockets, tick};
+use super::data_dir::{DataDir, DataDirError, create_directory};
+use super::disk::Disk;
+use super::handshake::Local;
+use super::inbox::Inbox;
+use super::mesh::{Bell, Mesh, mesh};
+use super::preflight::{
+    Listeners, check_disk, check_io_uring, check_settings, memlock, raise_descriptor_limit,
+};
+use super::recover::{Found, recover};
+use super::registry::Registry;
+use super::{NodeConfig, PreflightError, RecoverFilesError, admin, signals};
+use crate::base::{CoreId, Incarnation, NodeId};
+use crate::reactor::{Reactor, ReactorConfig, RecoverError};
+use crate::wal::Identity;
+
+/// Log writes of a core in flight at once, at most.
+const LOG_WRITES_IN_FLIGHT_MAX: usize = 4;
+/// Log segments of a core past which its groups are made to take snapshots.
+const LIVE_SEGMENTS_MAX: usize = 4;
+/// The executor's time slice, at least: with a shorter one it may park although tasks are runnable.
+const TASK_QUOTA_MIN: Duration = Duration::from_millis(10);
+/// Bytes of I/O buffers of a core. The executor registers them with each of its three rings.
+const IO_MEMORY: usize = 8 << 20;
+const IO_MEMORY_MIN: usize = 256 << 10;
+
+/// Why a node did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It cannot start here.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// A core cannot read its data.
+    #[error("core {core}: {source}")]
+    RecoverFiles {
+        /// The core.
+        core: CoreId,
+        /// Why.
+        source: RecoverFilesError,
+    },
+    /// A core's reactor cannot start from its data.
+    #[error("core {core} cannot go on from what is in `{}`: {source}", directory.display())]
+    Recover {
+        /// The core.
+        core: CoreId,
+        /// Its directory.
+        directory: PathBuf,
+        /// Why.
+        source: RecoverError,
+    },
+    /// The system refused something a core needs.
+    #[error("core {core} cannot start: {source}")]
+    Core {
+        /// The core.
+        core: CoreId,
+        /// What it said.
+        source: io::Error,
+    },
+    /// The system refused something the process needs.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+impl From<DataDirError> for RunError {
+    fn from(error: DataDirError) -> Self {
+        Self::Preflight(error.into())
+    }
+}
+
+/// What all cores of a node share. Nothing here changes but the three ways to say "stop".
+pub(super) struct Node {
+    pub(super) config: NodeConfig,
+    pub(super) incarnation: Incarnation,
+    pub(super) clock: Clock,
+    pub(super) bells: Arc<[Bell]>,
+    /// The node stops.
+    stopping: AtomicBool,
+    /// Cores that have nothing in flight any more.
+    pub(super) quiescent_cores: AtomicUsize,
+}
+
+impl Node {
+    /// Who this node is.
+    pub(super) fn local(&self) -> Local<'_> {
+        Local {
+            cluster: self.config.cluster,
+            node: self.config.node,
+            incarnation: self.incarnation,
+            smp: self.config.cores(),
+            shard_map: &self.config.shard_map,
+        }
+    }
+
+    /// The other nodes of the cluster.
+    pub(super) fn others(&self) -> Vec<NodeId> {
+        let me = self.config.node;
+        self.config.shard_map.nodes.iter().map(|node| node.id).filter(|&node| node != me).collect()
+    }
+
+    /// Asks all cores to finish.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.ring_all();
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Wakes all cores.
+    pub(super) fn ring_all(&self) {
+        for bell in self.bells.iter() {
+            bell.ring();
+        }
+    }
+}
+
+/// Runs a node until SIGTERM or SIGINT: formats its data directory at the first start, recovers,
+/// serves, and stops in order.
+///
+/// Any panic ends the process: the state of a core that panicked is not to be trusted.
+///
+/// # Errors
+/// If the node cannot start, with cause and remedy.
+pub fn run(config: NodeConfig) -> Result<(), RunError> {
+    abort_on_panic();
+    serve(config, |node| signals::watch(node).map(|handle| move || handle.close()))
+}
+
+/// Runs a node until it is told to stop. `started` is given the means to, and returns what is to be
+/// called at the end.
+pub(super) fn serve<F: FnOnce()>(
+    config: NodeConfig,
+    started: impl FnOnce(Arc<Node>) -> io::Result<F>,
+) -> Result<(), RunError> {
+    check_settings(&config)?;
+    check_io_uring()?;
+    create_directory(&config.data_dir)?;
+    check_disk(&config.data_dir).map_err(RunError::from)?;
+    let data_dir = DataDir::open(&config)?;
+    let mut registry = Some(Registry::open(&config.data_dir)?);
+    let listeners = Listeners::bind(&config)?;
+    raise_descriptor_limit();
+    let bells = (0..config.smp).map(|_| Bell::new()).collect::<io::Result<Arc<[Bell]>>>()?;
+    let meshes = mesh(&bells);
+    let node = Arc::new(Node {
+        incarnation: data_dir.incarnation,
+        clock: Clock::start(),
+        bells,
+        stopping: AtomicBool::new(false),
+        quiescent_cores: AtomicUsize::new(0),
+        config,
+    });
+    announce(&node, &listeners, data_dir.formatted);
+    let finished = started(node.clone())?;
+    let Listeners { client, peer, admin } = listeners;
+    let (mut peer, mut admin) = (Some(peer), admin);
+    let mut cores = Vec::new();
+    for (number, mesh) in meshes.into_iter().enumerate() {
+        let id = CoreId(u16::try_from(number).expect("preflight limits the number of cores"));
+        let start = Start {
+            id,
+            node: node.clone(),
+            mesh,
+            client_listener: client.try_clone()?,
+            peer_listener: peer.take(),
+            admin_listener: admin.take(),
+            registry: registry.take(),
+        };
+        let core = executor(&node.config, number).spawn(move || start.run());
+        cores.push((id, core.map_err(|error| core_error(id, error))?));
+    }
+    drop(client);
+    let mut result = Ok(());
+    for (core, thread) in cores {
+        let ended = match thread.join() {
+            Ok(ended) => ended,
+            Err(error) => Err(core_error(core, error)),
+        };
+        result = result.and(ended);
+    }
+    finished();
+    tracing::info!(node = %node.config.node, "stopped");
+    result
+}
+
+fn announce(node: &Node, listeners: &Listeners, formatted: bool) {
+    let address = |listener: &TcpListener| {
+        listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
+    };
+    tracing::info!(
+        node = %node.config.node,
+        cluster = format!("{:016x}", node.config.cluster.0),
+        incarnation = format!("{:016x}", node.incarnation.0),
+        cores = node.config.smp,
+        client = address(&listeners.client),
+        peer = address(&listeners.peer),
+        admin = listeners.admin.as_ref().map_or_else(String::new, address),
+        data_dir = %node.config.data_dir.display(),
+        formatted,
+        "starting"
+    );
+}
+
+/// The executor of one core.
+fn executor(config: &NodeConfig, core: usize) -> LocalExecutorBuilder {
+    let placement = if config.overprovisioned {
+        Placement::Unbound
+    } else {
+        Placement::Fixed(config.cpuset[core])
+    };
+    let quota = Duration::from_millis(config.task_quota_ms).max(TASK_QUOTA_MIN);
+    let builder = LocalExecutorBuilder::new(placement)
+        .name("core")
+        .preempt_timer(quota)
+        .io_memory(io_memory(config.smp));
+    if config.overprovisioned || config.idle_poll_time_us == 0 {
+        return builder;
+    }
+    builder.spin_before_park(Duration::from_micros(config.idle_poll_time_us))
+}
+
+/// I/O buffers of a core that fit three times into the memory that may be locked.
+fn io_memory(cores: usize) -> usize {
+    let share = usize::try_from(memlock()).unwrap_or(usize::MAX) / cores / 4;
+    share.clamp(IO_MEMORY_MIN, IO_MEMORY)
+}
+
+/// What a core starts from, on its way to its thread.
+struct Start {
+    id: CoreId,
+    node: Arc<Node>,
+    mesh: Mesh,
+    client_listener: TcpListener,
+    peer_listener: Option<TcpListener>,
+    admin_listener: Option<TcpListener>,
+    registry: Option<Registry>,
+}
+
+impl Start {
+    /// Recovers the core and runs it.
+    async fn run(self) -> Result<(), RunError> {
+        let node = self.node.clone();
+        let result = self.run_to_the_end().await;
+        if result.is_err() {
+            // The others have nothing to wait for.
+            node.quiescent_cores.fetch_add(1, Ordering::SeqCst);
+            node.stop();
+        }
+        result
+    }
+
+    async fn run_to_the_end(self) -> Result<(), RunError> {
+        let id = self.id;
+        let system = |source| RunError::Core { core: id, source };
+        let (reactor, found) = self.recover()?;
+        let Self { node, mesh, client_listener, peer_listener, admin_listener, registry, .. } =
+            self;
+        let inbox = Rc::new(Inbox::default());
+        let directory = node.config.core_dir(id.0);
+        let disk =
+            Disk::open(&directory, node.config.segment_bytes, &found.segments, inbox.clone())
+                .await
+                .map_err(system)?;
+        let epoll =
+            epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| system(error.into()))?;
+        let watched: OwnedFd = epoll.try_clone().map_err(system)?;
+        let parts = Parts {
+            node: node.clone(),
+            reactor,
+            mesh,
+            disk,
+            inbox: inbox.clone(),
+            client_listener,
+            peer_listener,
+            registry,
+        };
+        let core = Core::new(id, epoll, parts).map_err(system)?;
+        glommio::spawn_local(poll_sockets(watched, inbox.clone())).detach();
+        glommio::spawn_local(tick(inbox.clone())).detach();
+        if let Some(listener) = admin_listener {
+            glommio::spawn_local(admin::serve(listener, inbox)).detach();
+        }
+        core.pump().await;
+        Ok(())
+    }
+
+    fn recover(&self) -> Result<(Reactor, Found), RunError> {
+        let (node, core) = (&self.node, self.id);
+        let began = node.clock.now();
+        let directory = node.config.core_dir(core.0);
+        let identity = Identity {
+            cluster: node.config.cluster,
+            node: node.config.node,
+            incarnation: node.incarnation,
+            core,
+        };
+        let mut found = recover(&directory, identity, node.config.segment_bytes)
+            .map_err(|source| RunError::RecoverFiles { core, source })?;
+        let recovered = std::mem::take(&mut found.recovered);
+        let (batches, torn_bytes) = (recovered.log.batches, recovered.log.torn_bytes);
+        let snapshots = recovered.snapshots.len();
+        let reactor = Reactor::new(node.clock.now(), self.reactor_config(), recovered)
+            .map_err(|source| RunError::Recover { core, directory, source })?;
+        tracing::info!(
+            %core,
+            segments = found.segments.len(),
+            snapshots,
+            batches,
+            torn_bytes,
+            read_bytes = found.bytes,
+            took_ms = node.clock.now().since(began).0 / 1_000,
+            "recovered"
+        );
+        Ok((reactor, found))
+    }
+
+    fn reactor_config(&self) -> ReactorConfig {
+        let (config, clock) = (&self.node.config, &self.node.clock);
+        ReactorConfig {
+            cluster: config.cluster,
+            node: config.node,
+            incarnation: self.node.incarnation,
+            core: self.id,
+            smp: config.cores(),
+            shard_map: config.shard_map.clone(),
+            // Another in every run, so that nodes do not go on colliding.
+            seed: clock.wall_offset() ^ self.node.incarnation.0.rotate_left(u32::from(self.id.0)),
+            wall_offset: clock.wall_offset(),
+            election_timeout: config.election_timeout,
+            heartbeat_interval: config.heartbeat_interval,
+            segment_bytes: config.segment_bytes,
+            log_writes_in_flight_max: LOG_WRITES_IN_FLIGHT_MAX,
+            live_segments_max: LIVE_SEGMENTS_MAX,
+            memory_max: config.memory / u64::from(config.cores()),
+        }
+    }
+}
+
+fn core_error(core: CoreId, error: GlommioError<()>) -> RunError {
+    RunError::Core { core, source: error.into() }
+}
+
+/// A panic anywhere is logged and ends the process: a dead core would leave its groups in doubt.
+fn abort_on_panic() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        tracing::error!(panic = %info, "bug: the process stops");
+        before(info);
+        std::process::abort();
+    }));
+}

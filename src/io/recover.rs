@@ -1,0 +1,128 @@
+//! Reads what one core left on its disk: its log's segments, its groups' snapshots.
+//!
+//! Runs on the core's own thread before it serves, so reading may block.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::disk::{segment_name, segment_of};
+use super::snapshots::{snapshot_name, snapshot_of};
+use crate::base::{GroupId, Index};
+use crate::reactor::Recovered;
+use crate::wal::{BLOCK, Identity, LogError, Recovery, SegmentId};
+
+/// Why a core cannot read its own data.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverFilesError {
+    /// The file system said no.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Io {
+        /// What was read.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The log is damaged or another's.
+    #[error(
+        "the log in `{}` cannot be used: {source}. The other replicas have this data: remove the \
+         node's data directory and let it rejoin under a new node id", directory.display()
+    )]
+    Log {
+        /// The core's directory.
+        directory: PathBuf,
+        /// What is wrong.
+        source: LogError,
+    },
+}
+
+/// What was found, and what is needed to go on writing.
+pub(super) struct Found {
+    pub(super) recovered: Recovered,
+    /// All segment files, used or blank.
+    pub(super) segments: Vec<SegmentId>,
+    /// Bytes read.
+    pub(super) bytes: u64,
+}
+
+/// Reads everything in a core's directory.
+///
+/// # Errors
+/// If a file cannot be read or the log is damaged.
+pub(super) fn recover(
+    directory: &Path,
+    identity: Identity,
+    segment_bytes: u64,
+) -> Result<Found, RecoverFilesError> {
+    let listed = list(directory)?;
+    let mut recovery = Recovery::new(identity, segment_bytes);
+    let log_error = |source| RecoverFilesError::Log { directory: directory.into(), source };
+    let mut used = BTreeMap::new();
+    for &segment in &listed.segments {
+        let head = read_head(&directory.join(segment_name(segment)))?;
+        if let Some(order) = recovery.inspect_head(segment, &head).map_err(log_error)? {
+            used.insert(order, segment);
+        }
+    }
+    let mut bytes = 0;
+    for &segment in used.values() {
+        let content = read(&directory.join(segment_name(segment)))?;
+        bytes += content.len() as u64;
+        recovery.feed(segment, &content).map_err(log_error)?;
+    }
+    let log = recovery.finish().map_err(log_error)?;
+    let mut snapshots = Vec::new();
+    for (&group, &index) in &listed.snapshots {
+        let content = read(&directory.join(snapshot_name(group, index)))?;
+        bytes += content.len() as u64;
+        snapshots.push(content);
+    }
+    let recovered = Recovered { log, snapshots };
+    Ok(Found { recovered, segments: listed.segments, bytes })
+}
+
+#[derive(Default)]
+struct Listed {
+    /// Ascending.
+    segments: Vec<SegmentId>,
+    /// The newest of each group.
+    snapshots: BTreeMap<GroupId, Index>,
+}
+
+/// Lists a core's directory and removes what a crash left unfinished.
+fn list(directory: &Path) -> Result<Listed, RecoverFilesError> {
+    let mut listed = Listed::default();
+    for entry in fs::read_dir(directory).map_err(at(directory))? {
+        let entry = entry.map_err(at(directory))?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if entry.path().extension().is_some_and(|extension| extension == "tmp") {
+            fs::remove_file(entry.path()).map_err(at(&entry.path()))?;
+        } else if let Some(segment) = segment_of(name) {
+            listed.segments.push(segment);
+        } else if let Some((group, index)) = snapshot_of(name) {
+            let newest = listed.snapshots.entry(group).or_insert(index);
+            *newest = index.max(*newest);
+        }
+    }
+    listed.segments.sort_unstable();
+    Ok(listed)
+}
+
+fn read_head(path: &Path) -> Result<Vec<u8>, RecoverFilesError> {
+    let mut head = Vec::with_capacity(BLOCK);
+    File::open(path)
+        .and_then(|file| file.take(BLOCK as u64).read_to_end(&mut head))
+        .map_err(at(path))?;
+    Ok(head)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, RecoverFilesError> {
+    fs::read(path).map_err(at(path))
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> RecoverFilesError {
+    let path = path.to_path_buf();
+    move |source| RecoverFilesError::Io { path: path.clone(), source }
+}

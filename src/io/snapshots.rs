@@ -1,0 +1,124 @@
+//! One core's snapshot files: written piece by piece under a temporary name, then renamed.
+//!
+//! One task writes all pieces in the order they were given. A file bears its final name only once
+//! it is durable whole; only then are older ones of its group removed, and only then does the reactor
+//! hear that the last piece was written, on which it trims the log.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use glommio::io::BufferedFile;
+
+use super::disk::{die, sync_directory};
+use super::inbox::{Event, Inbox};
+use crate::base::{GroupId, Index};
+use crate::reactor::SnapshotWrite;
+
+/// The pieces that wait for the writing task.
+pub(super) struct SnapshotFiles {
+    directory: Rc<Path>,
+    pieces: RefCell<VecDeque<SnapshotWrite>>,
+    /// The task, while it waits.
+    writer: Cell<Option<Waker>>,
+}
+
+impl SnapshotFiles {
+    pub(super) fn new(directory: Rc<Path>) -> Self {
+        Self { directory, pieces: RefCell::default(), writer: Cell::default() }
+    }
+
+    /// Leaves a piece to be written after those before it.
+    pub(super) fn push(&self, write: SnapshotWrite) {
+        self.pieces.borrow_mut().push_back(write);
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    async fn next(&self) -> SnapshotWrite {
+        poll_fn(|context| {
+            let piece = self.pieces.borrow_mut().pop_front();
+            if piece.is_none() {
+                self.writer.set(Some(context.waker().clone()));
+            }
+            piece.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
+/// The name of a snapshot's file.
+pub(super) fn snapshot_name(group: GroupId, index: Index) -> String {
+    format!("{}-{}.snap", group.0, index.0)
+}
+
+/// The group and index of the snapshot whose file is so named.
+pub(super) fn snapshot_of(name: &str) -> Option<(GroupId, Index)> {
+    let (group, index) = name.strip_suffix(".snap")?.split_once('-')?;
+    Some((GroupId(group.parse().ok()?), Index(index.parse().ok()?)))
+}
+
+/// Writes pieces for ever.
+pub(super) async fn write_snapshots(files: Rc<SnapshotFiles>, inbox: Rc<Inbox>) {
+    let mut open = BTreeMap::new();
+    loop {
+        let write = files.next().await;
+        let snapshot = write.snapshot;
+        if let Err(error) = write_piece(&files.directory, &mut open, write).await {
+            die("writing a snapshot", &error);
+        }
+        inbox.push(Event::SnapshotWritten(snapshot));
+    }
+}
+
+async fn write_piece(
+    directory: &Path,
+    open: &mut BTreeMap<u64, BufferedFile>,
+    write: SnapshotWrite,
+) -> io::Result<()> {
+    let SnapshotWrite { snapshot, group, index, offset, bytes, last } = write;
+    let path = directory.join(snapshot_name(group, index));
+    let temporary = temporary_name(&path);
+    if offset == 0 {
+        open.insert(snapshot, BufferedFile::create(&temporary).await?);
+    }
+    let file = open.get(&snapshot).expect("a snapshot's first piece is at offset 0");
+    let length = bytes.len();
+    if length > 0 {
+        let written = file.write_at(bytes, offset).await?;
+        if written != length {
+            return Err(io::Error::other(format!("{written} of {length} bytes written")));
+        }
+    }
+    if last && let Some(file) = open.remove(&snapshot) {
+        file.fdatasync().await?;
+        file.close().await?;
+        glommio::io::rename(&temporary, &path).await?;
+        sync_directory(directory).await?;
+        remove_older(directory, group, index).await?;
+    }
+    Ok(())
+}
+
+fn temporary_name(path: &Path) -> PathBuf {
+    path.with_extension("snap.tmp")
+}
+
+async fn remove_older(directory: &Path, group: GroupId, index: Index) -> io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let older = name
+            .to_str()
+            .and_then(snapshot_of)
+            .is_some_and(|(its_group, its_index)| its_group == group && its_index < index);
+        if older {
+            glommio::io::remove(directory.join(name)).await?;
+        }
+    }
+    Ok(())
+}
