@@ -128,6 +128,3 @@ impl Raft {
         term <= self.hard_state.term
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -65,6 +65,14 @@ impl RaftConfig {
 }
 
 impl Configuration {
+    /// A group of these voters, in any order.
+    pub fn new(voters: impl IntoIterator<Item = NodeId>) -> Self {
+        let mut voters: Vec<NodeId> = voters.into_iter().collect();
+        voters.sort_unstable();
+        voters.dedup();
+        Self { voters, ..Self::default() }
+    }
+
     /// Whether `node` counts in a quorum of either half.
     pub fn is_voter(&self, node: NodeId) -> bool {
         self.voters.binary_search(&node).is_ok() || self.outgoing.binary_search(&node).is_ok()

@@ -249,6 +249,3 @@ impl Candidacy {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -78,7 +78,8 @@ pub struct Output {
     pub reads: Vec<ReadState>,
     /// Read contexts that failed (leadership lost): to be asked again by the client.
     pub reads_failed: Vec<u64>,
-    /// Followers that need a snapshot.
+    /// Followers that need a snapshot. Named again now and then until they have it: a host that is
+    /// sending already need not begin again.
     pub snapshots: Vec<SnapshotRequest>,
 }
 

@@ -22,6 +22,11 @@ impl MessageBody {
     pub(super) fn moves_term(&self) -> bool {
         !matches!(self, Self::PreVote { .. } | Self::PreVoteResponse { granted: true })
     }
+
+    /// Whether only the leader of the message's term says so.
+    pub(super) fn is_from_leader(&self) -> bool {
+        matches!(self, Self::Append { .. } | Self::Heartbeat { .. })
+    }
 }
 
 /// What is said.

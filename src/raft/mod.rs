@@ -37,7 +37,7 @@
 //! let node = NodeId(1);
 //! let config = RaftConfig { seed: 7, ..RaftConfig::new(GroupId(1), node) };
 //! let mut stored = Stored::default();
-//! stored.snapshot.configuration = Configuration { voters: vec![node], ..Default::default() };
+//! stored.snapshot.configuration = Configuration::new([node]);
 //! let mut raft = Raft::new(Time(0), config, stored);
 //! let (mut output, mut applied) = (Output::default(), Vec::new());
 //!
@@ -131,7 +131,9 @@ pub struct Stored {
     pub hard_state: HardState,
     /// The snapshot the state machine was restored from; on first start index 0 and the initial configuration.
     pub snapshot: SnapshotMeta,
-    /// The entries after the snapshot, without gaps.
+    /// The entries after the snapshot, without gaps. None if the log's own entry at the snapshot's
+    /// index is missing or of another term: that log is older than the snapshot, which may have
+    /// been taken before the log's last writes were durable.
     pub entries: Vec<Entry>,
 }
 

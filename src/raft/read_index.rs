@@ -239,6 +239,3 @@ impl ForwardedReads {
         self.pending.remove(position).map(|read| read.context)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -222,7 +222,8 @@ impl Raft {
                     return;
                 }
                 if message.body.moves_term() {
-                    self.adopt_term(now, &message, output);
+                    let leader = message.body.is_from_leader().then_some(message.from);
+                    self.adopt_term(now, message.term, leader, output);
                 }
             }
             Ordering::Equal => {}
@@ -303,13 +304,18 @@ impl Raft {
         output.messages_after_durable.push(self.message(message.from, body));
     }
 
-    fn adopt_term(&mut self, now: Time, message: &Message, output: &mut Output) {
+    /// Becomes a follower in a later term.
+    pub(super) fn adopt_term(
+        &mut self,
+        now: Time,
+        term: Term,
+        leader: Option<NodeId>,
+        output: &mut Output,
+    ) {
         self.leave_role(output);
-        self.hard_state = HardState { term: message.term, vote: None };
+        self.hard_state = HardState { term, vote: None };
         output.hard_state = Some(self.hard_state);
-        let leads =
-            matches!(message.body, MessageBody::Append { .. } | MessageBody::Heartbeat { .. });
-        self.enter_follower(now, leads.then_some(message.from));
+        self.enter_follower(now, leader);
     }
 
     /// Becomes a follower in the current term.

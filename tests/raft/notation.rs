@@ -1,0 +1,220 @@
+//! How scripts write things down. An entry is `term/index`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sunstar::base::{Bytes, Index, NodeId, Term, WallTime};
+use sunstar::raft::{Entry, EntryKind, Message, MessageBody, Raft, RoleKind};
+
+use crate::disk::Write;
+
+/// A replica in a few words: what a reader follows through a script.
+pub(crate) fn state(raft: &Raft) -> String {
+    let role = match raft.role() {
+        RoleKind::Follower => "follower",
+        RoleKind::PreCandidate => "pre-candidate",
+        RoleKind::Candidate => "candidate",
+        RoleKind::Leader => "leader",
+    };
+    let mut text = format!("{role} t{}", raft.term());
+    if let Some(leader) = raft.leader()
+        && raft.role() != RoleKind::Leader
+    {
+        write!(text, " of {leader}").expect("a string");
+    }
+    write!(text, " commit {} last {}", raft.commit_index(), raft.last_index()).expect("a string");
+    text
+}
+
+pub(crate) fn write(write: &Write) -> String {
+    let mut parts = Vec::new();
+    if let Some(hard_state) = write.hard_state {
+        let vote = hard_state.vote.map_or("nobody".to_owned(), |vote| vote.to_string());
+        parts.push(format!("t{} vote {vote}", hard_state.term));
+    }
+    if let Some(snapshot) = &write.snapshot {
+        parts.push(format!("snapshot {}/{}", snapshot.term, snapshot.index));
+    }
+    if !write.entries.is_empty() {
+        parts.push(entries(&write.entries));
+    }
+    parts.join(", ")
+}
+
+pub(crate) fn range(first: &Entry, last: &Entry) -> String {
+    if first.index == last.index {
+        place(first)
+    } else {
+        format!("{}..{}", place(first), place(last))
+    }
+}
+
+/// A whole log, or what is sent of one.
+pub(crate) fn entries(entries: &[Entry]) -> String {
+    let words: Vec<String> = entries.iter().map(entry).collect();
+    format!("[{}]", words.join(" "))
+}
+
+fn entry(entry: &Entry) -> String {
+    let place = place(entry);
+    match entry.kind {
+        EntryKind::Noop => place,
+        EntryKind::Command | EntryKind::Configuration => {
+            format!("{place}={}", String::from_utf8_lossy(&entry.payload))
+        }
+    }
+}
+
+fn place(entry: &Entry) -> String {
+    format!("{}/{}", entry.term, entry.index)
+}
+
+pub(crate) fn message(message: &Message) -> String {
+    let Message { from, to, term, .. } = message;
+    format!("{from}→{to} {} t{term}{}", kind(&message.body), details(&message.body))
+}
+
+/// A message's kind, as scripts name it.
+pub(crate) fn kind(body: &MessageBody) -> &'static str {
+    match body {
+        MessageBody::PreVote { .. } => "PreVote",
+        MessageBody::PreVoteResponse { .. } => "PreVoteResponse",
+        MessageBody::Vote { .. } => "Vote",
+        MessageBody::VoteResponse { .. } => "VoteResponse",
+        MessageBody::Append { .. } => "Append",
+        MessageBody::AppendResponse { .. } => "AppendResponse",
+        MessageBody::AppendReject { .. } => "AppendReject",
+        MessageBody::Heartbeat { .. } => "Heartbeat",
+        MessageBody::HeartbeatResponse { .. } => "HeartbeatResponse",
+        MessageBody::ReadIndex { .. } => "ReadIndex",
+        MessageBody::ReadIndexResponse { .. } => "ReadIndexResponse",
+        MessageBody::TimeoutNow => "TimeoutNow",
+    }
+}
+
+fn details(body: &MessageBody) -> String {
+    match body {
+        MessageBody::PreVote { last_index, last_term } => format!(" last {last_term}/{last_index}"),
+        MessageBody::Vote { last_index, last_term, transfer } => {
+            let asked = if *transfer { " transfer" } else { "" };
+            format!(" last {last_term}/{last_index}{asked}")
+        }
+        MessageBody::PreVoteResponse { granted } | MessageBody::VoteResponse { granted } => {
+            (if *granted { " yes" } else { " no" }).to_owned()
+        }
+        MessageBody::Append { previous_index, previous_term, commit_index, entries: sent } => {
+            let sent = entries(sent);
+            format!(" after {previous_term}/{previous_index} commit {commit_index} {sent}")
+        }
+        MessageBody::AppendResponse { match_index } => format!(" match {match_index}"),
+        MessageBody::AppendReject { rejected_index, hint_index, hint_term } => {
+            format!(" of {rejected_index} hint {hint_term}/{hint_index}")
+        }
+        MessageBody::Heartbeat { commit_index, round } => {
+            format!(" commit {commit_index} round {round}")
+        }
+        MessageBody::HeartbeatResponse { round } => format!(" round {round}"),
+        // Requests are numbered from a random start: scripts show none.
+        MessageBody::ReadIndex { .. } | MessageBody::TimeoutNow => String::new(),
+        MessageBody::ReadIndexResponse { index, .. } => {
+            index.map_or(" refused".to_owned(), |index| format!(" index {index}"))
+        }
+    }
+}
+
+/// Reads `n1→n2` or `1->2`.
+pub(crate) fn ends(word: &str) -> (NodeId, NodeId) {
+    let (from, to) = word.split_once("->").or_else(|| word.split_once('→')).expect("from->to");
+    (node(from), node(to))
+}
+
+pub(crate) fn node(word: &str) -> NodeId {
+    word.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Reads a message for a script that plays the network or a faulty peer:
+/// `2->1 AppendResponse term=3 match=7`.
+pub(crate) fn parse_message(words: &[&str]) -> Message {
+    let [ends_word, kind, rest @ ..] = words else { panic!("from->to Kind term=… : {words:?}") };
+    let (from, to) = ends(ends_word);
+    let fields = Fields::new(rest);
+    Message { from, to, term: Term(fields.number("term")), body: parse_body(kind, &fields) }
+}
+
+fn parse_body(kind: &str, fields: &Fields<'_>) -> MessageBody {
+    let index = |name| Index(fields.number(name));
+    let (last_term, last_index) = fields.place("last");
+    let granted = fields.has("yes");
+    match kind {
+        "PreVote" => MessageBody::PreVote { last_index, last_term },
+        "Vote" => MessageBody::Vote { last_index, last_term, transfer: fields.has("transfer") },
+        "PreVoteResponse" => MessageBody::PreVoteResponse { granted },
+        "VoteResponse" => MessageBody::VoteResponse { granted },
+        "Append" => {
+            let (previous_term, previous_index) = fields.place("after");
+            let entries = fields.entries(previous_index);
+            let commit_index = index("commit");
+            MessageBody::Append { previous_index, previous_term, commit_index, entries }
+        }
+        "AppendResponse" => MessageBody::AppendResponse { match_index: index("match") },
+        "AppendReject" => {
+            let (hint_term, hint_index) = fields.place("hint");
+            MessageBody::AppendReject { rejected_index: index("of"), hint_index, hint_term }
+        }
+        "Heartbeat" => {
+            let round = fields.number("round");
+            MessageBody::Heartbeat { commit_index: index("commit"), round }
+        }
+        "HeartbeatResponse" => MessageBody::HeartbeatResponse { round: fields.number("round") },
+        "ReadIndex" => MessageBody::ReadIndex { request: fields.number("request") },
+        "ReadIndexResponse" => {
+            let index = fields.has("index").then(|| index("index"));
+            MessageBody::ReadIndexResponse { request: fields.number("request"), index }
+        }
+        "TimeoutNow" => MessageBody::TimeoutNow,
+        _ => panic!("unknown message {kind}"),
+    }
+}
+
+/// `name=value` and bare words.
+struct Fields<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Fields<'a> {
+    fn new(words: &[&'a str]) -> Self {
+        Self(words.iter().map(|word| word.split_once('=').unwrap_or((word, ""))).collect())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Zero if absent.
+    fn number(&self, name: &str) -> u64 {
+        let Some(text) = self.0.get(name) else { return 0 };
+        text.parse().unwrap_or_else(|_| panic!("{name}={text}"))
+    }
+
+    /// `term/index`; 0/0 if absent.
+    fn place(&self, name: &str) -> (Term, Index) {
+        self.0.get(name).map_or_else(Default::default, |text| parse_place(text))
+    }
+
+    /// `entries=1/4,2/5`: commands that say their place.
+    fn entries(&self, previous: Index) -> Vec<Entry> {
+        let Some(list) = self.0.get("entries") else { return Vec::new() };
+        assert!(previous < Index(u64::MAX), "no room");
+        let parse = |text: &str| {
+            let (term, index) = parse_place(text);
+            let payload = Bytes::copy_of(text.as_bytes());
+            let kind = EntryKind::Command;
+            Entry { term, index, timestamp: WallTime(0), kind, payload }
+        };
+        list.split(',').map(parse).collect()
+    }
+}
+
+fn parse_place(text: &str) -> (Term, Index) {
+    let (term, index) = text.split_once('/').unwrap_or_else(|| panic!("term/index: {text}"));
+    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("term/index: {text}"));
+    (Term(number(term)), Index(number(index)))
+}

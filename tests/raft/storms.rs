@@ -1,0 +1,262 @@
+//! Randomised clusters: for some time everything goes wrong that can, then everything works again
+//! and the group must work too. What must hold is checked after every step (`laws`).
+
+use sunstar::base::{Micros, NodeId};
+use sunstar::raft::{Configuration, Input};
+
+use crate::world::World;
+
+/// How a storm differs from others of its kind; drawn from the seed.
+struct Storm {
+    world: World,
+    random: fastrand::Rng,
+    seed: u64,
+    next_context: u64,
+    proposals: u64,
+    crashes: u64,
+    snapshots: u64,
+    cuts: u64,
+}
+
+/// What happened over many storms.
+#[derive(Debug, Default)]
+struct Tally {
+    storms: u64,
+    elections: u64,
+    committed: u64,
+    reads: u64,
+    crashes: u64,
+    snapshots: u64,
+    cuts: u64,
+}
+
+const STEPS: u64 = 5_000;
+
+#[test]
+fn storms_break_no_law_and_pass() {
+    let mut tally = Tally::default();
+    for seed in seeds() {
+        let storm = Storm::new(seed).weather();
+        tally.add(&storm);
+    }
+    println!("{tally:?}");
+    assert!(tally.elections > 2 * tally.storms, "too calm: {tally:?}");
+    assert!(tally.snapshots > tally.storms && tally.crashes > tally.storms, "{tally:?}");
+    assert!(tally.reads > tally.storms && tally.cuts > tally.storms, "{tally:?}");
+}
+
+/// Which seeds to run: `SUNSTAR_RAFT_SEEDS=from..to`, or the usual ones.
+fn seeds() -> std::ops::Range<u64> {
+    let Ok(range) = std::env::var("SUNSTAR_RAFT_SEEDS") else { return 0..300 };
+    let (from, to) = range.split_once("..").expect("SUNSTAR_RAFT_SEEDS=from..to");
+    from.parse().expect("a seed")..to.parse().expect("a seed")
+}
+
+impl Storm {
+    fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let configuration = Configuration::new((1..=random.u64(1..=5)).map(NodeId));
+        let mut world = World::new(&configuration);
+        let (pre_vote, check_quorum) = (random.bool(), random.bool());
+        let (window, bytes) = (random.usize(1..8), random.usize(1..2_000));
+        for node in &mut world.nodes {
+            node.clock_rate = random.u64(900..1_100);
+            node.disk_held = random.u8(0..4) > 0;
+            node.config.seed ^= seed << 32;
+            node.config.pre_vote = pre_vote;
+            node.config.check_quorum = check_quorum;
+            node.config.in_flight_messages_max = window;
+            node.config.message_bytes_max = bytes;
+            node.config.in_flight_bytes_max = 4 * bytes;
+        }
+        for at in 0..world.nodes.len() {
+            world.start(at);
+        }
+        let counts = (0, 0, 0, 0, 0);
+        let (next_context, proposals, crashes, snapshots, cuts) = counts;
+        Self { world, random, seed, next_context, proposals, crashes, snapshots, cuts }
+    }
+
+    /// Runs the storm and the calm after it.
+    fn weather(mut self) -> Self {
+        let alarm = Alarm { seed: self.seed };
+        for _ in 0..STEPS {
+            self.gust();
+        }
+        self.calm();
+        std::mem::forget(alarm);
+        self
+    }
+
+    /// One thing happens.
+    fn gust(&mut self) {
+        let at = self.random.usize(0..self.world.nodes.len());
+        match self.random.u32(0..1_000) {
+            0..560 => self.move_message(),
+            560..700 => _ = self.world.complete_write(at),
+            700..780 => self.pass_time(),
+            780..860 => self.propose(),
+            860..910 => self.read(at),
+            910..925 => self.snapshot(at),
+            925..950 => self.move_snapshot(),
+            950..955 => self.reset(at),
+            955..959 => self.crash(at),
+            959..990 => self.restart(at),
+            990..993 => self.cut(at),
+            993..999 => self.world.cuts.clear(),
+            _ => self.world.step(at, Input::Campaign),
+        }
+    }
+
+    fn move_message(&mut self) {
+        let count = self.world.in_flight.len();
+        if count == 0 {
+            return;
+        }
+        // Mostly in order, sometimes not.
+        let position = if self.random.u8(0..4) > 0 { 0 } else { self.random.usize(0..count) };
+        match self.random.u8(0..20) {
+            0 => _ = self.world.in_flight.remove(position),
+            1 => {
+                let copy = self.world.in_flight[position].clone();
+                self.world.hand_over(copy);
+            }
+            _ => self.world.deliver(position),
+        }
+    }
+
+    fn pass_time(&mut self) {
+        let span = Micros(self.random.u64(0..60_000));
+        self.world.now = self.world.now + span;
+        for at in 0..self.world.nodes.len() {
+            self.world.tick(at);
+        }
+    }
+
+    fn propose(&mut self) {
+        let Some(leader) = self.world.leader() else { return };
+        self.proposals += 1;
+        let size = self.random.usize(0..400);
+        let text = format!("{}{:size$}", self.proposals, "");
+        // A refusal is an answer.
+        _ = self.world.propose(leader, &text);
+    }
+
+    fn read(&mut self, at: usize) {
+        self.next_context += 1;
+        _ = self.world.read(at, self.next_context);
+    }
+
+    fn snapshot(&mut self, at: usize) {
+        let trailing = self.random.u64(0..5);
+        self.world.compact(at, trailing);
+    }
+
+    fn move_snapshot(&mut self) {
+        let Some(&(leader, follower)) = self.world.snapshots_wanted.first() else { return };
+        let (from, to) = (self.world.position(leader), self.world.position(follower));
+        if self.random.u8(0..3) > 0 && self.world.nodes[to].raft.is_some() {
+            self.world.transfer_snapshot(from, to);
+            self.snapshots += 1;
+        } else {
+            self.world.snapshots_wanted.remove(&(leader, follower));
+            self.world.step(from, Input::SnapshotFailed { to: follower });
+        }
+    }
+
+    fn reset(&mut self, at: usize) {
+        let other = self.random.usize(0..self.world.nodes.len());
+        let ends = (self.world.nodes[at].id, self.world.nodes[other].id);
+        if at == other {
+            return;
+        }
+        let between = |from, to| (from, to) == ends || (to, from) == ends;
+        self.world.in_flight.retain(|message| !between(message.from, message.to));
+        self.world.step(at, Input::PeerReset { peer: ends.1 });
+        self.world.step(other, Input::PeerReset { peer: ends.0 });
+    }
+
+    fn crash(&mut self, at: usize) {
+        let survivors = self.random.usize(0..=self.world.nodes[at].writes.len());
+        self.world.crash(at, survivors);
+        self.crashes += 1;
+    }
+
+    fn restart(&mut self, at: usize) {
+        if self.world.nodes[at].raft.is_none() {
+            self.world.start(at);
+        }
+    }
+
+    fn cut(&mut self, at: usize) {
+        let other = self.random.usize(0..self.world.nodes.len());
+        let (a, b) = (self.world.nodes[at].id, self.world.nodes[other].id);
+        self.world.cuts.insert((a, b));
+        if self.random.bool() {
+            self.world.cuts.insert((b, a));
+        }
+        self.cuts += 1;
+    }
+
+    /// Everything works again: within a minute, all must have the same log, with something new.
+    fn calm(&mut self) {
+        self.world.cuts.clear();
+        for at in 0..self.world.nodes.len() {
+            self.world.nodes[at].disk_held = false;
+            self.restart(at);
+            while self.world.complete_write(at) {}
+        }
+        self.run_until(|storm| storm.world.agreed_leader().is_some());
+        let leader = self.world.agreed_leader().expect("just seen");
+        let proposed = self.world.propose(leader, "end").expect("a leader is up");
+        let (_, target) = proposed.expect("nothing else is uncommitted");
+        self.run_until(|storm| storm.world.nodes.iter().all(|node| node.applied.index >= target));
+    }
+
+    /// Lets everything happen in order until it is done, within a minute.
+    fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
+        let end = self.world.now + Micros::from_secs(60);
+        while !done(self) {
+            while !self.world.in_flight.is_empty() {
+                self.world.deliver(0);
+            }
+            while !self.world.snapshots_wanted.is_empty() {
+                self.move_snapshot();
+            }
+            if done(self) {
+                return;
+            }
+            let wake = self.world.next_wake().expect("somebody wants to be woken");
+            self.world.now = self.world.now.max(wake);
+            let states = self.world.states();
+            assert!(self.world.now < end, "no progress in calm: {states:#?}");
+            for at in 0..self.world.nodes.len() {
+                self.world.tick(at);
+            }
+        }
+    }
+}
+
+/// Says which seed it was, whatever assertion failed.
+struct Alarm {
+    seed: u64,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let next = self.seed + 1;
+        eprintln!("again: SUNSTAR_RAFT_SEEDS={}..{next} cargo test --test raft storm", self.seed);
+    }
+}
+
+impl Tally {
+    fn add(&mut self, storm: &Storm) {
+        self.storms += 1;
+        self.elections += storm.world.laws.elections;
+        self.committed += storm.world.laws.last_committed().0;
+        self.reads += storm.world.laws.reads_confirmed;
+        self.crashes += storm.crashes;
+        self.snapshots += storm.snapshots;
+        self.cuts += storm.cuts;
+    }
+}

@@ -1,0 +1,298 @@
+//! Nodes, the messages between them, and one clock. Nothing happens by itself.
+
+use std::collections::BTreeSet;
+
+use sunstar::base::{Bytes, Index, NodeId, Term, Time, WallTime};
+use sunstar::raft::{
+    Configuration, Input, Message, Output, ProposeError, Raft, ReadError, RoleKind,
+};
+
+use crate::disk::Write;
+use crate::laws::Laws;
+use crate::node::Node;
+use crate::notation;
+
+/// A group of replicas with everything around it.
+pub(crate) struct World {
+    pub(crate) now: Time,
+    /// By node id.
+    pub(crate) nodes: Vec<Node>,
+    /// Sent, not delivered; in the order of sending.
+    pub(crate) in_flight: Vec<Message>,
+    /// Directions in which nothing gets through.
+    pub(crate) cuts: BTreeSet<(NodeId, NodeId)>,
+    /// Snapshots the leaders were asked for: (leader, follower).
+    pub(crate) snapshots_wanted: BTreeSet<(NodeId, NodeId)>,
+    pub(crate) laws: Laws,
+    /// What happened since it was last taken, for scripts; `None` where nobody reads it.
+    pub(crate) trace: Option<Vec<String>>,
+}
+
+impl World {
+    /// A world of nodes that have not started.
+    pub(crate) fn new(configuration: &Configuration) -> Self {
+        let nodes = configuration.members().map(|id| Node::new(id, configuration)).collect();
+        Self {
+            now: Time(0),
+            nodes,
+            in_flight: Vec::new(),
+            cuts: BTreeSet::new(),
+            snapshots_wanted: BTreeSet::new(),
+            laws: Laws::default(),
+            trace: None,
+        }
+    }
+
+    pub(crate) fn position(&self, id: NodeId) -> usize {
+        self.nodes.iter().position(|node| node.id == id).unwrap_or_else(|| panic!("no {id}"))
+    }
+
+    pub(crate) fn start(&mut self, at: usize) {
+        let now = self.now;
+        self.nodes[at].start(now);
+        let configuration = self.nodes[at].disk.snapshot.configuration.clone();
+        self.nodes[at].applied.configuration = configuration;
+    }
+
+    pub(crate) fn crash(&mut self, at: usize, survivors: usize) {
+        let id = self.nodes[at].id;
+        self.nodes[at].crash(survivors);
+        self.laws.forget_reads(id);
+        self.snapshots_wanted.retain(|wanted| wanted.0 != id);
+    }
+
+    pub(crate) fn step(&mut self, at: usize, input: Input) {
+        self.with(at, |raft, now, output| raft.step(now, input, output));
+    }
+
+    pub(crate) fn propose(
+        &mut self,
+        at: usize,
+        text: &str,
+    ) -> Option<Result<(Term, Index), ProposeError>> {
+        let wall = WallTime(self.now.0);
+        let payload = Bytes::copy_of(text.as_bytes());
+        self.with(at, |raft, now, output| raft.propose(now, wall, payload, output))
+    }
+
+    pub(crate) fn read(&mut self, at: usize, context: u64) -> Option<Result<(), ReadError>> {
+        let id = self.nodes[at].id;
+        self.nodes[at].raft.as_ref()?;
+        self.laws.read_begins(id, context);
+        self.with(at, |raft, now, output| {
+            let result = raft.read(now, context, output);
+            if result.is_err() {
+                // Refused at once: the laws hear of it as of any other failure.
+                output.reads_failed.push(context);
+            }
+            result
+        })
+    }
+
+    /// Runs one step of a node's replica and performs what it asks for. Nothing if it is down.
+    fn with<R>(
+        &mut self,
+        at: usize,
+        call: impl FnOnce(&mut Raft, Time, &mut Output) -> R,
+    ) -> Option<R> {
+        let node = &mut self.nodes[at];
+        let now = node.clock(self.now);
+        let raft = node.raft.as_mut()?;
+        let before = notation::state(raft);
+        let mut output = Output::default();
+        let result = call(raft, now, &mut output);
+        self.laws.check_step(node.id, raft, &output);
+        let after = notation::state(raft);
+        if before != after {
+            let line = format!("  {} {after}", node.id);
+            self.note(line);
+        }
+        self.perform(at, output, None);
+        Some(result)
+    }
+
+    /// Delivers the message at a position of `in_flight`.
+    pub(crate) fn deliver(&mut self, position: usize) {
+        let message = self.in_flight.remove(position);
+        self.hand_over(message);
+    }
+
+    /// Gives a message to its receiver, if the way is free.
+    pub(crate) fn hand_over(&mut self, message: Message) {
+        let lost = self.cuts.contains(&(message.from, message.to));
+        let at = self.nodes.iter().position(|node| node.id == message.to);
+        let up = at.filter(|&at| !lost && self.nodes[at].raft.is_some());
+        let suffix = if up.is_some() { "" } else { "  (lost)" };
+        self.note(format!("{}{suffix}", notation::message(&message)));
+        if let Some(at) = up {
+            self.step(at, Input::Message(message));
+        }
+    }
+
+    /// The oldest write of a node becomes durable. Returns whether there was one.
+    pub(crate) fn complete_write(&mut self, at: usize) -> bool {
+        let Some((messages, term, index)) = self.nodes[at].complete_write() else { return false };
+        for message in messages {
+            self.send(at, message);
+        }
+        self.step(at, Input::Appended { term, index });
+        true
+    }
+
+    /// Wakes a node if its time has come by its own clock.
+    pub(crate) fn tick(&mut self, at: usize) {
+        let node = &self.nodes[at];
+        let due = node.raft.as_ref().is_some_and(|raft| raft.deadline() <= node.clock(self.now));
+        if due {
+            self.step(at, Input::Tick);
+        }
+    }
+
+    /// When the next node wants to be woken.
+    pub(crate) fn next_wake(&self) -> Option<Time> {
+        self.nodes.iter().filter_map(Node::wakes_at).min()
+    }
+
+    /// Takes a snapshot and forgets what lies more than `trailing` entries before it.
+    pub(crate) fn compact(&mut self, at: usize, trailing: u64) {
+        if self.nodes[at].raft.is_none() {
+            return;
+        }
+        let snapshot = self.nodes[at].take_snapshot();
+        let keep_from = Index((snapshot.index.0 + 1).saturating_sub(trailing));
+        self.step(at, Input::Compacted { snapshot, keep_from });
+    }
+
+    /// Moves a wanted snapshot: the newest the leader has, to the follower.
+    pub(crate) fn transfer_snapshot(&mut self, from: usize, to: usize) {
+        let (leader, follower) = (self.nodes[from].id, self.nodes[to].id);
+        self.snapshots_wanted.remove(&(leader, follower));
+        let snapshot = self.nodes[from].disk.snapshot.clone();
+        let now = self.nodes[to].clock(self.now);
+        let Some(raft) = &mut self.nodes[to].raft else { return };
+        if !raft.wants_snapshot(snapshot.index) {
+            return self.note(format!("  {follower} does not want {}", snapshot.index));
+        }
+        let mut output = Output::default();
+        let input = Input::SnapshotInstalled { from: leader, snapshot: snapshot.clone() };
+        raft.step(now, input, &mut output);
+        self.laws.check_step(follower, raft, &output);
+        let line = format!("  {follower} {}", notation::state(raft));
+        self.note(line);
+        self.nodes[to].applied = snapshot.clone();
+        self.perform(to, output, Some(snapshot));
+    }
+
+    pub(crate) fn leader(&self) -> Option<usize> {
+        let replicas = self.nodes.iter().map(|node| node.raft.as_ref()).enumerate();
+        let leaders = replicas.filter_map(|(at, raft)| Some((raft?, at)));
+        let leaders = leaders.filter(|(raft, _)| raft.role() == RoleKind::Leader);
+        leaders.max_by_key(|(raft, _)| raft.term()).map(|(_, at)| at)
+    }
+
+    /// The leader whom all others follow, and who has committed all it has.
+    pub(crate) fn agreed_leader(&self) -> Option<usize> {
+        let at = self.leader()?;
+        let leader = self.nodes[at].raft.as_ref()?;
+        let follows = |node: &Node| {
+            let raft = node.raft.as_ref();
+            raft.is_some_and(|raft| {
+                (raft.leader(), raft.term()) == (leader.leader(), leader.term())
+            })
+        };
+        let committed = leader.commit_index() == leader.last_index();
+        (committed && self.nodes.iter().all(follows)).then_some(at)
+    }
+
+    /// Every node in a few words.
+    pub(crate) fn states(&self) -> Vec<String> {
+        let state = |node: &Node| {
+            let state = node.raft.as_ref().map_or("down".to_owned(), notation::state);
+            format!("{} {state}", node.id)
+        };
+        self.nodes.iter().map(state).collect()
+    }
+
+    pub(crate) fn note(&mut self, line: String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(line);
+        }
+    }
+
+    fn perform(
+        &mut self,
+        at: usize,
+        output: Output,
+        snapshot: Option<sunstar::raft::SnapshotMeta>,
+    ) {
+        let id = self.nodes[at].id;
+        for message in output.messages {
+            self.send(at, message);
+        }
+        let write = Write {
+            hard_state: output.hard_state,
+            entries: output.entries,
+            snapshot,
+            messages: output.messages_after_durable,
+        };
+        self.apply(at, &output.committed);
+        for context in output.reads_failed {
+            self.note(format!("  {id} read {context} failed"));
+        }
+        for read in output.reads {
+            self.note(format!("  {id} read {} at {}", read.context, read.index));
+            self.nodes[at].reads.push(read);
+        }
+        for wanted in output.snapshots {
+            self.note(format!("  {id} sends a snapshot to {}", wanted.to));
+            self.snapshots_wanted.insert((id, wanted.to));
+        }
+        self.write(at, write);
+    }
+
+    fn write(&mut self, at: usize, write: Write) {
+        let empty =
+            write.hard_state.is_none() && write.entries.is_empty() && write.snapshot.is_none();
+        if empty && self.nodes[at].writes.is_empty() {
+            for message in write.messages {
+                self.send(at, message);
+            }
+            return;
+        }
+        if empty && write.messages.is_empty() {
+            return;
+        }
+        let id = self.nodes[at].id;
+        if !empty {
+            self.note(format!("  {id} writes {}", notation::write(&write)));
+        }
+        self.nodes[at].writes.push_back(write);
+        while !self.nodes[at].disk_held && self.complete_write(at) {}
+    }
+
+    fn send(&mut self, at: usize, message: Message) {
+        self.laws.check_message(&self.nodes[at], &message);
+        if message.to == message.from {
+            self.step(at, Input::Message(message));
+        } else {
+            self.in_flight.push(message);
+        }
+    }
+
+    fn apply(&mut self, at: usize, committed: &[sunstar::raft::Entry]) {
+        let Some(raft) = &self.nodes[at].raft else { return };
+        let configuration = raft.configuration().clone();
+        for entry in committed {
+            let node = &self.nodes[at];
+            assert_eq!(entry.index, node.applied.index.next(), "{} applies out of order", node.id);
+            self.laws.check_applied(node.id, entry, &configuration, &self.nodes);
+            let applied = &mut self.nodes[at].applied;
+            (applied.index, applied.term) = (entry.index, entry.term);
+            applied.timestamp = entry.timestamp;
+        }
+        if let [first, .., last] | [first @ last] = committed {
+            let id = self.nodes[at].id;
+            self.note(format!("  {id} applies {}", notation::range(first, last)));
+        }
+    }
+}
