@@ -7,7 +7,7 @@ use crate::wal::{SegmentId, WriteId};
 /// message that depends on a write is only handed out once that write's completion came in.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// At most two: one batch, and before it the head of a new segment when one is begun.
+    /// One batch, unless the turn was huge; before it the head of a new segment when one is begun.
     pub log_writes: Vec<LogWrite>,
     /// Segment files to create.
     pub prepare_segments: Vec<PrepareSegment>,

@@ -107,10 +107,9 @@ impl Persistence {
         }
     }
 
-    /// Issues what is staged as one batch, if the disk can take one more write.
+    /// Issues what is staged, as one batch unless it is huge, if the disk can take another write.
     pub(super) fn issue(&mut self, now: Time, effects: &mut Effects) {
-        if self.log.in_flight() < self.in_flight_max
-            && self.log.has_staged()
+        while self.log.in_flight() < self.in_flight_max
             && let Some(batch) = self.log.seal(&mut self.scratch)
         {
             self.newest = batch;
