@@ -23,3 +23,8 @@ pub mod reactor;
 pub mod server;
 pub mod wal;
 pub mod wire;
+
+/// The README's example, compiled as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

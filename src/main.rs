@@ -1,3 +1,5 @@
 //! The `sunstar` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    sunstar::server::main()
+}

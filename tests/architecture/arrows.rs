@@ -60,7 +60,6 @@ const RESTRICTIONS: &[Restriction] = &[
             // The drivers under the pure client core, and the engine that runs many of them.
             "client/blocking.rs",
             "client/blocking",
-            "client/sockets.rs",
             "load",
         ],
         reason: "a deterministic module sees no socket, file or system call",

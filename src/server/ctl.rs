@@ -1,0 +1,140 @@
+//! `sunstar ctl status`: what running nodes say of themselves.
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::status::{NodeStatus, ask};
+
+/// Asks the nodes at `addresses` and shows their answers; exit code 1 unless all are ready.
+pub(crate) fn status(addresses: &[String], with_hash: bool, as_json: bool) -> ExitCode {
+    let answers: Vec<(&String, Result<NodeStatus, String>)> =
+        addresses.iter().map(|address| (address, ask(address, with_hash))).collect();
+    if as_json {
+        let all: Vec<Value> =
+            answers.iter().map(|(address, answer)| object(address, answer)).collect();
+        println!("{}", json!({ "nodes": all }));
+    } else {
+        print!("{}", table(&answers));
+    }
+    let all_ready = answers.iter().all(|(_, answer)| answer.as_ref().is_ok_and(|it| it.is_ready));
+    if all_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn object(address: &str, answer: &Result<NodeStatus, String>) -> Value {
+    match answer {
+        Ok(status) => {
+            json!({ "admin_addr": address, "ready": status.is_ready, "status": status.json })
+        }
+        Err(cause) => json!({ "admin_addr": address, "ready": false, "error": cause }),
+    }
+}
+
+fn table(answers: &[(&String, Result<NodeStatus, String>)]) -> String {
+    let mut nodes = vec![row([
+        "NODE",
+        "READY",
+        "CORES",
+        "GROUPS",
+        "LEADS",
+        "COMMANDS",
+        "READS",
+        "STATE BYTES",
+        "STALLS",
+    ])];
+    let mut groups = vec![row([
+        "GROUP",
+        "NODE",
+        "ROLE",
+        "LEADER",
+        "TERM",
+        "COMMIT",
+        "APPLIED",
+        "KEYS",
+        "STATE HASH",
+    ])];
+    let mut errors = String::new();
+    for (_, answer) in answers {
+        match answer {
+            Ok(status) => {
+                nodes.push(node_row(status));
+                groups.extend(status.groups().map(|group| group_row(status, group)));
+            }
+            Err(cause) => errors.extend([cause.as_str(), "\n"]),
+        }
+    }
+    groups[1..].sort_by_key(|row| row[0][1..].parse::<u64>().unwrap_or(u64::MAX));
+    format!("{}\n{}{errors}", aligned(&nodes), aligned(&groups))
+}
+
+type Row = [String; 9];
+
+fn row(texts: [&str; 9]) -> Row {
+    texts.map(str::to_owned)
+}
+
+fn node_row(status: &NodeStatus) -> Row {
+    [
+        format!("n{}", status.json["node"]),
+        if status.is_ready { "yes" } else { "no" }.to_owned(),
+        status.cores().len().to_string(),
+        status.groups().count().to_string(),
+        status.leads().to_string(),
+        status.total("commands").to_string(),
+        status.total("reads").to_string(),
+        status.total("state_bytes").to_string(),
+        status.total("stalls").to_string(),
+    ]
+}
+
+fn group_row(status: &NodeStatus, group: &Value) -> Row {
+    let number = |key: &str| group[key].as_u64().map_or("-".to_owned(), |n| n.to_string());
+    let text = |key: &str| group[key].as_str().unwrap_or("-").to_owned();
+    [
+        format!("g{}", number("group")),
+        format!("n{}", status.json["node"]),
+        text("role"),
+        group["leader"].as_u64().map_or("-".to_owned(), |leader| format!("n{leader}")),
+        number("term"),
+        number("commit_index"),
+        number("applied_index"),
+        number("keys"),
+        text("state_hash"),
+    ]
+}
+
+/// Pads each column to its widest text.
+fn aligned(rows: &[Row]) -> String {
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
+        .collect();
+    let line = |row: &Row| -> String {
+        let cells = row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}  "));
+        format!("{}\n", cells.collect::<String>().trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::super::status::tests::sample;
+    use super::*;
+
+    #[test]
+    fn the_table_shows_nodes_groups_and_who_did_not_answer() {
+        let (here, there) = ("a:1".to_owned(), "b:1".to_owned());
+        let answers = [(&here, Ok(sample(true))), (&there, Err("b:1: refused".to_owned()))];
+        expect![[r#"
+            NODE  READY  CORES  GROUPS  LEADS  COMMANDS  READS  STATE BYTES  STALLS
+            n1    yes    1      2       1      7         0      0            0
+
+            GROUP  NODE  ROLE      LEADER  TERM  COMMIT  APPLIED  KEYS  STATE HASH
+            g1     n1    leader    n1      1     9       9        5     -
+            g2     n1    follower  n2      2     4       3        1     -
+            b:1: refused
+        "#]]
+        .assert_eq(&table(&answers));
+    }
+}

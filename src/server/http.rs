@@ -1,0 +1,87 @@
+//! One HTTP/1.1 GET over a plain socket: all that asking an administration port takes.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Response {
+    /// The status code.
+    pub(crate) code: u16,
+    /// The body.
+    pub(crate) body: String,
+}
+
+/// Asks `address` (host:port) for `path`; at most `timeout` for each of connecting, and each read.
+///
+/// # Errors
+/// If nobody answers in time, or not with HTTP.
+pub(crate) fn get(address: &str, path: &str, timeout: Duration) -> io::Result<Response> {
+    let target = address
+        .to_socket_addrs()?
+        .next()
+        .ok_or_else(|| io::Error::other(format!("{address} names no address")))?;
+    let mut stream = TcpStream::connect_timeout(&target, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut bytes = Vec::new();
+    stream.take(RESPONSE_MAX).read_to_end(&mut bytes)?;
+    parse(&bytes).ok_or_else(|| io::Error::other(format!("{address} does not speak HTTP")))
+}
+
+fn parse(bytes: &[u8]) -> Option<Response> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = std::str::from_utf8(&bytes[..end]).ok()?;
+    let mut lines = head.split("\r\n");
+    let code = lines.next()?.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
+    let chunked = lines.any(|line| line.eq_ignore_ascii_case("transfer-encoding: chunked"));
+    let body = &bytes[end + 4..];
+    let body = if chunked { unchunk(body)? } else { body.to_vec() };
+    Some(Response { code, body: String::from_utf8(body).ok()? })
+}
+
+/// Source: RFC 9112, section 7.1.
+fn unchunk(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = bytes.windows(2).position(|window| window == b"\r\n")?;
+        let size = std::str::from_utf8(&bytes[..end]).ok()?;
+        let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        let chunk = bytes.get(end + 2..)?;
+        body.extend_from_slice(chunk.get(..size)?);
+        bytes = chunk.get(size + 2..)?;
+    }
+}
+
+/// A status of many cores and groups is a few hundred kilobytes.
+const RESPONSE_MAX: u64 = 64 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_plain_and_chunked() {
+        let plain = parse(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{}").expect("valid");
+        assert_eq!((plain.code, plain.body.as_str()), (200, "{}"));
+        let head = "HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let bytes = format!("{head}3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
+        let chunked = parse(bytes.as_bytes()).expect("valid");
+        assert_eq!((chunked.code, chunked.body.as_str()), (503, "abcde"));
+    }
+
+    #[test]
+    fn what_is_not_http_is_no_answer() {
+        for bad in [&b""[..], b"hello\r\n\r\n", b"HTTP/1.1 abc\r\n\r\n", b"HTTP/1.1 200 OK\r\n"] {
+            assert!(parse(bad).is_none());
+        }
+        let endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n";
+        assert!(parse(endless).is_none());
+    }
+}
