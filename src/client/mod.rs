@@ -28,6 +28,7 @@
 //! [`core`] sees no socket, clock or thread: the same calls give the same actions.
 
 mod answer;
+pub mod asynchronous;
 mod batch;
 pub mod blocking;
 mod command;
