@@ -1,10 +1,10 @@
 //! Processes that a benchmark starts: none outlives it.
 //!
-//! A server is started through this program's own `leashed` command, which asks the kernel for
-//! SIGKILL on the parent's death and then becomes the server: so even a killed benchmark leaves
-//! nothing running.
+//! Each is started through this program's own `leashed` command, which asks the kernel for SIGKILL on
+//! the parent's death and then becomes the program: so even a killed benchmark leaves nothing running.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::process::CommandExt;
@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, set_parent_process_death_signal};
+use serde::de::DeserializeOwned;
+use tempfile::TempDir;
 
 use crate::error::BenchError;
 
@@ -120,9 +122,7 @@ impl Server {
             .open(log)
             .map_err(BenchError::io(log.display().to_string()))?;
         let errors = output.try_clone().map_err(BenchError::io(log.display().to_string()))?;
-        let child = own_command()?
-            .args(["leashed", "--", &std::process::id().to_string()])
-            .arg(program)
+        let child = leashed(program)?
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(output)
@@ -174,7 +174,7 @@ impl Driver {
     pub(crate) fn start(
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     ) -> Result<Self, BenchError> {
-        let mut child = own_command()?
+        let mut child = leashed(&own_program()?)?
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -184,16 +184,34 @@ impl Driver {
         Ok(Self { child, lines: BufReader::new(output).lines() })
     }
 
-    /// Waits for the next line.
+    /// Waits for the next line, which must be `wanted`.
     ///
     /// # Errors
-    /// If the client ended instead: it has said why on stderr.
-    pub(crate) fn line(&mut self) -> Result<String, BenchError> {
+    /// If the client says something else, or ends instead: then it has said why on stderr.
+    pub(crate) fn expect(&mut self, wanted: &str) -> Result<(), BenchError> {
+        let line = self.line()?;
+        if line == wanted { Ok(()) } else { Err(misunderstood(&line, &wanted)) }
+    }
+
+    /// Waits for the next line, which must be the result.
+    ///
+    /// # Errors
+    /// If the client says something else, or ends instead: then it has said why on stderr.
+    pub(crate) fn result<T: DeserializeOwned>(&mut self) -> Result<T, BenchError> {
+        let line = self.line()?;
+        serde_json::from_str(&line).map_err(|error| misunderstood(&line, &error))
+    }
+
+    fn line(&mut self) -> Result<String, BenchError> {
         self.lines
             .next()
             .ok_or_else(|| BenchError::Failed("the client ended early".into()))?
             .map_err(BenchError::io("reading from the client"))
     }
+}
+
+fn misunderstood(line: &str, wanted: &dyn Display) -> BenchError {
+    BenchError::Failed(format!("the client said {line:?}: {wanted}"))
 }
 
 impl Drop for Driver {
@@ -204,8 +222,30 @@ impl Drop for Driver {
     }
 }
 
-fn own_command() -> Result<Command, BenchError> {
-    std::env::current_exe().map(Command::new).map_err(BenchError::io("finding this program's file"))
+/// A command that runs `program` on this process's leash.
+fn leashed(program: &Path) -> Result<Command, BenchError> {
+    let mut command = Command::new(own_program()?);
+    command.args(["leashed", "--", &std::process::id().to_string()]).arg(program);
+    Ok(command)
+}
+
+/// This program's file.
+///
+/// # Errors
+/// If the system does not say.
+pub(crate) fn own_program() -> Result<PathBuf, BenchError> {
+    std::env::current_exe().map_err(BenchError::io("finding this program's file"))
+}
+
+/// Makes a directory of its own under `parent`, removed when dropped.
+///
+/// # Errors
+/// If the file system refuses.
+pub(crate) fn directory_in(parent: &Path) -> Result<TempDir, BenchError> {
+    let what = || BenchError::io(parent.display().to_string());
+    std::fs::create_dir_all(parent).map_err(what())?;
+    let parent = Path::canonicalize(parent).map_err(what())?;
+    tempfile::Builder::new().prefix("sunstar-bench-").tempdir_in(&parent).map_err(what())
 }
 
 /// Returns `count` loopback ports that were free a moment ago, all different.

@@ -5,6 +5,8 @@ mod child;
 mod compare;
 mod cpu;
 mod error;
+mod nodes;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -23,9 +25,14 @@ enum Command {
     /// The same work for Sunstar and for another system, in turns, on the same disk.
     #[command(subcommand)]
     Compare(compare::Against),
+    /// A long load beside busy loops that occupy the cores; fails on errors and on stalls.
+    Soak(soak::Options),
     /// One client of one run, in a process of its own so that its CPU time is counted apart.
     #[command(subcommand, hide = true)]
     Drive(compare::Drive),
+    /// Occupies a core until it is killed.
+    #[command(hide = true)]
+    BusyLoop,
     /// Runs a program that dies with the process that started it.
     #[command(hide = true)]
     Leashed(child::Leashed),
@@ -34,6 +41,10 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Compare(against) => compare::run(&against),
+        Command::Soak(options) => soak::run(&options),
+        Command::BusyLoop => loop {
+            std::hint::black_box(());
+        },
         Command::Drive(drive) => compare::drive(&drive),
         Command::Leashed(leashed) => Err(leashed.exec()),
     };

@@ -17,16 +17,17 @@ mod probe;
 mod protobuf;
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
 use self::etcd::Etcd;
-use self::ours::Ours;
-use self::report::{Drove, Operation, Pair, Ratio, Run, Work, summarize};
-use crate::child::{Driver, Interrupt};
+pub(crate) use self::report::Drove;
+use self::report::{Operation, Pair, Ratio, Run, Work, summarize};
+use crate::child::{self, Driver, Interrupt};
 use crate::cpu;
 use crate::error::BenchError;
+use crate::nodes::{self, Nodes};
 
 /// The other system.
 #[derive(Debug, clap::Subcommand)]
@@ -148,7 +149,7 @@ impl<'a> Bench<'a> {
             options,
             etcd: if wanted(System::Etcd) { Etcd::find(&options.etcd)? } else { PathBuf::new() },
             sunstar: if wanted(System::Sunstar) {
-                ours::find(options.sunstar.as_deref())?
+                nodes::find(options.sunstar.as_deref())?
             } else {
                 PathBuf::new()
             },
@@ -219,13 +220,13 @@ impl<'a> Bench<'a> {
         value_size: usize,
         outstanding: usize,
     ) -> Result<Vec<(Work, Run)>, BenchError> {
-        let directory = self.directory()?;
+        let directory = child::directory_in(&self.options.dir)?;
         let cluster = match system {
             System::Etcd => {
                 Cluster::Etcd(Etcd::start(&self.etcd, directory.path(), &self.interrupt)?)
             }
             System::Sunstar => {
-                Cluster::Ours(Ours::start(&self.sunstar, directory.path(), &self.interrupt)?)
+                Cluster::Ours(Nodes::start(&self.sunstar, directory.path(), &self.interrupt)?)
             }
         };
         let works = self.options.operation.iter();
@@ -248,13 +249,11 @@ impl<'a> Bench<'a> {
         arguments.extend(preload.then(|| "--preload".to_owned()));
         let pids = cluster.pids();
         let mut driver = Driver::start(arguments)?;
-        expect_line(&mut driver, "begin")?;
+        driver.expect("begin")?;
         let before = cpu::of(&pids)?;
-        expect_line(&mut driver, "end")?;
+        driver.expect("end")?;
         let used = cpu::of(&pids)?.saturating_sub(before);
-        let line = driver.line()?;
-        let drove: Drove = serde_json::from_str(&line)
-            .map_err(|error| BenchError::Failed(format!("the client said {line:?}: {error}")))?;
+        let drove: Drove = driver.result()?;
         Ok(Run::new(&drove, used.as_secs_f64()))
     }
 
@@ -276,24 +275,13 @@ impl<'a> Bench<'a> {
     }
 
     fn probe(&self) -> Result<f64, BenchError> {
-        probe::durable_write_us(self.directory()?.path())
-    }
-
-    fn directory(&self) -> Result<tempfile::TempDir, BenchError> {
-        let parent = &self.options.dir;
-        let what = parent.display().to_string();
-        std::fs::create_dir_all(parent).map_err(BenchError::io(what.clone()))?;
-        let parent = Path::canonicalize(parent).map_err(BenchError::io(what.clone()))?;
-        tempfile::Builder::new()
-            .prefix("sunstar-bench-")
-            .tempdir_in(parent)
-            .map_err(BenchError::io(what))
+        probe::durable_write_us(child::directory_in(&self.options.dir)?.path())
     }
 }
 
 enum Cluster {
     Etcd(Etcd),
-    Ours(Ours),
+    Ours(Nodes),
 }
 
 impl Cluster {
@@ -325,19 +313,11 @@ impl Cluster {
             Self::Ours(ours) => vec![
                 "drive".to_owned(),
                 "sunstar".to_owned(),
-                format!("--target={}", ours.targets()),
+                format!("--targets={}", ours.targets()),
                 format!("--connections={}", options.sunstar_connections.min(work.outstanding)),
             ],
         })
     }
-}
-
-fn expect_line(driver: &mut Driver, wanted: &str) -> Result<(), BenchError> {
-    let line = driver.line()?;
-    if line == wanted {
-        return Ok(());
-    }
-    Err(BenchError::Failed(format!("the client said {line:?} instead of {wanted:?}")))
 }
 
 /// Figures of a run in which operations failed are printed, but are no result.

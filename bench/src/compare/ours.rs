@@ -1,45 +1,83 @@
-//! Three Sunstar nodes on loopback, and their client.
+//! The client that Sunstar is measured with: the load engine, in a process of its own.
 
-use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::report::Drove;
-use crate::child::Interrupt;
+use sunstar::base::Micros;
+use sunstar::load::{self, LoadOptions, Report, Workload};
+
+use super::drive::{Begin, say};
+use super::report::{Drove, Operation, to_f64};
 use crate::error::BenchError;
-
-/// A running cluster.
-#[derive(Debug)]
-pub(crate) struct Ours {}
 
 /// One client of Sunstar, in a process of its own.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct DriveOurs {
     /// Client addresses of some nodes.
-    #[arg(long)]
-    target: String,
+    #[arg(long, value_delimiter = ',', required = true)]
+    targets: Vec<String>,
     #[command(flatten)]
-    begin: super::drive::Begin,
+    begin: Begin,
     /// Connections of the client.
     #[arg(long)]
     connections: usize,
 }
+
 impl DriveOurs {
+    /// Fills the keys if asked to, warms up, and measures.
+    ///
+    /// # Errors
+    /// If the cluster cannot be reached, or no operation succeeded.
     pub(crate) fn run(&self) -> Result<Drove, BenchError> {
-        todo!("{self:?}")
+        if self.begin.preload {
+            // Only loads that read fill the keys first: one read is enough for that.
+            run(&LoadOptions { workload: Workload::Get, preload: true, ..self.load(0.001) })?;
+        }
+        if self.begin.warmup > 0.0 {
+            run(&self.load(self.begin.warmup))?;
+        }
+        say("begin");
+        let report = run(&self.load(self.begin.seconds))?;
+        say("end");
+        drove(&report)
+    }
+
+    fn load(&self, seconds: f64) -> LoadOptions {
+        let span = Duration::from_secs_f64(seconds);
+        LoadOptions {
+            targets: self.targets.clone(),
+            workload: match self.begin.operation {
+                Operation::Write => Workload::Put,
+                Operation::Read => Workload::Get,
+            },
+            connections: self.connections,
+            in_flight: self.begin.outstanding,
+            duration: Micros(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)),
+            keys: self.begin.keys,
+            value_size: self.begin.value_size,
+            preload: false,
+            seed: self.begin.seed,
+            ..LoadOptions::default()
+        }
     }
 }
 
-pub(crate) fn find(_: Option<&Path>) -> Result<PathBuf, BenchError> {
-    Err(BenchError::Missing("not yet".into()))
+fn run(options: &LoadOptions) -> Result<Report, BenchError> {
+    load::run(options, &mut |_| {}).map_err(|error| BenchError::Failed(error.to_string()))
 }
 
-impl Ours {
-    pub(crate) fn start(_: &Path, _: &Path, _: &Interrupt) -> Result<Self, BenchError> {
-        todo!()
+fn drove(report: &Report) -> Result<Drove, BenchError> {
+    if let Some(failure) = &report.first_failure {
+        eprintln!("the first operation that failed: {failure}");
     }
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        Vec::new()
+    if report.ops == 0 {
+        return Err(BenchError::Failed("no operation succeeded within the window".into()));
     }
-    pub(crate) fn targets(&self) -> String {
-        String::new()
-    }
+    Ok(Drove {
+        ops: report.ops,
+        seconds: report.duration_s,
+        p50_us: to_f64(report.p50_us),
+        p99_us: to_f64(report.p99_us),
+        errors: report.errors + report.unknown,
+        client_cpu_s: report.cpu_s,
+    })
 }
