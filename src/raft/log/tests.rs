@@ -55,7 +55,7 @@ fn a_read_is_bounded_but_never_empty() {
     assert_eq!(indices(&log.read(Index(2), 0).0), [2]);
     assert_eq!(indices(&log.read(Index(2), 2 * one).0), [2, 3]);
     assert_eq!(log.read(Index(2), usize::MAX).1, 4 * one);
-    assert_eq!(indices(&log.read(Index(6), usize::MAX).0), []);
+    assert!(log.read(Index(6), usize::MAX).0.is_empty());
 }
 
 #[test]
