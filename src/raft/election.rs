@@ -227,6 +227,7 @@ impl Raft {
             peers,
             durable_index: Index::ZERO,
             uncommitted_bytes: self.log.after(commit).map(|entry| entry.payload.len()).sum(),
+            transfer: None,
             reads: ReadRounds::default(),
         });
         let noop = Entry {

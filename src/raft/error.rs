@@ -5,10 +5,10 @@ use crate::base::NodeId;
 /// Why a proposal was refused. It is not in the log and never will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    /// Another node leads, or none is known to.
+    /// Another node leads, or is about to, or none is known to.
     #[error("not the leader")]
     NotLeader {
-        /// Who leads, as far as is known.
+        /// Who leads, as far as is known; during a transfer, who is to.
         leader: Option<NodeId>,
     },
     /// Too many uncommitted bytes wait for a quorum.
@@ -25,4 +25,24 @@ pub enum ReadError {
     /// Leader, but nothing committed in its term yet: ask again shortly (raft section 6.4 of the thesis).
     #[error("the leader has not committed in its term yet")]
     NotReady,
+}
+
+/// Why a leadership transfer was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// Another node leads, or none is known to.
+    #[error("not the leader")]
+    NotLeader {
+        /// Who leads, as far as is known.
+        leader: Option<NodeId>,
+    },
+    /// The node to take over is this one, or does not vote.
+    #[error("not another voter of the group")]
+    NotAnotherVoter,
+    /// One at a time.
+    #[error("a transfer to {to} is under way")]
+    UnderWay {
+        /// Who is to lead.
+        to: NodeId,
+    },
 }

@@ -92,10 +92,11 @@ mod replica;
 mod replication;
 mod role;
 mod snapshot;
+mod transfer;
 
 pub use config::{Configuration, RaftConfig};
 pub use entry::{Entry, EntryKind};
-pub use error::{ProposeError, ReadError};
+pub use error::{ProposeError, ReadError, TransferError};
 pub use io::{Input, Output, ReadState, SnapshotRequest};
 pub use message::{Message, MessageBody};
 pub use replica::Raft;

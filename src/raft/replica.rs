@@ -98,7 +98,8 @@ impl Raft {
                 let round = leader.reads.awaited_round();
                 let interval = self.config.heartbeat_interval;
                 let due = leader.peers.iter().map(|peer| peer.heartbeat_due(interval, round));
-                due.fold(self.lost_quorum_at(leader), Time::min)
+                let given_up = leader.transfer.map_or(NEVER, |transfer| transfer.deadline);
+                due.fold(self.lost_quorum_at(leader).min(given_up), Time::min)
             }
         }
     }
@@ -203,6 +204,7 @@ impl Raft {
                 if now >= lost_at {
                     self.become_follower(now, None, output);
                 } else {
+                    self.expire_transfer(now);
                     self.send_due_heartbeats(now, output);
                 }
             }

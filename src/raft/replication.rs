@@ -37,6 +37,9 @@ impl Raft {
         let Role::Leader(leader) = &self.role else {
             return Err(ProposeError::NotLeader { leader: self.leader() });
         };
+        if let Some(transfer) = &leader.transfer {
+            return Err(ProposeError::NotLeader { leader: Some(transfer.to) });
+        }
         let waiting = leader.uncommitted_bytes;
         // A payload larger than the limit passes alone: it could never pass otherwise.
         if waiting > 0 && waiting + payload.len() > self.config.uncommitted_bytes_max {
@@ -110,6 +113,7 @@ impl Raft {
         sender.send_appends(peer, now, output);
         if advanced {
             self.maybe_commit(output);
+            self.advance_transfer(from, output);
         }
     }
 
@@ -166,9 +170,13 @@ impl Raft {
     pub(super) fn send_due_heartbeats(&mut self, now: Time, output: &mut Output) {
         let Some((leader, sender)) = self.as_leader() else { return };
         let (round, awaited) = (leader.reads.round(), leader.reads.awaited_round());
+        let asked = leader.successor_asked();
         for peer in &mut leader.peers {
             if now >= peer.heartbeat_due(sender.config.heartbeat_interval, awaited) {
                 sender.send_heartbeat(peer, now, round, output);
+                if asked == Some(peer.node) {
+                    output.messages.push(sender.message(peer.node, MessageBody::TimeoutNow));
+                }
             }
         }
     }

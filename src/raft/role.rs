@@ -3,6 +3,7 @@
 use super::RoleKind;
 use super::progress::Progress;
 use super::read_index::{ForwardedReads, ReadRounds};
+use super::transfer::Transfer;
 use crate::base::{Index, NodeId, Time};
 
 /// A replica's role in its current term. What a role knows ends with it.
@@ -50,6 +51,8 @@ pub(super) struct Leader {
     pub(super) durable_index: Index,
     /// Payload bytes of entries not yet committed.
     pub(super) uncommitted_bytes: usize,
+    /// A successor being prepared; proposals are refused meanwhile.
+    pub(super) transfer: Option<Transfer>,
     /// Reads that wait for a quorum to confirm the leadership.
     pub(super) reads: ReadRounds,
 }

@@ -22,6 +22,7 @@
 //! | `compact n1 [trailing=0]` | take a snapshot, forget what it covers |
 //! | `snapshot n1->n2`, `snapshot-failed n1->n2` | a wanted snapshot arrives, or does not |
 //! | `reset n1->n2` | n1 learns that its link to n2 was reset |
+//! | `transfer n1->n2` | n1 hands its leadership over |
 //! | `status`, `log n1` | show all states; show what is on a disk |
 
 use std::fmt::Write as _;
@@ -168,6 +169,13 @@ impl Scene<'_> {
                     Input::PeerReset { peer: to }
                 };
                 self.step(&from.to_string(), input);
+            }
+            "transfer" => {
+                let (from, to) = notation::ends(words[0]);
+                let at = self.world.position(from);
+                if let Some(Err(error)) = self.world.transfer(at, to) {
+                    self.world.note(format!("  refused: {error}"));
+                }
             }
             "status" => self.status(),
             "log" => self.log(words[0]),

@@ -1,7 +1,7 @@
 //! Randomised clusters: for some time everything goes wrong that can, then everything works again
 //! and the group must work too. What must hold is checked after every step (`laws`).
 
-use sunstar::base::{Micros, NodeId};
+use sunstar::base::{Index, Micros, NodeId};
 use sunstar::raft::{Configuration, Input};
 
 use crate::world::World;
@@ -103,9 +103,16 @@ impl Storm {
             955..959 => self.crash(at),
             959..990 => self.restart(at),
             990..993 => self.cut(at),
-            993..999 => self.world.cuts.clear(),
+            993..997 => self.world.cuts.clear(),
+            997..999 => self.transfer(at),
             _ => self.world.step(at, Input::Campaign),
         }
+    }
+
+    fn transfer(&mut self, to: usize) {
+        let (Some(leader), to) = (self.world.leader(), self.world.nodes[to].id) else { return };
+        // A refusal is an answer.
+        _ = self.world.transfer(leader, to);
     }
 
     fn move_message(&mut self) {
@@ -206,15 +213,18 @@ impl Storm {
             self.restart(at);
             while self.world.complete_write(at) {}
         }
-        self.run_until(|storm| storm.world.agreed_leader().is_some());
-        let leader = self.world.agreed_leader().expect("just seen");
-        let proposed = self.world.propose(leader, "end").expect("a leader is up");
-        let (_, target) = proposed.expect("nothing else is uncommitted");
+        let mut target = Index::ZERO;
+        self.run_until(|storm| {
+            let Some(leader) = storm.world.agreed_leader() else { return false };
+            let proposed = storm.world.propose(leader, "end").expect("a leader is up");
+            // A transfer that is still under way is given up before long.
+            proposed.inspect(|&(_, index)| target = index).is_ok()
+        });
         self.run_until(|storm| storm.world.nodes.iter().all(|node| node.applied.index >= target));
     }
 
     /// Lets everything happen in order until it is done, within a minute.
-    fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
+    fn run_until(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
         let end = self.world.now + Micros::from_secs(60);
         while !done(self) {
             while !self.world.in_flight.is_empty() {

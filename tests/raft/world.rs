@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sunstar::base::{Bytes, Index, NodeId, Term, Time, WallTime};
 use sunstar::raft::{
-    Configuration, Input, Message, Output, ProposeError, Raft, ReadError, RoleKind,
+    Configuration, Input, Message, Output, ProposeError, Raft, ReadError, RoleKind, TransferError,
 };
 
 use crate::disk::Write;
@@ -87,6 +87,10 @@ impl World {
             }
             result
         })
+    }
+
+    pub(crate) fn transfer(&mut self, at: usize, to: NodeId) -> Option<Result<(), TransferError>> {
+        self.with(at, |raft, now, output| raft.transfer(now, to, output))
     }
 
     /// Runs one step of a node's replica and performs what it asks for. Nothing if it is down.

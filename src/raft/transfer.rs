@@ -1,0 +1,91 @@
+//! Leadership transfer: the leader brings one voter up to date and tells it to stand at once.
+//!
+//! ```text
+//!   transfer(to) ─▶ holds proposals ─▶ `to` has everything ─▶ TimeoutNow ─▶ `to` wins, or
+//!                        └───────────── an election timeout passes ───────▶ goes on leading
+//! ```
+//!
+//! The request is repeated with every heartbeat, since it can be lost; and the whole is given up
+//! after an election timeout, since the one asked may never answer: held proposals must not hang
+//! (openraft#1747). Proposals meanwhile are refused with the successor's name.
+//!
+//! Source: thesis, section 3.10.
+
+use super::role::{Leader, Role};
+use super::{MessageBody, Output, Raft, TransferError};
+use crate::base::{NodeId, Time};
+
+/// A transfer under way. Lives in the leader's role: it ends with it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transfer {
+    /// Who is to lead.
+    pub(super) to: NodeId,
+    /// When to give up.
+    pub(super) deadline: Time,
+    /// Whether it was told to stand; not before it has every entry.
+    asked: bool,
+}
+
+impl Raft {
+    /// Leader only: hands the leadership to another voter. Whether it worked shows in `role`; after
+    /// an election timeout without success this replica takes proposals again.
+    ///
+    /// # Errors
+    /// If this replica does not lead, `to` is no voter, or another transfer is under way. Nothing
+    /// was started then.
+    pub fn transfer(
+        &mut self,
+        now: Time,
+        to: NodeId,
+        output: &mut Output,
+    ) -> Result<(), TransferError> {
+        let leader = self.leader();
+        let voter = self.configuration.voters.binary_search(&to).is_ok();
+        let deadline = now + self.config.election_timeout;
+        let Role::Leader(role) = &mut self.role else {
+            return Err(TransferError::NotLeader { leader });
+        };
+        if let Some(transfer) = role.transfer {
+            return Err(TransferError::UnderWay { to: transfer.to });
+        }
+        if !voter || to == self.config.node {
+            return Err(TransferError::NotAnotherVoter);
+        }
+        role.transfer = Some(Transfer { to, deadline, asked: false });
+        self.advance_transfer(to, output);
+        Ok(())
+    }
+
+    /// The voter that lacks least: whom to hand the leadership to before shutting down.
+    pub fn successor(&self) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let voters = &self.configuration.voters;
+        let voters = leader.peers.iter().filter(|peer| voters.binary_search(&peer.node).is_ok());
+        // Of equals the first, so that the choice is the same in every run.
+        voters.rev().max_by_key(|peer| peer.match_index).map(|peer| peer.node)
+    }
+
+    /// The successor has everything now, perhaps: then it may stand.
+    pub(super) fn advance_transfer(&mut self, peer: NodeId, output: &mut Output) {
+        let Some((leader, sender)) = self.as_leader() else { return };
+        let Leader { transfer: Some(transfer), peers, .. } = leader else { return };
+        let caught_up = |last| peers.iter().any(|p| p.node == peer && p.match_index == last);
+        if transfer.to == peer && !transfer.asked && caught_up(sender.log.last_index()) {
+            transfer.asked = true;
+            output.messages.push(sender.message(peer, MessageBody::TimeoutNow));
+        }
+    }
+
+    /// Gives up a transfer that took too long.
+    pub(super) fn expire_transfer(&mut self, now: Time) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.transfer.take_if(|transfer| transfer.deadline <= now);
+    }
+}
+
+impl Leader {
+    /// Who was told to stand, and is to be told again while nothing comes of it.
+    pub(super) fn successor_asked(&self) -> Option<NodeId> {
+        self.transfer.filter(|transfer| transfer.asked).map(|transfer| transfer.to)
+    }
+}
