@@ -16,7 +16,7 @@ pub(crate) fn start(config: &Config, parent: Option<i32>) -> Result<ExitCode, Fa
         follow(parent).map_err(Failure::failed)?;
     }
     logging::start(&config.log_level, config.log_format);
-    let node = node_config(config);
+    let node = node_config(config).map_err(Failure::usage)?;
     io::preflight(&node).map_err(Failure::failed)?;
     io::run(node).map_err(Failure::failed)?;
     Ok(ExitCode::SUCCESS)
@@ -33,11 +33,14 @@ fn follow(parent: i32) -> Result<(), String> {
     }
 }
 
-fn node_config(config: &Config) -> NodeConfig {
-    NodeConfig {
+fn node_config(config: &Config) -> Result<NodeConfig, String> {
+    // The runtime opens files relative to no directory at all.
+    let data_dir = std::path::absolute(&config.data_dir)
+        .map_err(|error| format!("node.data_dir = `{}`: {error}", config.data_dir.display()))?;
+    Ok(NodeConfig {
         node: config.node,
         cluster: config.cluster,
-        data_dir: config.data_dir.clone(),
+        data_dir,
         client_addr: config.client_addr,
         peer_addr: config.peer_addr,
         admin_addr: config.admin_addr,
@@ -52,5 +55,5 @@ fn node_config(config: &Config) -> NodeConfig {
         idle_poll_time_us: config.idle_poll_time_us,
         task_quota_ms: config.task_quota_ms,
         blocked_reactor_notify_ms: config.blocked_reactor_notify_ms,
-    }
+    })
 }
