@@ -52,6 +52,9 @@ mod strand;
 mod superblock;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::LogError;
 pub use log::{Log, LogConfig, Write};
 pub use record::{EntryRecord, HardStateRecord, SnapshotMark};

@@ -275,7 +275,7 @@ impl Recovery {
         spares.sort_by_key(|id| std::cmp::Reverse(order(id)));
         LogState {
             next_id: all().map(|id| id.0 + 1).max().unwrap_or(0),
-            next_order: self.headers.values().map(|header| header.order + 1).max().unwrap_or(1),
+            next_order: self.headers.values().map(|header| header.order + 1).max().unwrap_or(0),
             spares: spares.into(),
             released,
             run: self.told.run,

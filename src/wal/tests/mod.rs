@@ -1,0 +1,6 @@
+//! The log as a whole: what is written is found again, whatever happens in between.
+
+mod disk;
+mod format;
+mod model;
+mod scenario;

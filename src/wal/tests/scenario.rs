@@ -1,0 +1,450 @@
+//! Single situations, each for one rule.
+
+use super::disk::{Disk, config};
+use crate::base::{Bytes, GroupId, Index, NodeId, Term, WallTime};
+use crate::wal::{
+    BLOCK, BatchNumber, EntryRecord, HardStateRecord, Log, LogConfig, LogError, Recovered,
+    RecoveredGroup, SegmentId, SnapshotMark, Write,
+};
+
+const G1: GroupId = GroupId(1);
+const G2: GroupId = GroupId(2);
+
+/// A log and its disk, writes performed at once unless a test holds them back.
+struct Bench {
+    config: LogConfig,
+    log: Log,
+    disk: Disk,
+    writes: Vec<Write>,
+}
+
+impl Bench {
+    fn new(segment_blocks: u64) -> Self {
+        let config = config(segment_blocks);
+        let mut bench =
+            Self { config, log: Log::new(config), disk: Disk::default(), writes: Vec::new() };
+        bench.prepare();
+        bench
+    }
+
+    fn prepare(&mut self) {
+        self.disk.prepare(&mut self.log, self.config.segment_bytes);
+    }
+
+    fn stage(&mut self, group: GroupId, index: u64, payload: &[u8]) {
+        self.log.stage_entry(group, entry(index, payload));
+    }
+
+    /// Seals what is staged and leaves the writes in `writes`.
+    fn seal(&mut self) -> BatchNumber {
+        let number = self.log.seal(&mut self.writes).expect("something staged and a segment ready");
+        self.prepare();
+        number
+    }
+
+    fn perform(&mut self) {
+        self.disk.perform(&mut self.log, &mut self.writes);
+    }
+
+    /// One entry in a batch of its own, durable.
+    fn write(&mut self, group: GroupId, index: u64, payload: &[u8]) -> BatchNumber {
+        self.stage(group, index, payload);
+        let number = self.seal();
+        self.perform();
+        number
+    }
+
+    fn seal_idle(&mut self) {
+        self.log.seal_idle(&mut self.writes).expect("something to tell");
+        self.perform();
+    }
+
+    fn recover(&self) -> Recovered {
+        self.disk.recover(&self.config).expect("an undamaged log")
+    }
+
+    /// The process starts again.
+    fn restart(&mut self) -> BTreeGroups {
+        let recovered = self.recover();
+        self.log = Log::resume(self.config, recovered.state);
+        self.writes.clear();
+        self.prepare();
+        recovered.groups
+    }
+
+    fn file(&mut self, segment: SegmentId) -> &mut Vec<u8> {
+        self.disk.files.get_mut(&segment).expect("the file exists")
+    }
+}
+
+type BTreeGroups = std::collections::BTreeMap<GroupId, RecoveredGroup>;
+
+fn entry(index: u64, payload: &[u8]) -> EntryRecord {
+    EntryRecord {
+        term: Term(1),
+        index: Index(index),
+        timestamp: WallTime(1000 + index),
+        kind: 2,
+        payload: Bytes::copy_of(payload),
+    }
+}
+
+fn indices(group: &RecoveredGroup) -> Vec<u64> {
+    group.entries.iter().map(|entry| entry.index.0).collect()
+}
+
+#[test]
+fn what_was_written_is_found() {
+    let mut bench = Bench::new(16);
+    let state = HardStateRecord { term: Term(4), vote: Some(NodeId(3)) };
+    bench.log.stage_hard_state(G1, state);
+    bench.stage(G1, 1, b"one");
+    bench.stage(G2, 1, b"");
+    bench.stage(G1, 2, &[9; 9000]);
+    assert!(bench.log.has_staged());
+    assert_eq!(bench.seal(), BatchNumber(2));
+    assert!(!bench.log.has_staged());
+    assert_eq!(bench.log.in_flight(), 2);
+    bench.perform();
+    assert_eq!(bench.log.durable(), BatchNumber(2));
+
+    let groups = bench.restart();
+    let expected = RecoveredGroup {
+        hard_state: Some(state),
+        reset: None,
+        entries: vec![entry(1, b"one"), entry(2, &[9; 9000])],
+    };
+    assert_eq!(groups[&G1], expected);
+    assert_eq!(groups[&G2].entries, vec![entry(1, b"")]);
+    assert_eq!(groups[&G2].hard_state, None);
+}
+
+#[test]
+fn an_entry_replaces_everything_from_its_index_on() {
+    let mut bench = Bench::new(16);
+    for index in 1..=5 {
+        bench.write(G1, index, b"old");
+    }
+    bench.write(G1, 3, b"new");
+    let groups = bench.restart();
+    assert_eq!(indices(&groups[&G1]), [1, 2, 3]);
+    assert_eq!(groups[&G1].entries[2], entry(3, b"new"));
+    bench.write(G1, 4, b"next");
+    assert_eq!(indices(&bench.restart()[&G1]), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_reset_drops_what_came_before_and_nothing_after() {
+    let mut bench = Bench::new(16);
+    bench.write(G1, 1, b"gone");
+    let mark = SnapshotMark { index: Index(70), term: Term(3) };
+    bench.log.stage_reset(G1, mark);
+    bench.stage(G1, 71, b"kept");
+    bench.seal();
+    bench.perform();
+    let groups = bench.restart();
+    assert_eq!((groups[&G1].reset, indices(&groups[&G1])), (Some(mark), vec![71]));
+}
+
+#[test]
+fn a_preamble_repeats_what_a_recycled_segment_held() {
+    let mut bench = Bench::new(16);
+    let state = HardStateRecord { term: Term(9), vote: None };
+    let mark = SnapshotMark { index: Index(4), term: Term(3) };
+    bench.log.stage_hard_state(G1, state);
+    bench.log.stage_reset(G1, mark);
+    bench.seal();
+    bench.perform();
+    for index in 5..200 {
+        bench.write(G1, index, &[1; 3000]);
+        bench.log.trim(G1, Index(index - 1));
+    }
+    assert!(bench.disk.files.len() <= 4, "{} files", bench.disk.files.len());
+    let groups = bench.restart();
+    assert_eq!((groups[&G1].hard_state, groups[&G1].reset), (Some(state), Some(mark)));
+    assert_eq!(groups[&G1].entries.last(), Some(&entry(199, &[1; 3000])));
+}
+
+#[test]
+fn one_group_keeps_the_oldest_segment_and_is_named() {
+    let mut bench = Bench::new(16);
+    bench.write(G2, 1, b"lagging");
+    for index in 1..100 {
+        bench.write(G1, index, &[1; 3000]);
+    }
+    bench.log.trim(G1, Index(99));
+    let segments = bench.log.live_segments();
+    assert!(segments > 5, "{segments}");
+    assert_eq!(bench.log.live_bytes(), segments as u64 * bench.config.segment_bytes);
+    let mut holding = Vec::new();
+    bench.log.groups_holding_oldest(&mut holding);
+    assert_eq!(holding, [G2]);
+    bench.log.trim(G2, Index(1));
+    assert_eq!(bench.log.live_segments(), 1);
+}
+
+#[test]
+fn what_follows_a_hole_was_never_acknowledged_and_never_comes_back() {
+    let mut bench = Bench::new(16);
+    bench.write(G1, 1, b"one");
+    bench.stage(G1, 2, b"lost");
+    bench.seal();
+    bench.stage(G1, 3, b"arrived");
+    bench.seal();
+    bench.writes.remove(0);
+    let arrived = bench.writes.pop().expect("two were issued");
+    bench.disk.in_flight.push(arrived);
+    bench.disk.lose_power(|| true);
+    assert!(bench.recover().torn_bytes > 0);
+    assert_eq!(indices(&bench.restart()[&G1]), [1]);
+
+    // The next life fills the hole; what lies behind it must not be taken for its successor.
+    bench.write(G1, 2, b"lost");
+    assert_eq!(indices(&bench.restart()[&G1]), [1, 2]);
+    bench.write(G1, 3, b"new");
+    let groups = bench.restart();
+    assert_eq!(groups[&G1].entries[2], entry(3, b"new"));
+}
+
+#[test]
+fn a_hole_filled_with_the_same_bytes_still_ends_what_was_behind_it() {
+    // Without the run in the header this would make the very same batch, and the chain would hold.
+    let mut bench = Bench::new(16);
+    bench.write(G1, 1, b"one");
+    bench.seal_idle();
+    bench.stage(G1, 2, b"same");
+    bench.seal();
+    bench.stage(G1, 3, b"stale");
+    bench.seal();
+    let stale = bench.writes.pop().expect("two were issued");
+    bench.disk.in_flight.push(stale);
+    bench.disk.lose_power(|| true);
+    bench.restart();
+    bench.write(G1, 2, b"same");
+    assert_eq!(indices(&bench.restart()[&G1]), [1, 2]);
+}
+
+#[test]
+fn damage_is_told_from_an_unfinished_write_once_the_window_is_closed() {
+    let mut bench = Bench::new(16);
+    bench.write(G1, 1, b"one");
+    let segment = SegmentId(0);
+    let offset = 3 * BLOCK;
+    let last = bench.write(G1, 2, b"two");
+    let payload_at = offset + 64 + 40;
+    assert_eq!(&bench.file(segment)[payload_at..payload_at + 3], b"two");
+
+    assert!(bench.log.needs_idle_seal());
+    bench.file(segment)[payload_at] ^= 1;
+    assert_eq!(indices(&bench.recover().groups[&G1]), [1]);
+    bench.file(segment)[payload_at] ^= 1;
+
+    bench.seal_idle();
+    assert!(!bench.log.needs_idle_seal());
+    assert_eq!(bench.log.seal_idle(&mut bench.writes), None);
+    bench.file(segment)[payload_at] ^= 1;
+    let entries = vec![(G1, Index(2))];
+    let offset = offset as u64;
+    let damage = LogError::Corrupt { segment, offset, batch: last, entries };
+    assert_eq!(bench.disk.recover(&bench.config).expect_err("damaged"), damage);
+}
+
+#[test]
+fn every_damaged_byte_of_a_small_log_is_found_or_means_nothing() {
+    let mut bench = Bench::new(8);
+    bench.log.stage_hard_state(G1, HardStateRecord { term: Term(1), vote: Some(NodeId(1)) });
+    for index in 1..8 {
+        bench.write(G1, index, &[3; 700]);
+    }
+    bench.seal_idle();
+    assert!(bench.log.live_segments() > 1);
+    let good = bench.recover().groups;
+    let segments: Vec<_> = bench.disk.files.keys().copied().collect();
+    let (mut found, mut harmless) = (0, 0);
+    for segment in segments {
+        for position in 0..bench.file(segment).len() {
+            let block = position - position % BLOCK;
+            let blank = bench.file(segment)[block..block + BLOCK].iter().all(|&byte| byte == 0);
+            if blank && position % BLOCK > 0 {
+                continue;
+            }
+            bench.file(segment)[position] ^= 0x40;
+            match bench.disk.recover(&bench.config) {
+                Err(_) => found += 1,
+                Ok(recovered) => {
+                    assert_eq!(recovered.groups, good, "{segment}, byte {position}");
+                    harmless += 1;
+                }
+            }
+            bench.file(segment)[position] ^= 0x40;
+        }
+    }
+    // All of what was written but zeros at the ends of blocks and the closing batch.
+    assert!(found > 7 * 800, "{found} found, {harmless} harmless");
+}
+
+#[test]
+fn much_at_once_is_split_and_stays_in_order() {
+    let mut bench = Bench::new(64);
+    for index in 1..=40 {
+        bench.stage(G1, index, &[5; 8000]);
+    }
+    let mut batches = 0;
+    while bench.log.has_staged() {
+        bench.seal();
+        bench.perform();
+        batches += 1;
+    }
+    assert!((5..=8).contains(&batches), "{batches}");
+    assert_eq!(bench.log.staged_bytes(), 0);
+    assert_eq!(indices(&bench.restart()[&G1]), (1..=40).collect::<Vec<_>>());
+}
+
+#[test]
+fn one_entry_may_be_larger_than_a_batch() {
+    let mut bench = Bench::new(16);
+    bench.write(G1, 1, b"small");
+    bench.write(G1, 2, &vec![7; 12 * BLOCK]);
+    bench.write(G1, 3, b"small");
+    assert_eq!(indices(&bench.restart()[&G1]), [1, 2, 3]);
+}
+
+#[test]
+#[should_panic(expected = "do not fit an empty segment")]
+fn an_entry_larger_than_a_segment_is_a_bug() {
+    let mut bench = Bench::new(16);
+    bench.stage(G1, 1, &vec![7; 16 * BLOCK]);
+    bench.seal();
+}
+
+#[test]
+#[should_panic(expected = "entry 3 of g1 comes after entry 1")]
+fn a_gap_between_entries_is_a_bug() {
+    let mut bench = Bench::new(16);
+    bench.stage(G1, 1, b"");
+    bench.stage(G1, 3, b"");
+    bench.seal();
+}
+
+#[test]
+fn without_a_segment_everything_stays_staged() {
+    let config = config(8);
+    let mut log = Log::new(config);
+    let (mut wanted, mut writes) = (Vec::new(), Vec::new());
+    log.stage_entry(G1, entry(1, b"waits"));
+    assert_eq!(log.seal(&mut writes), None);
+    assert!(log.has_staged() && writes.is_empty());
+
+    log.segments_wanted(&mut wanted);
+    log.segments_wanted(&mut wanted);
+    assert_eq!(wanted, [SegmentId(0)], "named once");
+    log.segment_failed(SegmentId(0));
+    log.segments_wanted(&mut wanted);
+    assert_eq!(wanted, [SegmentId(0), SegmentId(0)], "and again after a failure");
+    log.segment_ready(SegmentId(0));
+    assert_eq!(log.seal(&mut writes), Some(BatchNumber(2)));
+    assert_eq!(writes.len(), 2);
+    log.segments_wanted(&mut wanted);
+    assert_eq!(wanted.last(), Some(&SegmentId(1)), "one ahead");
+}
+
+/// The disk fills up: no segment can be made any more. Snapshots then free what is there.
+#[test]
+fn a_full_disk_heals_by_snapshots_alone() {
+    let mut bench = Bench::new(16);
+    let mut index = 1;
+    while bench.disk.files.len() < 4 {
+        bench.write(G1, index, &[1; 3000]);
+        index += 1;
+    }
+    let number = loop {
+        bench.stage(G1, index, &[1; 3000]);
+        match bench.log.seal(&mut bench.writes) {
+            Some(_) => bench.perform(),
+            None => break index,
+        }
+        index += 1;
+    };
+    assert!(bench.writes.is_empty());
+    bench.log.trim(G1, Index(number - 1));
+    assert_eq!(bench.log.seal(&mut bench.writes), None, "only tells what was given up");
+    bench.perform();
+    assert!(bench.log.seal(&mut bench.writes).is_some());
+    bench.perform();
+    assert!(!bench.log.has_staged());
+    assert_eq!(bench.restart()[&G1].entries.last(), Some(&entry(number, &[1; 3000])));
+}
+
+/// A new segment's beginning is lost, what was written behind it arrives.
+#[test]
+fn a_segment_whose_beginning_was_lost_is_used_again() {
+    let mut bench = Bench::new(16);
+    let mut index = 0;
+    while bench.log.live_segments() < 2 {
+        index += 1;
+        bench.stage(G1, index, &[1; 3000]);
+        bench.seal();
+        if bench.log.live_segments() < 2 {
+            bench.perform();
+        }
+    }
+    assert_eq!(bench.writes.len(), 2, "the head of the segment, and the batch");
+    for keep in [0, 1] {
+        let mut torn = bench.disk.clone();
+        let write = &bench.writes[keep];
+        torn.in_flight.push(write.clone());
+        torn.lose_power(|| true);
+        let recovered = torn.recover(&bench.config).expect("nothing was acknowledged there");
+        let last = recovered.groups[&G1].entries.last().map(|entry| entry.index.0);
+        assert_eq!(last, Some(index - 1));
+
+        let mut log = Log::resume(bench.config, recovered.state);
+        let mut writes = Vec::new();
+        for index in index..index + 30 {
+            log.stage_entry(G1, entry(index, &[2; 3000]));
+            log.seal(&mut writes).expect("a segment is ready");
+            torn.perform(&mut log, &mut writes);
+            torn.prepare(&mut log, bench.config.segment_bytes);
+        }
+        let recovered = torn.recover(&bench.config).expect("an undamaged log");
+        let found = indices(&recovered.groups[&G1]);
+        assert_eq!(found, (1..index + 30).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_missing_segment_file_is_found() {
+    let mut bench = Bench::new(16);
+    for index in 1..60 {
+        bench.write(G1, index, &[1; 3000]);
+    }
+    bench.seal_idle();
+    let segments = bench.log.live_segments();
+    assert!(segments > 3);
+    for (position, (&segment, _)) in bench.disk.files.iter().enumerate() {
+        let mut disk = bench.disk.clone();
+        disk.files.remove(&segment);
+        let result = disk.recover(&bench.config);
+        // The last one's absence cannot be seen if nothing after it tells of it; and there is a spare.
+        assert_eq!(result.is_err(), position < segments - 1, "{segment}: {result:?}");
+    }
+}
+
+#[test]
+fn a_log_of_someone_else_is_refused_by_name() {
+    let mut bench = Bench::new(16);
+    bench.write(G1, 1, b"");
+    let mut stranger = bench.config;
+    stranger.identity.node = NodeId(7);
+    let error = bench.disk.recover(&stranger).expect_err("another node's");
+    assert_eq!(error.to_string(), "segment-0 belongs to node 2, not to node 7");
+
+    bench.config.segment_bytes *= 2;
+    let error = bench.disk.recover(&bench.config).expect_err("another length");
+    assert_eq!(error.to_string(), "segment-0 has 65536 bytes instead of 131072");
+
+    bench.config.segment_bytes /= 2;
+    bench.file(SegmentId(0))[8] = 9;
+    let error = bench.disk.recover(&bench.config).expect_err("another version");
+    assert!(error.to_string().contains("format version 9"), "{error}");
+}
