@@ -1,11 +1,14 @@
 //! One core: its reactor, its sockets, its disk, and the pump that makes them meet.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::task::Poll;
 use std::time::Duration;
 
 use glommio::io::PollableFd;
@@ -22,6 +25,7 @@ use super::node::Node;
 use super::registry::Registry;
 use super::sockets::{Greeting, Sockets, Token};
 use super::stall::{Stalls, TICK_INTERVAL};
+use super::watchdog::{Heartbeat, Watched};
 use crate::base::limits::HANDSHAKE_BODY_MAX;
 use crate::base::{AlignedBuf, CoreId, NodeId, PeerCore, Time};
 use crate::reactor::{Effects, Input, Reactor};
@@ -229,10 +233,17 @@ pub(super) async fn poll_sockets(epoll: OwnedFd, inbox: Rc<Inbox>) {
     }
 }
 
-/// Ticks. Always armed: it ends a park that the executor should not have begun.
-pub(super) async fn tick(inbox: Rc<Inbox>) {
+/// Ticks, and has the ticks watched from outside.
+pub(super) async fn tick(inbox: Rc<Inbox>, watchdog: Sender<Watched>) {
+    let heartbeat = Heartbeat::default();
+    let waker = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+    watchdog
+        .send(Watched { heartbeat: heartbeat.clone(), waker })
+        .expect("the watchdog lives as long as somebody can be watched");
+    drop(watchdog);
     loop {
         sleep(Duration::from_micros(TICK_INTERVAL.0)).await;
+        heartbeat.beat();
         inbox.tick();
     }
 }

@@ -16,8 +16,8 @@
 //!   the ring: a turn takes in every ready socket for the price of one poll, and connections are
 //!   plain state in a table rather than tasks. An idle connection holds no read buffer.
 //! - The pump *waits* between turns, it never yields: the executor looks at its rings only when
-//!   nothing is runnable. A tick every 10 ms ends a park that the executor should not have begun
-//!   (PERFORMANCE notes in `ARCHITECTURE.md`) and feeds the stall counter.
+//!   nothing is runnable. A tick every 10 ms drives timers and feeds the stall counter; a watchdog
+//!   thread wakes a core that misses it, because the executor can park with tasks runnable.
 //! - Any core accepts a client; its handshake names a group, and the socket moves to that group's
 //!   core. Core 0 accepts peers, runs the failure detector and serves the administration port.
 //!
@@ -45,6 +45,7 @@ mod snapshots;
 mod sockets;
 mod stall;
 mod turn;
+mod watchdog;
 
 pub use config::NodeConfig;
 pub use data_dir::DataDirError;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use glommio::{GlommioError, LocalExecutorBuilder, Placement};
@@ -25,6 +26,7 @@ use super::preflight::{
 };
 use super::recover::{Found, recover};
 use super::registry::Registry;
+use super::watchdog::{self, Watched};
 use super::{NodeConfig, PreflightError, RecoverFilesError, admin, signals};
 use crate::base::{CoreId, Incarnation, NodeId};
 use crate::reactor::{Reactor, ReactorConfig, RecoverError};
@@ -171,6 +173,7 @@ pub(super) fn serve<F: FnOnce()>(
     let finished = started(node.clone())?;
     let Listeners { client, peer, admin } = listeners;
     let (mut peer, mut admin) = (Some(peer), admin);
+    let watchdog = watchdog::start()?;
     let mut cores = Vec::new();
     for (number, mesh) in meshes.into_iter().enumerate() {
         let id = CoreId(u16::try_from(number).expect("preflight limits the number of cores"));
@@ -182,11 +185,12 @@ pub(super) fn serve<F: FnOnce()>(
             peer_listener: peer.take(),
             admin_listener: admin.take(),
             registry: registry.take(),
+            watchdog: watchdog.clone(),
         };
         let core = executor(&node.config, number).spawn(move || start.run());
         cores.push((id, core.map_err(|error| core_error(id, error))?));
     }
-    drop(client);
+    drop((client, watchdog));
     let mut result = Ok(());
     for (core, thread) in cores {
         let ended = match thread.join() {
@@ -251,6 +255,8 @@ struct Start {
     peer_listener: Option<TcpListener>,
     admin_listener: Option<TcpListener>,
     registry: Option<Registry>,
+    /// Kept until the core ends.
+    watchdog: Sender<Watched>,
 }
 
 impl Start {
@@ -270,8 +276,16 @@ impl Start {
         let id = self.id;
         let system = |source| RunError::Core { core: id, source };
         let (reactor, found) = self.recover()?;
-        let Self { node, mesh, client_listener, peer_listener, admin_listener, registry, .. } =
-            self;
+        let Self {
+            node,
+            mesh,
+            client_listener,
+            peer_listener,
+            admin_listener,
+            registry,
+            watchdog,
+            ..
+        } = self;
         let inbox = Rc::new(Inbox::default());
         let directory = node.config.core_dir(id.0);
         let disk =
@@ -293,11 +307,12 @@ impl Start {
         };
         let core = Core::new(id, epoll, parts).map_err(system)?;
         glommio::spawn_local(poll_sockets(watched, inbox.clone())).detach();
-        glommio::spawn_local(tick(inbox.clone())).detach();
+        glommio::spawn_local(tick(inbox.clone(), watchdog.clone())).detach();
         if let Some(listener) = admin_listener {
             glommio::spawn_local(admin::serve(listener, inbox)).detach();
         }
         core.pump().await;
+        drop(watchdog);
         Ok(())
     }
 

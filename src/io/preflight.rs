@@ -128,11 +128,10 @@ pub(super) struct Listeners {
 
 impl Listeners {
     pub(super) fn bind(config: &NodeConfig) -> Result<Self, PreflightError> {
-        let admin = config.admin_addr.map(|address| listen("--admin-addr", address)).transpose()?;
         Ok(Self {
             client: listen("--client-addr", config.client_addr)?,
             peer: listen("--peer-addr", config.peer_addr)?,
-            admin,
+            admin: config.admin_addr.map(|address| listen("--admin-addr", address)).transpose()?,
         })
     }
 }

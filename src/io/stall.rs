@@ -1,7 +1,7 @@
 //! Notices a core that did not run: the gap between two ticks of its timer says so.
 //!
-//! The executor can park although tasks are runnable; the tick ends such a park, and a lost tick
-//! shows here. So does a core that the kernel or a long turn kept from running.
+//! The executor can park although tasks are runnable; until the watchdog ends such a park, ticks are
+//! lost, and that shows here. So does a core that the kernel or a long turn kept from running.
 
 use crate::base::{Micros, Time};
 
