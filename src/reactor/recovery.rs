@@ -8,7 +8,7 @@ use super::core::Core;
 use super::persistence::Persistence;
 use super::replica::Replica;
 use super::snapshots::{self, LoadError, Loaded};
-use crate::base::{GroupId, Micros, NodeId, SlotSet, Time};
+use crate::base::{GroupId, Index, Micros, NodeId, SlotSet, Time};
 use crate::kv::Machine;
 use crate::placement::GroupInfo;
 use crate::raft::{self, Configuration, HardState, Raft, RaftConfig, SnapshotMeta, Stored};
@@ -41,15 +41,22 @@ pub(super) fn recover(
     };
     let log = wal::Log::resume(log_config, state);
     let mut newest = newest_snapshots(&config, &snapshots)?;
-    let mut replicas = Vec::new();
+    let (mut replicas, mut resets) = (Vec::new(), Vec::new());
     for info in config.shard_map.groups_on(config.node, config.core, config.smp) {
-        let (snapshot, log) = (newest.remove(&info.id), logs.remove(&info.id));
-        replicas.push(replica(now, &config, info, snapshot, log.unwrap_or_default())?);
+        let snapshot = newest.remove(&info.id);
+        let log = logs.remove(&info.id).unwrap_or_default();
+        if let Some(mark) = snapshot.as_ref().and_then(|loaded| missed_reset(&loaded.meta, &log)) {
+            resets.push((info.id, mark));
+        }
+        replicas.push(replica(now, &config, info, snapshot, log)?);
     }
     let persistence = Persistence::new(log, config.log_writes_in_flight_max);
     let mut core = Core::new(config, persistence);
     for replica in &replicas {
         core.persistence.log_mut().trim(replica.group, replica.snapshot_index);
+    }
+    for (group, mark) in resets {
+        core.persistence.log_mut().stage_reset(group, mark);
     }
     Ok((core, replicas))
 }
@@ -88,11 +95,21 @@ fn replica(
     Ok(Replica::new(info.id, raft, machine))
 }
 
+/// Where the log must begin anew because it does not reach, or does not fit, the snapshot: that came
+/// from a leader, and the crash came before the log was told. Nothing of such a log was ever
+/// acknowledged beyond the snapshot.
+fn missed_reset(meta: &SnapshotMeta, log: &RecoveredGroup) -> Option<wal::SnapshotMark> {
+    let at = |record: &&wal::EntryRecord| record.index == meta.index;
+    let marked = log.reset.is_some_and(|mark| mark.index >= meta.index);
+    let fits = match log.entries.iter().find(at) {
+        Some(record) => record.term == meta.term,
+        // Trimmed up to the snapshot, or not as far as that.
+        None => log.entries.first().is_some_and(|first| first.index > meta.index),
+    };
+    (!fits && !marked).then_some(wal::SnapshotMark { index: meta.index, term: meta.term })
+}
+
 /// The log's entries that go on where the snapshot ends.
-///
-/// A log that does not fit the snapshot is older than it: the snapshot came from a leader, and the
-/// crash came before the log was told. Nothing of such a log was ever acknowledged beyond the
-/// snapshot.
 fn entries_after(
     group: GroupId,
     meta: &SnapshotMeta,
@@ -104,14 +121,11 @@ fn entries_after(
     if begins > meta.index {
         return Err(RecoverError::Gap { group, first: begins.next(), snapshot: meta.index });
     }
-    let fits = |record: &wal::EntryRecord| record.index != meta.index || record.term == meta.term;
-    if !log.entries.iter().all(fits) {
+    if meta.index > Index::ZERO && missed_reset(meta, &log).is_some() {
         return Ok(Vec::new());
     }
     let after = log.entries.into_iter().filter(|record| record.index > meta.index);
-    let entries: Vec<_> = after.map_while(convert::entry_of).collect();
-    let follows = entries.first().is_none_or(|entry| entry.index == meta.index.next());
-    Ok(if follows { entries } else { Vec::new() })
+    Ok(after.map_while(convert::entry_of).collect())
 }
 
 fn first_meta(info: &GroupInfo) -> SnapshotMeta {

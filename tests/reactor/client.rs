@@ -42,6 +42,11 @@ impl Client {
         client
     }
 
+    /// A client that only reads.
+    pub(crate) fn reader(number: u64, group: GroupId) -> Self {
+        Self { group, session: SessionId(0), sequence: 0, requests: 0, connections: 0, number }
+    }
+
     /// One write, retried until a leader has applied it.
     pub(crate) fn write(
         &mut self,
@@ -157,7 +162,8 @@ pub(crate) fn key_of(cluster: &Cluster, group: GroupId, prefix: &str) -> String 
         .expect("every group owns slots")
 }
 
-fn reply_of(bytes: &[u8]) -> Reply {
+/// The reply that `bytes` hold.
+pub(crate) fn reply_of(bytes: &[u8]) -> Reply {
     let mut reply = None;
     for_each_frame(bytes, |frame| {
         let frame = sunstar::wire::frame::scan_trusted(frame).expect("a whole frame");

@@ -12,13 +12,14 @@ use sunstar::base::{
 };
 use sunstar::placement::{NodeInfo, ShardMap};
 use sunstar::reactor::{
-    CoreStatus, Effects, GroupStatus, Input, Reactor, ReactorConfig, Recovered,
+    CoreStatus, Effects, GroupStatus, Input, LogWrite, Reactor, ReactorConfig, Recovered,
 };
-use sunstar::wal::{Identity, Recovery, SegmentId, WriteId};
+use sunstar::wal::{Identity, Recovery, SegmentId};
 use sunstar::wire::frame::{self, Scan};
 
+/// What a disk writes as a whole.
+const SECTOR: usize = 512;
 const ROUND: Micros = Micros::from_millis(1);
-const SEGMENT_BYTES: usize = 48 << 20;
 
 /// What survives a crash.
 #[derive(Default)]
@@ -29,28 +30,42 @@ struct Disk {
     unfinished: BTreeMap<u64, Vec<u8>>,
 }
 
-/// A completion that the disk owes the reactor.
+/// What the disk owes the reactor.
 enum Completion {
-    Log(WriteId),
+    /// A write that is on the disk, as a whole, only when it completes.
+    Log(LogWrite),
     Segment(SegmentId),
     Snapshot(u64),
 }
 
 struct Node {
     reactor: Reactor,
-    completions: Vec<Completion>,
+    /// Each with the time it is due.
+    completions: Vec<(Time, Completion)>,
 }
 
 /// Bytes on their way.
 struct Flight {
+    due: Time,
     from: PeerCore,
     to: PeerCore,
     bytes: Vec<u8>,
 }
 
+/// What goes wrong by itself.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Faults {
+    /// Of a hundred batches between nodes, how many are lost, and how many arrive twice.
+    pub(crate) lost_percent: u32,
+    pub(crate) doubled_percent: u32,
+    /// Rounds that a batch, or a log write, may take beyond the next, at most.
+    pub(crate) delay_max: u64,
+}
+
 pub(crate) struct Cluster {
     pub(crate) now: Time,
     map: ShardMap,
+    segment_bytes: usize,
     seed: u64,
     nodes: BTreeMap<NodeId, Node>,
     disks: BTreeMap<NodeId, Disk>,
@@ -63,10 +78,15 @@ pub(crate) struct Cluster {
     /// Hash of every effect so far: two runs of one seed must agree.
     pub(crate) trace: u32,
     pub(crate) live_segments_max: usize,
+    pub(crate) faults: Faults,
+    /// Pairs (from, to) between which nothing arrives.
+    pub(crate) cuts: BTreeSet<(NodeId, NodeId)>,
+    random: fastrand::Rng,
 }
 
 impl Cluster {
-    pub(crate) fn new(nodes: u64, groups: u32, seed: u64) -> Self {
+    /// `segment_bytes`: of each log segment.
+    pub(crate) fn new(nodes: u64, groups: u32, segment_bytes: usize, seed: u64) -> Self {
         let info = |id| NodeInfo {
             id: NodeId(id),
             client_address: format!("127.0.0.1:{}", 7000 + id),
@@ -76,6 +96,7 @@ impl Cluster {
         let mut cluster = Self {
             now: Time(1_000_000),
             map,
+            segment_bytes,
             seed,
             nodes: BTreeMap::new(),
             disks: (1..=nodes).map(|id| (NodeId(id), Disk::default())).collect(),
@@ -85,6 +106,9 @@ impl Cluster {
             held: BTreeSet::new(),
             trace: 0,
             live_segments_max: 2,
+            faults: Faults::default(),
+            cuts: BTreeSet::new(),
+            random: fastrand::Rng::with_seed(seed),
         };
         for id in 1..=nodes {
             cluster.start(NodeId(id));
@@ -94,7 +118,7 @@ impl Cluster {
 
     /// Starts a node from what its disk holds.
     pub(crate) fn start(&mut self, id: NodeId) {
-        let recovered = recover(id, &self.disks[&id]);
+        let recovered = recover(id, &self.disks[&id], self.segment_bytes);
         let mut reactor = Reactor::new(self.now, self.config(id), recovered).expect("recovers");
         for &other in self.nodes.keys() {
             reactor.step(self.now, up(other));
@@ -105,10 +129,18 @@ impl Cluster {
         self.nodes.insert(id, Node { reactor, completions: Vec::new() });
     }
 
-    /// Ends a node's process: what its disk had not completed is lost, what is on its way too.
+    /// Ends a node's process and its power: of log writes not completed any sectors may be on the
+    /// disk, in any order; what is on its way is lost.
     pub(crate) fn crash(&mut self, id: NodeId) {
-        self.nodes.remove(&id).expect("it runs");
-        self.disks.get_mut(&id).expect("every node has a disk").unfinished.clear();
+        let node = self.nodes.remove(&id).expect("it runs");
+        let disk = self.disks.get_mut(&id).expect("every node has a disk");
+        disk.unfinished.clear();
+        for (_, completion) in node.completions {
+            if let Completion::Log(write) = completion {
+                let sectors = self.random.u64(..);
+                disk.write(&write, |sector| sectors >> (sector % 64) & 1 == 1);
+            }
+        }
         self.network.retain(|flight| flight.to.node != id && flight.from.node != id);
         for node in self.nodes.values_mut() {
             node.reactor.step(self.now, Input::NodeDown { node: id });
@@ -155,6 +187,11 @@ impl Cluster {
 
     pub(crate) fn map(&self) -> &ShardMap {
         &self.map
+    }
+
+    /// A node's groups, without hashes of their states.
+    pub(crate) fn brief(&self, id: NodeId) -> Vec<GroupStatus> {
+        self.nodes[&id].reactor.status(false).groups
     }
 
     pub(crate) fn status(&self, id: NodeId) -> CoreStatus {
@@ -206,7 +243,7 @@ impl Cluster {
             wall_offset: 1_700_000_000_000_000,
             election_timeout: Micros::from_millis(100),
             heartbeat_interval: Micros::from_millis(10),
-            segment_bytes: SEGMENT_BYTES as u64,
+            segment_bytes: self.segment_bytes as u64,
             log_writes_in_flight_max: 4,
             live_segments_max: self.live_segments_max,
             memory_max: 1 << 30,
@@ -219,11 +256,17 @@ impl Cluster {
             if self.held.contains(&id) {
                 continue;
             }
-            for completion in node.completions.drain(..) {
+            let disk = self.disks.get_mut(&id).expect("every node has a disk");
+            for (_, completion) in node.completions.extract_if(.., |(due, _)| *due <= now) {
+                if let Completion::Log(write) = &completion {
+                    disk.write(write, |_| true);
+                }
                 node.reactor.step(now, completion.input());
             }
         }
-        for Flight { from, to, bytes } in std::mem::take(&mut self.network) {
+        let cut = |flight: &Flight| self.cuts.contains(&(flight.from.node, flight.to.node));
+        self.network.retain(|flight| !cut(flight));
+        for Flight { from, to, bytes, .. } in self.network.extract_if(.., |f| f.due <= now) {
             if let Some(node) = self.nodes.get_mut(&to.node) {
                 for_each_frame(&bytes, |frame| {
                     node.reactor.step(now, Input::PeerFrame { from, frame });
@@ -239,19 +282,41 @@ impl Cluster {
         }
     }
 
+    /// When something begun now is done.
+    fn due(&mut self) -> Time {
+        self.now + Micros(ROUND.0 * self.random.u64(0..=self.faults.delay_max))
+    }
+
+    fn fly(&mut self, from: PeerCore, to: PeerCore, bytes: &[u8]) {
+        let chance = self.random.u32(0..100);
+        let Faults { lost_percent, doubled_percent, .. } = self.faults;
+        let copies = match chance {
+            chance if chance < lost_percent => 0,
+            chance if chance < lost_percent + doubled_percent => 2,
+            _ => 1,
+        };
+        for _ in 0..copies {
+            let due = self.due();
+            self.network.push(Flight { due, from, to, bytes: bytes.to_vec() });
+        }
+    }
+
     fn perform(&mut self, id: NodeId, effects: Effects) {
+        for send in effects.peer_sends {
+            self.trace = crc32c_append(self.trace, &send.bytes);
+            self.fly(PeerCore { node: id, core: CoreId(0) }, send.to, &send.bytes);
+        }
+        let due: Vec<Time> = effects.log_writes.iter().map(|_| self.due()).collect();
+        let now = self.now;
         let disk = self.disks.get_mut(&id).expect("every node has a disk");
         let node = self.nodes.get_mut(&id).expect("it runs");
         for prepare in effects.prepare_segments {
-            disk.segments.insert(prepare.segment, vec![0; SEGMENT_BYTES]);
-            node.completions.push(Completion::Segment(prepare.segment));
+            disk.segments.insert(prepare.segment, vec![0; self.segment_bytes]);
+            node.completions.push((now, Completion::Segment(prepare.segment)));
         }
-        for write in effects.log_writes {
+        for (due, write) in due.into_iter().zip(effects.log_writes) {
             self.trace = crc32c_append(self.trace, &write.bytes);
-            let segment = disk.segments.get_mut(&write.segment).expect("prepared before");
-            let offset = usize::try_from(write.offset).expect("within a segment");
-            segment[offset..offset + write.bytes.len()].copy_from_slice(&write.bytes);
-            node.completions.push(Completion::Log(write.write));
+            node.completions.push((due, Completion::Log(write)));
         }
         for write in effects.snapshot_writes {
             let file = disk.unfinished.entry(write.snapshot).or_default();
@@ -261,12 +326,7 @@ impl Cluster {
                 let file = disk.unfinished.remove(&write.snapshot).expect("inserted above");
                 disk.snapshots.insert(write.group, (write.index.0, file));
             }
-            node.completions.push(Completion::Snapshot(write.snapshot));
-        }
-        for send in effects.peer_sends {
-            self.trace = crc32c_append(self.trace, &send.bytes);
-            let from = PeerCore { node: id, core: CoreId(0) };
-            self.network.push(Flight { from, to: send.to, bytes: send.bytes });
+            node.completions.push((now, Completion::Snapshot(write.snapshot)));
         }
         for reply in effects.replies {
             self.trace = crc32c_append(self.trace, &reply.bytes);
@@ -277,10 +337,24 @@ impl Cluster {
     }
 }
 
+impl Disk {
+    /// Puts those sectors of a write on the disk that `survives` names.
+    fn write(&mut self, write: &LogWrite, survives: impl Fn(usize) -> bool) {
+        let segment = self.segments.get_mut(&write.segment).expect("prepared before");
+        let start = usize::try_from(write.offset).expect("within a segment");
+        for (i, sector) in write.bytes.chunks(SECTOR).enumerate() {
+            if survives(i) {
+                let at = start + i * SECTOR;
+                segment[at..at + sector.len()].copy_from_slice(sector);
+            }
+        }
+    }
+}
+
 impl Completion {
     fn input(self) -> Input<'static> {
         match self {
-            Self::Log(write) => Input::LogWritten { write },
+            Self::Log(write) => Input::LogWritten { write: write.write },
             Self::Segment(segment) => Input::SegmentReady { segment },
             Self::Snapshot(snapshot) => Input::SnapshotWritten { snapshot },
         }
@@ -304,14 +378,14 @@ fn up(node: NodeId) -> Input<'static> {
     Input::NodeUp { node, incarnation: Incarnation(node.0), smp: 1 }
 }
 
-fn recover(id: NodeId, disk: &Disk) -> Recovered {
+fn recover(id: NodeId, disk: &Disk, segment_bytes: usize) -> Recovered {
     let identity = Identity {
         cluster: ClusterId(7),
         node: id,
         incarnation: Incarnation(id.0),
         core: CoreId(0),
     };
-    let mut recovery = Recovery::new(identity, SEGMENT_BYTES as u64);
+    let mut recovery = Recovery::new(identity, segment_bytes as u64);
     let mut used = BTreeMap::new();
     for (&segment, bytes) in &disk.segments {
         let head = recovery.inspect_head(segment, &bytes[..sunstar::wal::BLOCK]).expect("ours");

@@ -7,9 +7,10 @@ use super::client::{Client, key_of};
 use super::cluster::Cluster;
 
 const G1: GroupId = GroupId(1);
+const SEGMENT_BYTES: usize = 48 << 20;
 
 fn started(groups: u32, seed: u64) -> Cluster {
-    let mut cluster = Cluster::new(3, groups, seed);
+    let mut cluster = Cluster::new(3, groups, SEGMENT_BYTES, seed);
     cluster.run_until(1_000, |cluster| {
         (1..=groups).all(|group| cluster.leader(GroupId(group)).is_some()) && cluster.is_settled()
     });
