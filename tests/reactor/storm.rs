@@ -109,7 +109,14 @@ impl Storm {
                 return self.check_values();
             }
         }
-        panic!("no progress after the storm: {:#?}", self.cluster.groups());
+        let stuck: Vec<_> = self.clients.iter().zip(&goal).filter(|(c, g)| c.sequence < **g).collect();
+        for (client, goal) in stuck {
+            println!("client {} of {} at {} of {goal}: {:?}", client.number, client.group, client.sequence, client.doing);
+        }
+        for (id, group) in self.cluster.groups() {
+            println!("{id} {group:?}");
+        }
+        panic!("no progress after the storm");
     }
 
     fn step(&mut self) {
