@@ -36,6 +36,12 @@ pub enum Input {
         /// What it covers.
         snapshot: SnapshotMeta,
     },
+    /// A snapshot from the leader is not wanted here (`Raft::wants_snapshot`): it is told how far
+    /// this replica is, or it would send the same snapshot again.
+    SnapshotRefused {
+        /// Who sent it.
+        from: NodeId,
+    },
     /// The sending of a snapshot to a follower ended without success: probe it again.
     SnapshotFailed {
         /// The follower.

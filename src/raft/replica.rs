@@ -80,6 +80,7 @@ impl Raft {
             Input::SnapshotInstalled { from, snapshot } => {
                 self.snapshot_installed(now, from, snapshot, output);
             }
+            Input::SnapshotRefused { from } => self.snapshot_refused(from, output),
             Input::SnapshotFailed { to } => self.snapshot_failed(now, to),
             Input::Campaign => self.campaign(now, output),
             Input::PeerReset { peer } => self.peer_reset(now, peer, output),

@@ -47,6 +47,13 @@ impl Raft {
         self.acknowledge(leader, index, output);
     }
 
+    /// The leader knows less of this replica than it sends: what is committed here is in its log.
+    pub(super) fn snapshot_refused(&self, from: NodeId, output: &mut Output) {
+        if self.leader() == Some(from) && from != self.config.node {
+            self.acknowledge(from, self.log.commit_index(), output);
+        }
+    }
+
     /// Loading took its time, in which the leader's messages may have waited.
     fn keep_calm(&mut self, now: Time) {
         let election_at = now + self.random_election_timeout();

@@ -249,7 +249,7 @@ impl Reactor {
                 }
                 Some(Incoming::SnapshotChunk(chunk)) => {
                     self.touch(i);
-                    self.replicas[i].snapshot_chunk(&mut self.core, from.node, term, &chunk);
+                    self.replicas[i].snapshot_chunk(&mut self.core, from.node, term, &chunk, now);
                 }
                 Some(Incoming::SnapshotAck(ack)) => {
                     self.touch(i);

@@ -115,8 +115,13 @@ impl Replica {
         from: NodeId,
         term: Term,
         chunk: &Chunk<'_>,
+        now: Time,
     ) {
-        if term < self.raft.term() || !self.raft.wants_snapshot(chunk.index) {
+        let current = term == self.raft.term();
+        if current && !self.raft.wants_snapshot(chunk.index) {
+            self.step(now, raft::Input::SnapshotRefused { from });
+        }
+        if !current || !self.raft.wants_snapshot(chunk.index) {
             self.acknowledge(core, from, chunk.transfer, 0, true);
             return;
         }

@@ -109,9 +109,13 @@ impl Storm {
                 return self.check_values();
             }
         }
-        let stuck: Vec<_> = self.clients.iter().zip(&goal).filter(|(c, g)| c.sequence < **g).collect();
+        let stuck: Vec<_> =
+            self.clients.iter().zip(&goal).filter(|(c, g)| c.sequence < **g).collect();
         for (client, goal) in stuck {
-            println!("client {} of {} at {} of {goal}: {:?}", client.number, client.group, client.sequence, client.doing);
+            println!(
+                "client {} of {} at {} of {goal}: {:?}",
+                client.number, client.group, client.sequence, client.doing
+            );
         }
         for (id, group) in self.cluster.groups() {
             println!("{id} {group:?}");
@@ -291,10 +295,17 @@ impl Client {
     }
 }
 
+/// The seeds to run: `SUNSTAR_STORMS=a..b`, else a few.
+fn seeds() -> std::ops::Range<u64> {
+    let Ok(text) = std::env::var("SUNSTAR_STORMS") else { return 0..24 };
+    let (first, end) = text.split_once("..").expect("SUNSTAR_STORMS=first..end");
+    first.parse().expect("a number")..end.parse().expect("a number")
+}
+
 #[test]
 fn storms_break_no_promise() {
     let (mut crashes, mut appends, mut reads) = (0, 0, 0);
-    for seed in 0..24 {
+    for seed in seeds() {
         // The seed of a failure is the last one printed.
         println!("storm {seed}");
         let mut storm = Storm::new(seed);
@@ -304,5 +315,8 @@ fn storms_break_no_promise() {
         reads += storm.reads;
     }
     println!("{crashes} crashes, {appends} appends and {reads} reads acknowledged");
-    assert!(crashes > 50 && appends > 1_000, "{crashes} crashes, {appends} appends: too calm");
+    assert!(
+        crashes > seeds().count() && appends > 1_000,
+        "{crashes} crashes, {appends} appends: too calm"
+    );
 }
