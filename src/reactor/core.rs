@@ -21,6 +21,8 @@ pub(super) struct Core {
     pub peers: Peers,
     pub replies: Replies,
     pub answers: Answers,
+    /// Some replica may have a snapshot on its way to a follower.
+    pub sends_snapshots: bool,
     making: Option<Making>,
     /// Whether the piece before is written and the next one is due.
     piece_due: bool,
@@ -40,6 +42,7 @@ impl Core {
             peers: Peers::default(),
             replies: Replies::default(),
             answers: Answers::default(),
+            sends_snapshots: false,
             making: None,
             piece_due: false,
             installs: VecDeque::new(),

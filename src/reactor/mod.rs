@@ -313,15 +313,25 @@ impl Reactor {
             }
             self.rearm(i);
         }
-        if self.transfers_at.is_some_and(|at| at <= now) {
-            for i in 0..self.replicas.len() {
-                if !self.replicas[i].sending.is_empty() {
-                    self.touch(i).expire_sendings(now);
-                }
+        match self.transfers_at {
+            None if self.core.sends_snapshots => {
+                self.transfers_at = Some(now + TRANSFER_CHECK_EVERY);
+            }
+            Some(at) if at <= now => self.check_transfers(now),
+            _ => {}
+        }
+    }
+
+    /// Gives up transfers without progress; looks again in a while, if any are left.
+    fn check_transfers(&mut self, now: Time) {
+        self.core.sends_snapshots = false;
+        for i in 0..self.replicas.len() {
+            if !self.replicas[i].sending.is_empty() {
+                self.touch(i).expire_sendings(now);
+                self.core.sends_snapshots |= !self.replicas[i].sending.is_empty();
             }
         }
-        let sending = self.replicas.iter().any(|replica| !replica.sending.is_empty());
-        self.transfers_at = sending.then(|| now + TRANSFER_CHECK_EVERY);
+        self.transfers_at = self.core.sends_snapshots.then(|| now + TRANSFER_CHECK_EVERY);
     }
 
     fn rearm(&mut self, i: usize) {

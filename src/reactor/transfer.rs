@@ -48,6 +48,7 @@ impl Replica {
             &self.machine,
             self.raft.configuration(),
         );
+        core.sends_snapshots = true;
         let transfer = core.next_transfer();
         self.sending.insert(to, Sending::new(transfer, stream, now));
         self.send_pieces(core);

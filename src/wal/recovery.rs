@@ -208,7 +208,7 @@ impl Recovery {
     /// # Errors
     /// If anything that was durable is damaged or missing.
     pub fn finish(mut self) -> Result<Recovered, LogError> {
-        if self.told.start == BatchNumber(0) {
+        if self.told.start == BatchNumber(0) || self.never_began() {
             return self.finish_empty();
         }
         let mut strand = self.take_log()?;
@@ -217,6 +217,19 @@ impl Recovery {
         let torn_bytes = strand.head.and_then(|head| self.loose.get(&head.segment).copied());
         let torn_bytes = torn_bytes.unwrap_or(0);
         Ok(Recovered { groups, state: self.state(strand), batches, bytes, torn_bytes })
+    }
+
+    /// Whether the very first batch was never finished, though later ones, in flight at the same time,
+    /// may have been: none of them was ever acknowledged.
+    fn never_began(&self) -> bool {
+        let first = BatchNumber(1);
+        let is_first = |segment: &SegmentId| self.headers[segment].first_batch == first;
+        let Some(segment) = self.fed.iter().rfind(|segment| is_first(segment)) else {
+            return false;
+        };
+        self.told.start == first
+            && self.told.durable_upto < first
+            && !self.strands.iter().any(|strand| strand.holds(*segment))
     }
 
     /// No batch was found: the log never got as far as its first, or all of it is gone.

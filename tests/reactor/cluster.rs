@@ -174,7 +174,10 @@ impl Cluster {
             }
             self.round();
         }
-        panic!("not within {rounds} rounds; {:#?}", self.groups());
+        for (id, group) in self.groups() {
+            println!("{id} {group:?}");
+        }
+        panic!("not within {rounds} rounds");
     }
 
     pub(crate) fn is_up(&self, id: NodeId) -> bool {
