@@ -17,7 +17,7 @@ use super::cluster::{Cluster, Faults};
 
 const NODES: u64 = 3;
 const GROUPS: u32 = 2;
-const CLIENTS: u64 = 6;
+const CLIENTS: usize = 6;
 const STORM_ROUNDS: usize = 3_000;
 const CALM_ROUNDS: usize = 20_000;
 /// Rounds after which a client asks again, elsewhere.
@@ -69,12 +69,18 @@ impl Storm {
         cluster.live_segments_max = 3;
         let keys: Vec<String> =
             (1..=GROUPS).map(|group| key_of(&cluster, GroupId(group), "storm")).collect();
-        let client = |number: u64| {
-            let group = (number % u64::from(GROUPS)) as usize;
+        let groups: Vec<(GroupId, &str)> = (1..=GROUPS)
+            .map(GroupId)
+            .zip(keys.iter().map(String::as_str))
+            .cycle()
+            .take(CLIENTS)
+            .collect();
+        let client = |number: usize| {
+            let (group, key) = groups[number];
             Client {
-                number,
-                group: GroupId(u32::try_from(group).expect("few") + 1),
-                key: keys[group].clone(),
+                number: number as u64,
+                group,
+                key: key.to_owned(),
                 session: SessionId(0),
                 sequence: 0,
                 doing: Doing::Opening,
