@@ -31,6 +31,9 @@ pub(super) enum Compact {
 }
 
 impl Compact {
+    /// No bytes.
+    pub(super) const EMPTY: Self = Self::Inline { length: 0, bytes: [0; INLINE_MAX] };
+
     /// A copy of `content`.
     pub(super) fn copy_of(content: &[u8]) -> Self {
         if content.len() > INLINE_MAX {
@@ -47,6 +50,15 @@ impl Compact {
         match self {
             Self::Inline { length, bytes } => &bytes[..usize::from(*length)],
             Self::Heap { length, storage } => &storage[..*length as usize],
+        }
+    }
+
+    /// How many bytes there are.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Inline { length, .. } => usize::from(*length),
+            Self::Heap { length, .. } => *length as usize,
         }
     }
 
@@ -71,7 +83,7 @@ impl Compact {
     /// Puts `tail` behind the bytes; storage grows by half, so that many appends cost one copy each
     /// on average.
     pub(super) fn append(&mut self, tail: &[u8]) {
-        let old = self.as_slice().len();
+        let old = self.len();
         let new = old + tail.len();
         match self {
             Self::Inline { length, bytes } if new <= INLINE_MAX => {

@@ -25,11 +25,6 @@ struct Bucket {
 }
 
 impl HashIndex {
-    /// Whether it holds no buckets at all.
-    pub(super) const fn is_absent(&self) -> bool {
-        self.buckets.is_empty()
-    }
-
     /// The position filed under `hash` of which `matches` says that it is the one.
     #[inline]
     pub(super) fn find(&self, hash: u32, matches: impl Fn(usize) -> bool) -> Option<usize> {

@@ -2,7 +2,7 @@
 //!
 //! Two levels of reference counts: a page of 64 slots, and a table per slot. A snapshot clones the
 //! references to the pages, 256 at most. The first write into a page that a snapshot still holds
-//! copies its 64 references, the first write into such a table copies that table; nothing else pays.
+//! copies its 64 references, the first write to such a table copies that table; nothing else pays.
 //! A group that owns few slots, or whose slots are empty, holds no pages for them.
 
 use std::rc::Rc;
@@ -25,7 +25,7 @@ pub(super) type Pages = Vec<Option<Rc<Page>>>;
 /// The tables of 64 neighbouring slots; a missing one holds no keys.
 #[derive(Clone)]
 pub(super) struct Page {
-    tables: [Option<Rc<Table>>; PAGE_SLOTS],
+    tables: [Option<Table>; PAGE_SLOTS],
 }
 
 impl Page {
@@ -33,7 +33,7 @@ impl Page {
 
     /// The entries of the slot at `place` in this page.
     pub(super) fn entries(&self, place: usize) -> &[Entry] {
-        self.tables[place].as_deref().map_or(&[], Table::entries)
+        self.tables[place].as_ref().map_or(&[], Table::entries)
     }
 }
 
@@ -87,7 +87,7 @@ impl SlotTables {
             .iter()
             .flatten()
             .flat_map(|page| page.tables.iter().flatten())
-            .flat_map(|table| table.entries())
+            .flat_map(Table::entries)
     }
 
     /// The value of `key`, whose slot is `slot`.
@@ -106,21 +106,21 @@ impl SlotTables {
     #[inline]
     fn table(&self, slot: Slot) -> Option<&Table> {
         self.pages[slot.position() / PAGE_SLOTS].as_ref()?.tables[slot.position() % PAGE_SLOTS]
-            .as_deref()
+            .as_ref()
     }
 
     /// The slot's place for a table in a page that no snapshot holds.
     #[inline]
-    fn table_place(&mut self, slot: Slot) -> &mut Option<Rc<Table>> {
+    fn table_place(&mut self, slot: Slot) -> &mut Option<Table> {
         let page = &mut self.pages[slot.position() / PAGE_SLOTS];
         let page = page.get_or_insert_with(|| Rc::new(Page::EMPTY));
         &mut Rc::make_mut(page).tables[slot.position() % PAGE_SLOTS]
     }
 
-    /// The slot's table, shared with no snapshot; an empty one is made if there is none.
+    /// The slot's table; an empty one is made if there is none.
     #[inline]
     fn table_mut(&mut self, slot: Slot) -> &mut Table {
-        Rc::make_mut(self.table_place(slot).get_or_insert_default())
+        self.table_place(slot).get_or_insert_with(Table::new)
     }
 }
 
@@ -146,8 +146,9 @@ impl KeyCursor<'_> {
     #[inline]
     pub(super) fn put(&mut self, value: &[u8]) {
         let Some(position) = self.position else { return self.insert(value) };
-        let old = self.value().map_or(0, <[u8]>::len);
-        self.tables.table_mut(self.slot).value_mut(position).set(value);
+        let held = self.tables.table_mut(self.slot).value_mut(position);
+        let old = held.len();
+        held.set(value);
         self.tables.bytes = self.tables.bytes - old as u64 + value.len() as u64;
     }
 

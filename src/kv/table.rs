@@ -1,28 +1,35 @@
 //! The keys of one slot and their values.
 //!
-//! Entries lie densely in one vector, in an order that the commands alone decide: a new key goes to
-//! the end, the last one takes a deleted one's place. So a table can be walked in pieces, by position,
-//! and is the same on every replica. Most slots hold a handful of keys and are simply searched; from
-//! [`INDEXED_FROM`] keys on a hash index stands beside the vector.
+//! Entries lie densely, in an order that the commands alone decide: a new key goes to the end, the
+//! last one takes a deleted one's place. So a table can be walked in pieces, by position, and is the
+//! same on every replica.
+//!
+//! A lookup's cost is its cache misses. Most slots hold a handful of keys: those lie in one block
+//! together with a byte of each key's hash, so that a lookup touches the block's head and the entry.
+//! From the ninth key on a vector and a hash index take over.
+//!
+//! Tables are reference-counted: a clone shares its content, and the first write to either copies it.
+
+use std::mem;
+use std::rc::Rc;
 
 use super::compact::Compact;
 use super::content_hash;
 use super::hash_index::HashIndex;
 
-/// Keys from which on a table has an index. Below, comparing all is as fast and needs no memory.
-const INDEXED_FROM: usize = 9;
+/// Keys that fit one block.
+const FEW: usize = 8;
 
-/// Seed of the index's hash; where it finds a key is nobody's business but its own.
-const INDEX_SEED: u64 = 0x51af_d7ed_558c_cd25;
+/// Seed of the hash by which keys are found; their order does not depend on it.
+const FIND_SEED: u64 = 0x51af_d7ed_558c_cd25;
 
 /// The keys of one slot and their values.
-#[derive(Clone, Default)]
-pub(super) struct Table {
-    /// Each key once.
-    entries: Vec<Entry>,
-    /// Position of every entry by its key's hash; absent until there are `INDEXED_FROM` entries, then
-    /// kept until the table is empty.
-    index: HashIndex,
+#[derive(Clone)]
+pub(super) enum Table {
+    /// At most `FEW` keys.
+    Few(Rc<Few>),
+    /// More, now or earlier.
+    Many(Rc<Many>),
 }
 
 /// A key and its value.
@@ -34,63 +41,146 @@ pub(super) struct Entry {
     value: Compact,
 }
 
-impl Entry {
-    /// The key.
-    pub(super) fn key(&self) -> &[u8] {
-        self.key.as_slice()
-    }
+/// One block of keys.
+#[derive(Clone)]
+pub(super) struct Few {
+    /// The last byte of each key's hash. Those past `count` are stale.
+    tags: [u8; FEW],
+    /// Entries in use.
+    count: u8,
+    /// The first `count` are in use, the others are empty.
+    entries: [Entry; FEW],
+}
 
-    /// The value.
-    pub(super) fn value(&self) -> &[u8] {
-        self.value.as_slice()
-    }
+/// A vector of keys with an index beside it.
+#[derive(Clone, Default)]
+pub(super) struct Many {
+    /// Each key once.
+    entries: Vec<Entry>,
+    /// The position of every entry by its key's hash.
+    index: HashIndex,
 }
 
 impl Table {
+    /// A table without keys.
+    pub(super) fn new() -> Self {
+        Self::Few(Rc::new(Few { tags: [0; FEW], count: 0, entries: [const { Entry::EMPTY }; FEW] }))
+    }
+
     /// All entries, in the table's order.
     pub(super) fn entries(&self) -> &[Entry] {
-        &self.entries
+        match self {
+            Self::Few(few) => &few.entries[..usize::from(few.count)],
+            Self::Many(many) => &many.entries,
+        }
     }
 
     /// Where `key` stands.
     #[inline]
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        if self.index.is_absent() {
-            return self.entries.iter().position(|entry| entry.key() == key);
+        let hash = find_hash(key);
+        match self {
+            Self::Few(few) => few.find(hash, key),
+            Self::Many(many) => {
+                many.index.find(hash, |position| many.entries[position].key() == key)
+            }
         }
-        self.index.find(index_hash(key), |position| self.entries[position].key() == key)
     }
 
     /// The value at `position`, to change.
     #[inline]
     pub(super) fn value_mut(&mut self, position: usize) -> &mut Compact {
-        &mut self.entries[position].value
+        match self {
+            Self::Few(few) => &mut Rc::make_mut(few).entries[position].value,
+            Self::Many(many) => &mut Rc::make_mut(many).entries[position].value,
+        }
     }
 
     /// Adds a key that is not there yet; returns its position.
     pub(super) fn push(&mut self, key: &[u8], value: &[u8]) -> usize {
-        let position = self.entries.len();
-        self.entries.push(Entry { key: Compact::copy_of(key), value: Compact::copy_of(value) });
-        if !self.index.is_absent() {
-            self.index.insert(index_hash(key), position);
-        } else if self.entries.len() >= INDEXED_FROM {
-            for (position, entry) in self.entries.iter().enumerate() {
-                self.index.insert(index_hash(entry.key()), position);
+        let entry = Entry { key: Compact::copy_of(key), value: Compact::copy_of(value) };
+        let position = self.entries().len();
+        match self {
+            Self::Few(few) if position < FEW => Rc::make_mut(few).push(entry),
+            Self::Few(few) => {
+                let mut many = Many::default();
+                Rc::make_mut(few).entries.iter_mut().for_each(|old| many.push(mem::take(old)));
+                many.push(entry);
+                *self = Self::Many(Rc::new(many));
             }
+            Self::Many(many) => Rc::make_mut(many).push(entry),
         }
         position
     }
 
     /// Removes the entry at `position`; the last one takes its place.
     pub(super) fn remove(&mut self, position: usize) {
-        let last = self.entries.len() - 1;
-        if !self.index.is_absent() {
-            self.index.remove(index_hash(self.entries[position].key()), position);
-            if position != last {
-                self.index.relocate(index_hash(self.entries[last].key()), last, position);
-            }
-            self.index.maybe_shrink();
+        match self {
+            Self::Few(few) => Rc::make_mut(few).remove(position),
+            Self::Many(many) => Rc::make_mut(many).remove(position),
         }
+    }
+}
+
+impl Entry {
+    const EMPTY: Self = Self { key: Compact::EMPTY, value: Compact::EMPTY };
+
+    /// The key.
+    #[inline]
+    pub(super) fn key(&self) -> &[u8] {
+        self.key.as_slice()
+    }
+
+    /// The value.
+    #[inline]
+    pub(super) fn value(&self) -> &[u8] {
+        self.value.as_slice()
+    }
+}
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl Few {
+    #[inline]
+    fn find(&self, hash: u32, key: &[u8]) -> Option<usize> {
+        let tag = tag(hash);
+        let tags = self.tags[..usize::from(self.count)].iter().zip(&self.entries);
+        tags.into_iter().position(|(&found, entry)| found == tag && entry.key() == key)
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let position = usize::from(self.count);
+        self.tags[position] = tag(find_hash(entry.key()));
+        self.entries[position] = entry;
+        self.count += 1;
+    }
+
+    fn remove(&mut self, position: usize) {
+        let last = usize::from(self.count) - 1;
+        self.entries.swap(position, last);
+        self.tags[position] = self.tags[last];
+        self.entries[last] = Entry::EMPTY;
+        self.count -= 1;
+    }
+}
+
+impl Many {
+    fn push(&mut self, entry: Entry) {
+        self.index.insert(find_hash(entry.key()), self.entries.len());
+        self.entries.push(entry);
+    }
+
+    fn remove(&mut self, position: usize) {
+        let last = self.entries.len() - 1;
+        self.index.remove(find_hash(self.entries[position].key()), position);
+        if position != last {
+            self.index.relocate(find_hash(self.entries[last].key()), last, position);
+        }
+        self.index.maybe_shrink();
         self.entries.swap_remove(position);
         if last * 4 < self.entries.capacity() {
             self.entries.shrink_to(last * 2);
@@ -98,11 +188,16 @@ impl Table {
     }
 }
 
-/// The bits of a key's hash that the index keeps.
+/// The bits of a key's hash by which it is found.
 #[inline]
-fn index_hash(key: &[u8]) -> u32 {
-    let hash = content_hash::of_bytes(INDEX_SEED, key);
+fn find_hash(key: &[u8]) -> u32 {
+    let hash = content_hash::of_bytes(FIND_SEED, key);
     u32::try_from(hash >> 32).expect("32 bits are left")
+}
+
+#[inline]
+const fn tag(hash: u32) -> u8 {
+    hash.to_le_bytes()[0]
 }
 
 #[cfg(test)]
@@ -117,11 +212,14 @@ mod tests {
     fn keeps_the_order_of_a_plain_vector() {
         for keys in [4, 12, 40, 700] {
             let mut rng = fastrand::Rng::with_seed(keys);
-            let (mut table, mut model) = (Table::default(), Model::default());
+            let (mut table, mut model) = (Table::new(), Model::default());
             for step in 0..6_000 {
                 // Phases of growth and of decline, so that the index is built, shrunk and emptied.
                 let growing = step / 1_500 % 2 == 0;
-                let key = format!("key-{}", rng.u64(..keys)).into_bytes();
+                let key = match rng.u64(..keys) {
+                    0 => Vec::new(),
+                    number => format!("key-{number}").into_bytes(),
+                };
                 let value = rng.u32(..).to_le_bytes();
                 let at = table.find(&key);
                 assert_eq!(at, model.0.iter().position(|(k, _)| *k == key), "step {step}");
@@ -143,6 +241,28 @@ mod tests {
             }
             let held = table.entries().iter().map(|e| (e.key().to_vec(), e.value().to_vec()));
             assert!(held.eq(model.0), "{keys} keys");
+        }
+    }
+
+    #[test]
+    fn a_clone_does_not_see_later_writes() {
+        for keys in [1, FEW, FEW + 1, 50] {
+            let mut table = Table::new();
+            for key in 0..keys {
+                table.push(&key.to_le_bytes(), b"old");
+            }
+            let frozen = table.clone();
+            table.value_mut(0).set(b"new");
+            table.push(b"another", b"new");
+            table.remove(0);
+            assert_eq!(frozen.entries().len(), keys);
+            for (position, entry) in frozen.entries().iter().enumerate() {
+                assert_eq!(
+                    (entry.key(), entry.value()),
+                    (&position.to_le_bytes()[..], &b"old"[..])
+                );
+                assert_eq!(frozen.find(&position.to_le_bytes()), Some(position));
+            }
         }
     }
 }
