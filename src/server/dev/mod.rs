@@ -185,12 +185,10 @@ fn unready(node: &Node) -> Option<String> {
 fn introduce(nodes: &[Node], folder: &Folder) {
     eprintln!("Three nodes are ready; their data and logs are in {}", folder.path().display());
     for node in nodes {
+        let pid = node.pid().map_or("gone".to_owned(), |pid| pid.to_string());
         eprintln!(
-            "  {}  clients {}  admin http://{}/status  pid {}",
-            node.id,
-            node.client_address,
-            node.admin_address,
-            node.pid().unwrap_or(0)
+            "  {}  clients {}  admin http://{}/status  pid {pid}",
+            node.id, node.client_address, node.admin_address
         );
     }
 }
@@ -198,16 +196,18 @@ fn introduce(nodes: &[Node], folder: &Folder) {
 fn suggest(nodes: &[Node]) {
     let join = |of: fn(&Node) -> &str| nodes.iter().map(of).collect::<Vec<_>>().join(",");
     let program = std::env::args().next().unwrap_or_else(|| "sunstar".to_owned());
-    let last = nodes.last().expect("three nodes");
     eprintln!("\nThey stay until Ctrl-C. Meanwhile:");
     eprintln!("  {program} ctl status --admin-addr {}", join(|node| &node.admin_address));
     eprintln!(
         "  cargo run --release -p sunstar-load -- --target {} --duration 30",
         join(|node| &node.client_address)
     );
-    eprintln!("Kill a node under that load, and bring it back:");
-    eprintln!("  kill -9 {}", last.pid().unwrap_or(0));
-    eprintln!("  {program} start --config {}", last.config_path.display());
+    let running = nodes.iter().rev().find_map(|node| Some((node, node.pid()?)));
+    if let Some((node, pid)) = running {
+        eprintln!("Kill a node under that load, and bring it back:");
+        eprintln!("  kill -9 {pid}");
+        eprintln!("  {program} start --config {}", node.config_path.display());
+    }
 }
 
 /// Until a signal comes; says when a node ends meanwhile.
