@@ -2,8 +2,11 @@
 //! operating system stay where they belong, files stay readable. Needs nothing but the source.
 
 mod arrows;
+mod documents;
 mod source;
 mod tidy;
+
+use std::path::Path;
 
 use source::{SourceFile, rust_files};
 
@@ -18,6 +21,11 @@ fn arrows_point_one_way() {
 fn files_are_tidy() {
     let files = rust_files(&["src", "tests", "bench", "tools"]);
     refuse(files.iter().flat_map(tidy::violations));
+}
+
+#[test]
+fn documents_name_what_is_there() {
+    refuse(documents::violations(Path::new(env!("CARGO_MANIFEST_DIR"))).into_iter());
 }
 
 #[test]
@@ -84,10 +92,19 @@ fn a_planted_untidiness_is_caught() {
         ("src/raft/utils.rs", ""),
         ("src/common/log.rs", ""),
         ("src/raft/log.rs", "fn f() {} "),
+        ("src/raft/log.rs", "fn f() { todo!() }"),
     ] {
         assert_eq!(tidy::violations(&file(path, text)).len(), 1, "{path}");
     }
     assert!(tidy::violations(&file("src/wire/generated/x.rs", &long_file)).is_empty());
+}
+
+#[test]
+fn a_document_that_names_what_is_gone_is_caught() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = "`base/time.rs`, `base/gone.rs` and [this](Cargo.toml) and [that](gone.md)\n";
+    let found = documents::missing(root, "X.md", text);
+    assert_eq!(found, ["X.md:1: `base/gone.rs` is not there", "X.md:1: `gone.md` is not there"]);
 }
 
 fn file(path: &str, text: &str) -> SourceFile {
