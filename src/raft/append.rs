@@ -7,7 +7,7 @@
 
 use super::replication::hand_out;
 use super::role::Role;
-use super::{Entry, MessageBody, Output, Raft};
+use super::{Configuration, Entry, EntryKind, MessageBody, Output, Raft};
 use crate::base::{Index, NodeId, Term, Time};
 
 impl Raft {
@@ -84,8 +84,10 @@ impl Raft {
         let new_from = entries.iter().position(|entry| !known(entry));
         let Some(new_from) = new_from else { return };
         self.log.truncate_from(entries[new_from].index);
+        self.membership.truncate_from(entries[new_from].index);
         for entry in entries.into_iter().skip(new_from) {
             hand_out(&entry, output);
+            self.membership.append(&entry);
             self.log.append(entry);
         }
     }
@@ -119,7 +121,9 @@ impl Raft {
         for entry in entries {
             let follows = index.0.checked_add(1) == Some(entry.index.0)
                 && entry.term >= term
-                && timestamp.is_none_or(|earlier| entry.timestamp >= earlier);
+                && timestamp.is_none_or(|earlier| entry.timestamp >= earlier)
+                && (entry.kind != EntryKind::Configuration
+                    || Configuration::decode(&entry.payload).is_ok());
             if !follows {
                 return false;
             }

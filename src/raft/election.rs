@@ -25,8 +25,12 @@ use crate::base::{Bytes, Index, NodeId, Term, Time};
 impl Raft {
     /// Stands for election, or first asks whether it could be won.
     pub(super) fn campaign(&mut self, now: Time, output: &mut Output) {
-        if !self.is_voter() || matches!(self.role, Role::Leader(_)) {
-            return;
+        match self.role {
+            Role::Leader(_) => return,
+            _ if self.may_stand() => {}
+            Role::Follower(_) => return,
+            // No longer: whoever stood keeps quiet from now on.
+            _ => return self.become_follower(now, None, output),
         }
         if self.config.pre_vote {
             self.become_pre_candidate(now, output);
@@ -37,7 +41,7 @@ impl Raft {
 
     /// The leader asks this replica to take over: no pre-vote, it is known to be alive.
     pub(super) fn handle_timeout_now(&mut self, now: Time, from: NodeId, output: &mut Output) {
-        if self.leader() == Some(from) && self.is_voter() {
+        if self.leader() == Some(from) && self.may_stand() {
             self.become_candidate(now, true, output);
         }
     }
@@ -51,7 +55,7 @@ impl Raft {
             transfer: false,
         };
         self.role = Role::PreCandidate(candidacy);
-        if quorum::tally(&self.configuration, &[(own, true)]) == Tally::Won {
+        if quorum::tally(self.membership.current(), &[(own, true)]) == Tally::Won {
             self.become_candidate(now, false, output);
         } else {
             self.ask_for_votes(output);
@@ -71,7 +75,7 @@ impl Raft {
     }
 
     fn ask_for_votes(&self, output: &mut Output) {
-        for voter in self.configuration.other_voters(self.config.node) {
+        for voter in self.membership.current().other_voters(self.config.node) {
             self.ask_for_vote(voter, output);
         }
     }
@@ -82,7 +86,7 @@ impl Raft {
             return;
         };
         let answered = candidacy.votes.iter().any(|vote| vote.0 == peer);
-        if !answered && self.configuration.is_voter(peer) {
+        if !answered && self.membership.current().is_voter(peer) {
             self.ask_for_vote(peer, output);
         }
     }
@@ -183,13 +187,13 @@ impl Raft {
     ) {
         let current = self.hard_state.term;
         let expected = if granted { current.next() } else { current };
-        let stranger = !self.configuration.is_voter(from);
+        let stranger = !self.membership.current().is_voter(from);
         let Role::PreCandidate(candidacy) = &mut self.role else { return };
         if stranger || term != expected {
             return;
         }
         candidacy.count(from, granted);
-        match quorum::tally(&self.configuration, &candidacy.votes) {
+        match quorum::tally(self.membership.current(), &candidacy.votes) {
             Tally::Won => self.become_candidate(now, false, output),
             Tally::Lost => self.become_follower(now, None, output),
             Tally::Pending => {}
@@ -203,13 +207,13 @@ impl Raft {
         granted: bool,
         output: &mut Output,
     ) {
-        let stranger = !self.configuration.is_voter(from);
+        let stranger = !self.membership.current().is_voter(from);
         let Role::Candidate(candidacy) = &mut self.role else { return };
         if stranger {
             return;
         }
         candidacy.count(from, granted);
-        match quorum::tally(&self.configuration, &candidacy.votes) {
+        match quorum::tally(self.membership.current(), &candidacy.votes) {
             Tally::Won => self.become_leader(now, output),
             Tally::Lost => self.become_follower(now, None, output),
             Tally::Pending => {}
@@ -220,7 +224,7 @@ impl Raft {
     /// (Raft, section 5.4.2), and tells how far the log is committed (section 8).
     fn become_leader(&mut self, now: Time, output: &mut Output) {
         let last_index = self.log.last_index();
-        let peers = self.configuration.others(self.config.node);
+        let peers = self.wanted_peers().into_iter();
         let peers = peers.map(|node| Progress::new(node, last_index, now)).collect();
         let commit = self.log.commit_index();
         self.role = Role::Leader(Leader {

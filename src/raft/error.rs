@@ -1,5 +1,6 @@
 //! Refusals. Each says: it did not and will not happen.
 
+use super::ConfigurationError;
 use crate::base::NodeId;
 
 /// Why a proposal was refused. It is not in the log and never will be.
@@ -45,4 +46,27 @@ pub enum TransferError {
         /// Who is to lead.
         to: NodeId,
     },
+}
+
+/// Why a change of the configuration was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReconfigureError {
+    /// Another node leads, or is about to, or none is known to.
+    #[error("not the leader")]
+    NotLeader {
+        /// Who leads, as far as is known; during a transfer, who is to.
+        leader: Option<NodeId>,
+    },
+    /// Leader, but nothing committed in its term yet: ask again shortly.
+    #[error("the leader has not committed in its term yet")]
+    NotReady,
+    /// One at a time.
+    #[error("another change is under way")]
+    UnderWay,
+    /// It is as asked for already.
+    #[error("the group is configured so already")]
+    NoChange,
+    /// What is asked for is no configuration.
+    #[error(transparent)]
+    Invalid(#[from] ConfigurationError),
 }

@@ -79,15 +79,18 @@
 
 mod append;
 mod config;
+mod configuration_bytes;
 mod election;
 mod entry;
 mod error;
 mod io;
 mod log;
+mod membership;
 mod message;
 mod progress;
 mod quorum;
 mod read_index;
+mod reconfiguration;
 mod replica;
 mod replication;
 mod role;
@@ -95,8 +98,9 @@ mod snapshot;
 mod transfer;
 
 pub use config::{Configuration, RaftConfig};
+pub use configuration_bytes::ConfigurationError;
 pub use entry::{Entry, EntryKind};
-pub use error::{ProposeError, ReadError, TransferError};
+pub use error::{ProposeError, ReadError, ReconfigureError, TransferError};
 pub use io::{Input, Output, ReadState, SnapshotRequest};
 pub use message::{Message, MessageBody};
 pub use replica::Raft;

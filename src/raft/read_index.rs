@@ -74,7 +74,7 @@ impl Raft {
     /// started then.
     pub fn read(&mut self, now: Time, context: u64, output: &mut Output) -> Result<(), ReadError> {
         match &self.role {
-            Role::Leader(_) if self.may_read() => {
+            Role::Leader(_) if self.has_committed_in_term() => {
                 self.begin_round(now, Origin::Host(context), output);
                 Ok(())
             }
@@ -85,7 +85,7 @@ impl Raft {
     }
 
     /// Whether an entry of this term is committed.
-    fn may_read(&self) -> bool {
+    pub(super) fn has_committed_in_term(&self) -> bool {
         self.log.matches(self.log.commit_index(), self.hard_state.term)
     }
 
@@ -99,6 +99,17 @@ impl Raft {
         self.confirm_reads(output);
     }
 
+    /// Repeats the latest round, if a read waits: there are new voters to answer it.
+    pub(super) fn ask_again_for_reads(&mut self, now: Time, output: &mut Output) {
+        let Some((leader, sender)) = self.as_leader() else { return };
+        if let Some(awaited) = leader.reads.awaited_round() {
+            let round = leader.reads.round;
+            for peer in leader.peers.iter_mut().filter(|p| p.round_acknowledged < awaited) {
+                sender.send_heartbeat(peer, now, round, output);
+            }
+        }
+    }
+
     /// Answers every read whose round a quorum has answered. A group of one is its own quorum.
     pub(super) fn confirm_reads(&mut self, output: &mut Output) {
         let Role::Leader(leader) = &mut self.role else { return };
@@ -109,7 +120,7 @@ impl Raft {
             }
             leader.peer(node).map_or(0, |peer| peer.round_acknowledged)
         };
-        let Some(confirmed) = quorum::reached(&self.configuration, answered) else { return };
+        let Some(confirmed) = quorum::reached(self.membership.current(), answered) else { return };
         while let Some(read) = self.take_read(|read| read.round <= confirmed) {
             self.finish_read(&read, true, output);
         }
@@ -160,7 +171,7 @@ impl Raft {
         request: u64,
         output: &mut Output,
     ) {
-        if matches!(self.role, Role::Leader(_)) && self.may_read() {
+        if matches!(self.role, Role::Leader(_)) && self.has_committed_in_term() {
             self.begin_round(now, Origin::Follower(from, request), output);
         } else {
             let body = MessageBody::ReadIndexResponse { request, index: None };

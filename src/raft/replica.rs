@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use super::log::Log;
+use super::membership::Membership;
 use super::progress::Progress;
 use super::read_index::ForwardedReads;
 use super::replication::Sender;
@@ -25,8 +26,8 @@ pub struct Raft {
     pub(super) hard_state: HardState,
     /// The log and how far it is committed.
     pub(super) log: Log,
-    /// Who counts: the latest configuration in the log, committed or not.
-    pub(super) configuration: Configuration,
+    /// Who counts. Changes with the log.
+    pub(super) membership: Membership,
     /// What this replica is in its term.
     pub(super) role: Role,
     /// The number of the last read sent to a leader; outlives roles, so that a late answer never
@@ -44,7 +45,9 @@ impl Raft {
     /// If the stored entries do not follow the snapshot and each other: recovery checks them.
     pub fn new(now: Time, config: RaftConfig, stored: Stored) -> Self {
         let mut random = fastrand::Rng::with_seed(config.seed);
-        let configuration = stored.snapshot.configuration.clone();
+        let mut membership =
+            Membership::new(stored.snapshot.index, stored.snapshot.configuration.clone());
+        stored.entries.iter().for_each(|entry| membership.append(entry));
         let log = Log::new(stored.snapshot, stored.entries);
         let mut hard_state = stored.hard_state;
         if hard_state.term < log.last_term() {
@@ -62,7 +65,7 @@ impl Raft {
         // The upper half stays free: the counter never overflows.
         let read_requests = u64::from(random.u32(..)) << 31;
         let role = Role::Follower(follower);
-        Self { config, random, hard_state, log, configuration, role, read_requests }
+        Self { config, random, hard_state, log, membership, role, read_requests }
     }
 
     /// Takes one input in. The only way in besides `propose` and `read`. Appends to `output`,
@@ -75,8 +78,8 @@ impl Raft {
         match input {
             Input::Tick => self.tick(now, output),
             Input::Message(message) => self.receive(now, message, output),
-            Input::Appended { term, index } => self.appended(term, index, output),
-            Input::Compacted { snapshot, keep_from } => self.log.compact(snapshot, keep_from),
+            Input::Appended { term, index } => self.appended(now, term, index, output),
+            Input::Compacted { snapshot, keep_from } => self.compacted(snapshot, keep_from),
             Input::SnapshotInstalled { from, snapshot } => {
                 self.snapshot_installed(now, from, snapshot, output);
             }
@@ -91,7 +94,7 @@ impl Raft {
     pub fn deadline(&self) -> Time {
         match &self.role {
             Role::Follower(follower) => {
-                let election = if self.is_voter() { follower.election_at } else { NEVER };
+                let election = if self.may_stand() { follower.election_at } else { NEVER };
                 follower.reads.deadline().map_or(election, |reads| reads.min(election))
             }
             Role::PreCandidate(candidacy) | Role::Candidate(candidacy) => candidacy.election_at,
@@ -149,11 +152,6 @@ impl Raft {
         self.log.term_at(index)
     }
 
-    /// Who counts: the latest configuration in the log, committed or not.
-    pub fn configuration(&self) -> &Configuration {
-        &self.configuration
-    }
-
     /// Asserts what always holds between two steps.
     ///
     /// # Panics
@@ -179,19 +177,19 @@ impl Raft {
         let commit = self.log.commit_index();
         let uncommitted: usize = self.log.after(commit).map(|entry| entry.payload.len()).sum();
         assert_eq!(leader.uncommitted_bytes, uncommitted, "uncommitted bytes");
-        let members = self.configuration.others(self.config.node);
-        assert!(leader.peers.iter().map(|peer| peer.node).eq(members), "a progress per member");
+        let wanted = self.wanted_peers();
+        assert!(leader.peers.iter().map(|peer| peer.node).eq(wanted), "a progress per member");
         for peer in &leader.peers {
             peer.check_invariants(last);
         }
     }
 
     fn tick(&mut self, now: Time, output: &mut Output) {
-        let voter = self.is_voter();
+        let may_stand = self.may_stand();
         match &mut self.role {
             Role::Follower(follower) => {
                 follower.reads.expire(now, output);
-                if voter && now >= follower.election_at {
+                if may_stand && now >= follower.election_at {
                     self.campaign(now, output);
                 }
             }
@@ -201,11 +199,11 @@ impl Raft {
                 }
             }
             Role::Leader(leader) => {
-                let lost_at = lost_quorum_at(&self.config, &self.configuration, leader);
+                let lost_at = lost_quorum_at(&self.config, self.membership.current(), leader);
                 if now >= lost_at {
                     self.become_follower(now, None, output);
                 } else {
-                    self.expire_transfer(now);
+                    self.expire_transfer(now, output);
                     self.send_due_heartbeats(now, output);
                 }
             }
@@ -364,10 +362,6 @@ impl Raft {
         }
     }
 
-    pub(super) fn is_voter(&self) -> bool {
-        self.configuration.is_voter(self.config.node)
-    }
-
     pub(super) fn message(&self, to: NodeId, body: MessageBody) -> Message {
         Message { from: self.config.node, to, term: self.hard_state.term, body }
     }
@@ -395,7 +389,7 @@ impl Raft {
     }
 
     fn lost_quorum_at(&self, leader: &Leader) -> Time {
-        lost_quorum_at(&self.config, &self.configuration, leader)
+        lost_quorum_at(&self.config, self.membership.current(), leader)
     }
 }
 

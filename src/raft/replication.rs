@@ -57,6 +57,7 @@ impl Raft {
     pub(super) fn append_own(&mut self, entry: Entry, output: &mut Output) {
         let Role::Leader(leader) = &mut self.role else { unreachable!("only a leader appends") };
         leader.uncommitted_bytes += entry.payload.len();
+        self.membership.append(&entry);
         hand_out(&entry, output);
         self.log.append(entry);
     }
@@ -66,7 +67,7 @@ impl Raft {
     /// The tag's term must be this leader's: within its own term it only appends, so that no
     /// completion can speak of an entry since replaced (A→B→A). A follower's acknowledgements
     /// travel in `messages_after_durable` and need no count here.
-    pub(super) fn appended(&mut self, term: Term, index: Index, output: &mut Output) {
+    pub(super) fn appended(&mut self, now: Time, term: Term, index: Index, output: &mut Output) {
         let last = self.log.last_index();
         if term != self.hard_state.term {
             return;
@@ -74,12 +75,12 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         assert!(index <= last, "durable up to {index}, but the log ends at {last}");
         leader.durable_index = leader.durable_index.max(index);
-        self.maybe_commit(output);
+        self.maybe_commit(now, output);
     }
 
     /// Commits what a quorum of each half has made durable, if it is of this term: earlier terms'
     /// entries never commit by counting.
-    fn maybe_commit(&mut self, output: &mut Output) {
+    pub(super) fn maybe_commit(&mut self, now: Time, output: &mut Output) {
         let Role::Leader(leader) = &mut self.role else { return };
         let own = self.config.node;
         let matched = |node| {
@@ -88,9 +89,11 @@ impl Raft {
             }
             leader.peer(node).map_or(Index::ZERO, |peer| peer.match_index)
         };
-        let Some(index) = quorum::reached(&self.configuration, matched) else { return };
-        if index > self.log.commit_index() && self.log.matches(index, self.hard_state.term) {
+        let Some(index) = quorum::reached(self.membership.current(), matched) else { return };
+        let before = self.log.commit_index();
+        if index > before && self.log.matches(index, self.hard_state.term) {
             leader.uncommitted_bytes -= self.log.commit_to(index, output);
+            self.continue_reconfiguration(now, before, output);
         }
     }
 
@@ -112,7 +115,7 @@ impl Raft {
         peer.acknowledge(now, match_index, sender.log.base_index());
         sender.send_appends(peer, now, output);
         if advanced {
-            self.maybe_commit(output);
+            self.maybe_commit(now, output);
             self.advance_transfer(from, output);
         }
     }
@@ -212,16 +215,27 @@ impl Sender<'_> {
         }
     }
 
-    /// Asks what became of the appends on their way: the answer to an empty one tells.
+    /// Asks what became of the appends on their way: the answer to an empty one tells. While a
+    /// snapshot is on its way, asks whether it has arrived.
     fn ask(&self, peer: &mut Progress, now: Time, output: &mut Output) {
-        let next_index = peer.next_index.max(self.log.first_index());
-        let previous_index = next_index.previous();
-        if next_index > peer.next_index && !peer.awaits_snapshot() {
-            return Self::request_snapshot(peer, now, output);
+        if peer.next_index > self.log.base_index() {
+            self.announce_commit(peer, output);
+        } else if peer.awaits_snapshot() {
+            output.messages.push(self.empty_append(peer.node, self.log.base_index()));
+        } else {
+            Self::request_snapshot(peer, now, output);
         }
+    }
+
+    /// Says by an empty append how far the log is committed.
+    pub(super) fn announce_commit(&self, peer: &Progress, output: &mut Output) {
+        let previous_index = peer.next_index.previous().max(self.log.base_index());
+        output.messages.push(self.empty_append(peer.node, previous_index));
+    }
+
+    fn empty_append(&self, to: NodeId, previous_index: Index) -> Message {
         let previous_term = self.log.term_at(previous_index).expect("at the base or after it");
-        let append = self.append(previous_index, previous_term, Vec::new());
-        output.messages.push(self.message(peer.node, append));
+        self.message(to, self.append(previous_index, previous_term, Vec::new()))
     }
 
     /// Sends a heartbeat. It commits no more than the follower is known to have: what else is in

@@ -6,6 +6,7 @@
 //! it but heartbeats and, once in an interval, the question how far it is; while the answer is
 //! "not there", it is named again. So neither a lost snapshot nor a lost acknowledgement is final.
 
+use super::membership::Membership;
 use super::role::Role;
 use super::{Output, Raft, SnapshotMeta};
 use crate::base::{Index, NodeId, Time};
@@ -16,6 +17,12 @@ impl Raft {
     pub fn wants_snapshot(&self, index: Index) -> bool {
         let leads = matches!(self.role, Role::Leader(_));
         !leads && index > self.log.commit_index()
+    }
+
+    /// The host has a snapshot of its own: what lies before `keep_from` is forgotten.
+    pub(super) fn compacted(&mut self, snapshot: SnapshotMeta, keep_from: Index) {
+        self.log.compact(snapshot, keep_from);
+        self.membership.forget_before(self.log.base_index());
     }
 
     /// The host has replaced its state by a snapshot from the leader.
@@ -36,8 +43,9 @@ impl Raft {
             // forgot in a crash.
             self.adopt_term(now, snapshot.term, None, output);
         }
-        self.configuration.clone_from(&snapshot.configuration);
+        self.membership = Membership::new(index, snapshot.configuration.clone());
         self.log.restore(snapshot);
+        self.log.after(index).for_each(|entry| self.membership.append(entry));
         // Entries given out before are no longer wanted; those that stay are given out again,
         // so that a host may simply begin its log anew.
         output.entries.clear();

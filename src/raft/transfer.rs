@@ -40,7 +40,7 @@ impl Raft {
         output: &mut Output,
     ) -> Result<(), TransferError> {
         let leader = self.leader();
-        let voter = self.configuration.voters.binary_search(&to).is_ok();
+        let voter = self.membership.current().voters.binary_search(&to).is_ok();
         let deadline = now + self.config.election_timeout;
         let Role::Leader(role) = &mut self.role else {
             return Err(TransferError::NotLeader { leader });
@@ -59,7 +59,7 @@ impl Raft {
     /// The voter that lacks least: whom to hand the leadership to before shutting down.
     pub fn successor(&self) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
-        let voters = &self.configuration.voters;
+        let voters = &self.configuration().voters;
         let voters = leader.peers.iter().filter(|peer| voters.binary_search(&peer.node).is_ok());
         // Of equals the first, so that the choice is the same in every run.
         voters.rev().max_by_key(|peer| peer.match_index).map(|peer| peer.node)
@@ -76,10 +76,13 @@ impl Raft {
         }
     }
 
-    /// Gives up a transfer that took too long.
-    pub(super) fn expire_transfer(&mut self, now: Time) {
+    /// Gives up a transfer that took too long. One who is out of the group does not lead on.
+    pub(super) fn expire_transfer(&mut self, now: Time, output: &mut Output) {
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.transfer.take_if(|transfer| transfer.deadline <= now);
+        let expired = leader.transfer.take_if(|transfer| transfer.deadline <= now);
+        if expired.is_some() && !self.may_stand() {
+            self.become_follower(now, None, output);
+        }
     }
 }
 

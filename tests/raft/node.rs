@@ -86,6 +86,9 @@ impl Node {
 
     /// Takes a snapshot of the state machine, durable at once.
     pub(crate) fn take_snapshot(&mut self) -> SnapshotMeta {
+        if let Some(raft) = &self.raft {
+            self.applied.configuration = raft.configuration_at(self.applied.index).clone();
+        }
         self.disk.snapshot = self.applied.clone();
         self.applied.clone()
     }

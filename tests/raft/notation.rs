@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use sunstar::base::{Bytes, Index, NodeId, Term, WallTime};
-use sunstar::raft::{Entry, EntryKind, Message, MessageBody, Raft, RoleKind};
+use sunstar::raft::{Configuration, Entry, EntryKind, Message, MessageBody, Raft, RoleKind};
 
 use crate::disk::Write;
 
@@ -59,10 +59,27 @@ fn entry(entry: &Entry) -> String {
     let place = place(entry);
     match entry.kind {
         EntryKind::Noop => place,
-        EntryKind::Command | EntryKind::Configuration => {
-            format!("{place}={}", String::from_utf8_lossy(&entry.payload))
-        }
+        EntryKind::Command => format!("{place}={}", String::from_utf8_lossy(&entry.payload)),
+        EntryKind::Configuration => Configuration::decode(&entry.payload)
+            .map_or_else(|error| error.to_string(), |c| format!("{place}={}", configuration(&c))),
     }
+}
+
+/// `{n1 n2 n3}`; while it changes `{n1 n2}→{n2 n3}`; learners after `~`.
+pub(crate) fn configuration(configuration: &Configuration) -> String {
+    let list = |nodes: &[NodeId]| {
+        let words: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+        words.join(" ")
+    };
+    let Configuration { voters, outgoing, learners } = configuration;
+    let mut text = format!("{{{}}}", list(voters));
+    if !outgoing.is_empty() {
+        text = format!("{{{}}}→{text}", list(outgoing));
+    }
+    if !learners.is_empty() {
+        write!(text, "~{}", list(learners)).expect("a string");
+    }
+    text
 }
 
 fn place(entry: &Entry) -> String {

@@ -2,7 +2,7 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `nodes 3 [learners=4] [option=value…]` | a world of started nodes n1…; options for all |
+//! | `nodes 3 [learners=n4] [spare=n5] [option=value…]` | started nodes n1…; options for all |
 //! | `lead n1` | stand for election, settle, and show only the outcome |
 //! | `campaign n1` | stand for election |
 //! | `propose n1 x y` | one command per word |
@@ -23,6 +23,7 @@
 //! | `snapshot n1->n2`, `snapshot-failed n1->n2` | a wanted snapshot arrives, or does not |
 //! | `reset n1->n2` | n1 learns that its link to n2 was reset |
 //! | `transfer n1->n2` | n1 hands its leadership over |
+//! | `configure n1 n2 n3 [learners=n4]` | the leader changes the members to these |
 //! | `status`, `log n1` | show all states; show what is on a disk |
 
 use std::fmt::Write as _;
@@ -109,17 +110,19 @@ fn execute(world: &mut Option<World>, commands: &[&str]) -> Vec<String> {
 fn create(words: &[&str]) -> World {
     let count: u64 = words[0].parse().expect("nodes <count>");
     let mut configuration = Configuration::new((1..=count).map(NodeId));
-    let mut options = Vec::new();
+    let (mut options, mut spares) = (Vec::new(), Vec::new());
     for word in &words[1..] {
         match word.split_once('=').expect("option=value") {
-            ("learners", ids) => {
-                configuration.learners = ids.split(',').map(notation::node).collect();
-            }
+            ("learners", ids) => configuration.learners = nodes(ids),
+            ("spare", ids) => spares = nodes(ids),
             option => options.push(option),
         }
     }
     let mut world = World::new(&configuration);
     world.trace = Some(Vec::new());
+    for spare in spares {
+        world.add_spare(spare);
+    }
     for at in 0..world.nodes.len() {
         for (name, value) in &options {
             set_option(&mut world.nodes[at].config, name, value);
@@ -170,6 +173,7 @@ impl Scene<'_> {
                 };
                 self.step(&from.to_string(), input);
             }
+            "configure" => self.configure(words),
             "transfer" => {
                 let (from, to) = notation::ends(words[0]);
                 let at = self.world.position(from);
@@ -195,6 +199,17 @@ impl Scene<'_> {
     fn step(&mut self, word: &str, input: Input) {
         let at = self.at(word);
         self.world.step(at, input);
+    }
+
+    fn configure(&mut self, words: &[&str]) {
+        let learners = words.iter().find_map(|word| word.strip_prefix("learners="));
+        let voters = words.iter().filter(|word| !word.contains('='));
+        let mut target = Configuration::new(voters.map(|word| notation::node(word)));
+        target.learners = learners.map(nodes).unwrap_or_default();
+        let leader = self.world.leader().expect("somebody leads");
+        if let Some(Err(error)) = self.world.reconfigure(leader, &target) {
+            self.world.note(format!("  refused: {error}"));
+        }
     }
 
     fn lead(&mut self, word: &str) {
@@ -365,6 +380,11 @@ impl Scene<'_> {
         let entries = notation::entries(&node.disk.log);
         self.world.note(format!("{word} {}/{} {entries}", snapshot.term, snapshot.index));
     }
+}
+
+/// `n1,n2`.
+fn nodes(ids: &str) -> Vec<NodeId> {
+    ids.split(',').map(notation::node).collect()
 }
 
 fn option(words: &[&str], name: &str, default: u64) -> u64 {

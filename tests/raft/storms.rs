@@ -16,6 +16,7 @@ struct Storm {
     crashes: u64,
     snapshots: u64,
     cuts: u64,
+    changes: u64,
 }
 
 /// What happened over many storms.
@@ -28,6 +29,7 @@ struct Tally {
     crashes: u64,
     snapshots: u64,
     cuts: u64,
+    changes: u64,
 }
 
 const STEPS: u64 = 5_000;
@@ -42,6 +44,7 @@ fn storms_break_no_law_and_pass() {
     println!("{tally:?}");
     assert!(tally.elections > 2 * tally.storms, "too calm: {tally:?}");
     assert!(tally.snapshots > tally.storms && tally.crashes > tally.storms, "{tally:?}");
+    assert!(tally.changes > tally.storms / 2, "{tally:?}");
     assert!(tally.reads > tally.storms && tally.cuts > tally.storms, "{tally:?}");
 }
 
@@ -55,8 +58,11 @@ fn seeds() -> std::ops::Range<u64> {
 impl Storm {
     fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let configuration = Configuration::new((1..=random.u64(1..=5)).map(NodeId));
-        let mut world = World::new(&configuration);
+        let voters = random.u64(1..=5);
+        let mut world = World::new(&Configuration::new((1..=voters).map(NodeId)));
+        // In half of the storms the members change, among twice as many nodes.
+        let nodes = if random.bool() { 2 * voters } else { voters };
+        (voters + 1..=nodes).for_each(|id| world.add_spare(NodeId(id)));
         let (pre_vote, check_quorum) = (random.bool(), random.bool());
         let (window, bytes) = (random.usize(1..8), random.usize(1..2_000));
         for node in &mut world.nodes {
@@ -72,9 +78,9 @@ impl Storm {
         for at in 0..world.nodes.len() {
             world.start(at);
         }
-        let counts = (0, 0, 0, 0, 0);
-        let (next_context, proposals, crashes, snapshots, cuts) = counts;
-        Self { world, random, seed, next_context, proposals, crashes, snapshots, cuts }
+        let (next_context, proposals) = (0, 0);
+        let (crashes, snapshots, cuts, changes) = (0, 0, 0, 0);
+        Self { world, random, seed, next_context, proposals, crashes, snapshots, cuts, changes }
     }
 
     /// Runs the storm and the calm after it.
@@ -91,7 +97,7 @@ impl Storm {
     /// One thing happens.
     fn gust(&mut self) {
         let at = self.random.usize(0..self.world.nodes.len());
-        match self.random.u32(0..1_000) {
+        match self.random.u32(0..1_003) {
             0..560 => self.move_message(),
             560..700 => _ = self.world.complete_write(at),
             700..780 => self.pass_time(),
@@ -105,6 +111,7 @@ impl Storm {
             990..993 => self.cut(at),
             993..997 => self.world.cuts.clear(),
             997..999 => self.transfer(at),
+            999..1_002 => self.reconfigure(),
             _ => self.world.step(at, Input::Campaign),
         }
     }
@@ -113,6 +120,20 @@ impl Storm {
         let (Some(leader), to) = (self.world.leader(), self.world.nodes[to].id) else { return };
         // A refusal is an answer.
         _ = self.world.transfer(leader, to);
+    }
+
+    fn reconfigure(&mut self) {
+        let Some(leader) = self.world.leader() else { return };
+        let mut target = Configuration::default();
+        for node in &self.world.nodes {
+            match self.random.u8(0..5) {
+                0..3 => target.voters.push(node.id),
+                3 => target.learners.push(node.id),
+                _ => {}
+            }
+        }
+        let changed = self.world.reconfigure(leader, &target);
+        self.changes += u64::from(matches!(changed, Some(Ok(_))));
     }
 
     fn move_message(&mut self) {
@@ -220,7 +241,7 @@ impl Storm {
             // A transfer that is still under way is given up before long.
             proposed.inspect(|&(_, index)| target = index).is_ok()
         });
-        self.run_until(|storm| storm.world.nodes.iter().all(|node| node.applied.index >= target));
+        self.run_until(|storm| storm.world.members().all(|node| node.applied.index >= target));
     }
 
     /// Lets everything happen in order until it is done, within a minute.
@@ -268,5 +289,6 @@ impl Tally {
         self.crashes += storm.crashes;
         self.snapshots += storm.snapshots;
         self.cuts += storm.cuts;
+        self.changes += storm.changes;
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use sunstar::base::{Bytes, Index, NodeId, Term, Time, WallTime};
 use sunstar::raft::{
-    Configuration, Input, Message, Output, ProposeError, Raft, ReadError, RoleKind, TransferError,
+    Configuration, Input, Message, Output, ProposeError, Raft, ReadError, ReconfigureError,
+    RoleKind, TransferError,
 };
 
 use crate::disk::Write;
@@ -31,7 +32,8 @@ pub(crate) struct World {
 impl World {
     /// A world of nodes that have not started.
     pub(crate) fn new(configuration: &Configuration) -> Self {
-        let nodes = configuration.members().map(|id| Node::new(id, configuration)).collect();
+        let nodes: Vec<Node> =
+            configuration.members().map(|id| Node::new(id, configuration)).collect();
         Self {
             now: Time(0),
             nodes,
@@ -43,6 +45,12 @@ impl World {
         }
     }
 
+    /// Adds a node that belongs to no group yet.
+    pub(crate) fn add_spare(&mut self, id: NodeId) {
+        self.nodes.push(Node::new(id, &Configuration::default()));
+        self.nodes.sort_by_key(|node| node.id);
+    }
+
     pub(crate) fn position(&self, id: NodeId) -> usize {
         self.nodes.iter().position(|node| node.id == id).unwrap_or_else(|| panic!("no {id}"))
     }
@@ -50,8 +58,6 @@ impl World {
     pub(crate) fn start(&mut self, at: usize) {
         let now = self.now;
         self.nodes[at].start(now);
-        let configuration = self.nodes[at].disk.snapshot.configuration.clone();
-        self.nodes[at].applied.configuration = configuration;
     }
 
     pub(crate) fn crash(&mut self, at: usize, survivors: usize) {
@@ -93,6 +99,15 @@ impl World {
         self.with(at, |raft, now, output| raft.transfer(now, to, output))
     }
 
+    pub(crate) fn reconfigure(
+        &mut self,
+        at: usize,
+        target: &Configuration,
+    ) -> Option<Result<(Term, Index), ReconfigureError>> {
+        let wall = WallTime(self.now.0);
+        self.with(at, |raft, now, output| raft.reconfigure(now, wall, target, output))
+    }
+
     /// Runs one step of a node's replica and performs what it asks for. Nothing if it is down.
     fn with<R>(
         &mut self,
@@ -103,13 +118,21 @@ impl World {
         let now = node.clock(self.now);
         let raft = node.raft.as_mut()?;
         let before = notation::state(raft);
+        let configuration = raft.configuration().clone();
         let mut output = Output::default();
         let result = call(raft, now, &mut output);
         self.laws.check_step(node.id, raft, &output);
         let after = notation::state(raft);
+        if *raft.configuration() != configuration {
+            let members = notation::configuration(raft.configuration());
+            let line = format!("  {} members {members}", node.id);
+            if let Some(trace) = &mut self.trace {
+                trace.push(line);
+            }
+        }
+        let id = node.id;
         if before != after {
-            let line = format!("  {} {after}", node.id);
-            self.note(line);
+            self.note(format!("  {id} {after}"));
         }
         self.perform(at, output, None);
         Some(result)
@@ -198,6 +221,7 @@ impl World {
     pub(crate) fn agreed_leader(&self) -> Option<usize> {
         let at = self.leader()?;
         let leader = self.nodes[at].raft.as_ref()?;
+        let mut members = self.members();
         let follows = |node: &Node| {
             let raft = node.raft.as_ref();
             raft.is_some_and(|raft| {
@@ -205,7 +229,15 @@ impl World {
             })
         };
         let committed = leader.commit_index() == leader.last_index();
-        (committed && self.nodes.iter().all(follows)).then_some(at)
+        (committed && members.all(follows)).then_some(at)
+    }
+
+    /// The nodes that the latest leader counts as members.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Node> {
+        let leader = self.leader().and_then(|at| self.nodes[at].raft.as_ref());
+        let configuration = leader.map(|raft| raft.configuration().clone()).unwrap_or_default();
+        let member = move |node: &&Node| configuration.members().any(|member| member == node.id);
+        self.nodes.iter().filter(member)
     }
 
     /// Every node in a few words.

@@ -1,0 +1,175 @@
+//! Changing who belongs to the group: always through a joint configuration, any number of nodes at
+//! once.
+//!
+//! ```text
+//!   C_old ──joint (C_new, C_old) appended──▶ both must agree ──committed──▶ C_new appended ──▶ C_new
+//! ```
+//!
+//! - Each is in force from the moment it is appended (`membership`).
+//! - One change at a time, and none before the leader has committed in its term: an older change
+//!   that it does not know to be committed could still be undone.
+//! - The leader leaves the joint configuration by itself; a new leader that finds one does so too.
+//! - Whoever is not in `C_new` receives the log until that is committed, and so learns of it.
+//! - A leader that is not in `C_new` leads until that is committed, does not count itself, and
+//!   then hands over.
+//!
+//! New voters count at once; to add them without holding the group up, add them as learners first
+//! and look at `match_index`.
+//!
+//! Source: thesis, section 4.3, and Raft, section 6.
+
+use super::progress::Progress;
+use super::role::Role;
+use super::{Configuration, ConfigurationError, Entry, EntryKind, Output, Raft, ReconfigureError};
+use crate::base::{Index, NodeId, Term, Time, WallTime};
+
+impl Raft {
+    /// Leader only: makes `target` the group's configuration. Returns the place of the first of the
+    /// two entries; the change is done when the second, which this replica appends when the first
+    /// is committed, is committed too.
+    ///
+    /// # Errors
+    /// If this replica does not lead, has not committed in its term, hands its leadership over, or
+    /// another change is under way; or if `target` is no configuration or the one in force. Nothing
+    /// was started then.
+    pub fn reconfigure(
+        &mut self,
+        now: Time,
+        wall: WallTime,
+        target: &Configuration,
+        output: &mut Output,
+    ) -> Result<(Term, Index), ReconfigureError> {
+        self.check_target(target)?;
+        let joint =
+            Configuration { outgoing: self.configuration().voters.clone(), ..target.clone() };
+        let timestamp = wall.max(self.log.last_timestamp());
+        let index = self.append_configuration(&joint, timestamp, output);
+        self.configuration_changed(now, output);
+        Ok((self.hard_state.term, index))
+    }
+
+    /// Leader only: up to where a member's log is known to equal this one's, durably.
+    pub fn match_index(&self, node: NodeId) -> Option<Index> {
+        let Role::Leader(leader) = &self.role else { return None };
+        leader.peer(node).map(|peer| peer.match_index)
+    }
+
+    fn check_target(&self, target: &Configuration) -> Result<(), ReconfigureError> {
+        let Role::Leader(leader) = &self.role else {
+            return Err(ReconfigureError::NotLeader { leader: self.leader() });
+        };
+        if let Some(transfer) = &leader.transfer {
+            return Err(ReconfigureError::NotLeader { leader: Some(transfer.to) });
+        }
+        target.check()?;
+        if target.is_joint() {
+            return Err(ConfigurationError::Joint.into());
+        }
+        if !self.has_committed_in_term() {
+            return Err(ReconfigureError::NotReady);
+        }
+        let uncommitted = self.membership.current_index() > self.log.commit_index();
+        if uncommitted || self.configuration().is_joint() {
+            return Err(ReconfigureError::UnderWay);
+        }
+        if target == self.configuration() {
+            return Err(ReconfigureError::NoChange);
+        }
+        Ok(())
+    }
+
+    /// The leader's commit index rose from `before`: a change may go on.
+    pub(super) fn continue_reconfiguration(
+        &mut self,
+        now: Time,
+        before: Index,
+        output: &mut Output,
+    ) {
+        let (index, commit) = (self.membership.current_index(), self.log.commit_index());
+        if index > commit {
+            return;
+        }
+        if self.configuration().is_joint() {
+            let target = Configuration { outgoing: Vec::new(), ..self.configuration().clone() };
+            self.append_configuration(&target, self.log.last_timestamp(), output);
+            self.configuration_changed(now, output);
+        } else if index > before {
+            self.say_goodbye(output);
+            self.update_peers(now);
+            self.hand_over_if_removed(now, output);
+        }
+    }
+
+    /// Tells those who are out that it is final: who knows it never stands again. An append tells,
+    /// since it proves what it commits; acknowledgements may be on their way still.
+    fn say_goodbye(&mut self, output: &mut Output) {
+        let members: Vec<NodeId> = self.configuration().members().collect();
+        let Some((leader, sender)) = self.as_leader() else { return };
+        for peer in leader.peers.iter().filter(|peer| !members.contains(&peer.node)) {
+            sender.announce_commit(peer, output);
+        }
+    }
+
+    fn append_configuration(
+        &mut self,
+        configuration: &Configuration,
+        timestamp: WallTime,
+        output: &mut Output,
+    ) -> Index {
+        let (term, index) = (self.hard_state.term, self.log.last_index().next());
+        let payload = configuration.encode();
+        let kind = EntryKind::Configuration;
+        self.append_own(Entry { term, index, timestamp, kind, payload }, output);
+        index
+    }
+
+    /// Another configuration is in force on this leader. What waits for a quorum may have one now,
+    /// or must ask others.
+    fn configuration_changed(&mut self, now: Time, output: &mut Output) {
+        self.update_peers(now);
+        self.send_appends_to_all(now, output);
+        self.ask_again_for_reads(now, output);
+        self.confirm_reads(output);
+        self.maybe_commit(now, output);
+    }
+
+    /// Keeps one progress for each member; and for each of those before, until the configuration in
+    /// force is committed: they are to learn that they are out.
+    fn update_peers(&mut self, now: Time) {
+        let wanted = self.wanted_peers();
+        let last_index = self.log.last_index();
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.peers.retain(|peer| wanted.contains(&peer.node));
+        for node in wanted {
+            if let Err(at) = leader.peers.binary_search_by_key(&node, |peer| peer.node) {
+                leader.peers.insert(at, Progress::new(node, last_index, now));
+            }
+        }
+    }
+
+    /// All to whom this replica sends its log as leader, in order.
+    pub(super) fn wanted_peers(&self) -> Vec<NodeId> {
+        let own = self.config.node;
+        let mut nodes: Vec<NodeId> = self.configuration().others(own).collect();
+        if self.membership.current_index() > self.log.commit_index()
+            && let Some(previous) = self.membership.previous()
+        {
+            nodes.extend(previous.others(own));
+            nodes.sort_unstable();
+            nodes.dedup();
+        }
+        nodes
+    }
+
+    /// A leader that is out hands over, and steps down where nobody can take over.
+    fn hand_over_if_removed(&mut self, now: Time, output: &mut Output) {
+        if self.configuration().is_voter(self.config.node) {
+            return;
+        }
+        let successor = self.successor();
+        let started = successor.is_some_and(|to| self.transfer(now, to, output).is_ok());
+        if !started {
+            self.become_follower(now, None, output);
+        }
+    }
+}
