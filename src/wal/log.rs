@@ -19,7 +19,7 @@ pub struct LogConfig {
     pub identity: Identity,
     /// Bytes of each segment file: whole blocks, at least 8; [`super::SEGMENT_BYTES_MIN`] in service.
     pub segment_bytes: u64,
-    /// Where the salts come from.
+    /// Where the salts come from; best another one at each start.
     pub seed: u64,
 }
 

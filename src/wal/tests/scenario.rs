@@ -448,3 +448,57 @@ fn a_log_of_someone_else_is_refused_by_name() {
     let error = bench.disk.recover(&bench.config).expect_err("another version");
     assert!(error.to_string().contains("format version 9"), "{error}");
 }
+
+/// Two lives that do not know of each other, as when all that the first wrote was unreadable.
+#[test]
+fn the_chain_refuses_a_successor_of_another_batch() {
+    let mut bench = Bench::new(16);
+    bench.write(G1, 1, b"one");
+    bench.restart();
+    let mut twin = Log::resume(bench.config, bench.recover().state);
+
+    let mut stale = Vec::new();
+    for (index, payload) in [(2, b"lost"), (3, b"late")] {
+        twin.stage_entry(G1, entry(index, payload));
+        twin.seal(&mut stale);
+    }
+    bench.write(G1, 2, b"kept");
+    bench.disk.in_flight.extend(stale.pop());
+    bench.disk.lose_power(|| true);
+    assert_eq!(indices(&bench.restart()[&G1]), [1, 2]);
+}
+
+/// Only a batch behind a hole tells that the oldest segment was given up. Were that segment written
+/// over at once, and the hole's filling lost again, the log would have no beginning.
+#[test]
+fn a_segment_given_up_by_a_lost_batch_is_not_written_over() {
+    let mut bench = Bench::new(16);
+    let mut index = 0;
+    while bench.log.live_segments() < 2 {
+        index += 1;
+        bench.write(G1, index, &[1; 3000]);
+    }
+    bench.log.trim(G1, Index(index));
+    assert_eq!(bench.log.live_segments(), 1);
+    for index in index + 1..=index + 2 {
+        bench.stage(G1, index, b"");
+        bench.seal();
+    }
+    bench.disk.in_flight.extend(bench.writes.pop());
+    bench.disk.lose_power(|| true);
+    bench.disk.files.remove(&SegmentId(2)).expect("the spare");
+
+    bench.writes.clear();
+
+    let mut log = Log::resume(bench.config, bench.recover().state);
+    let mut wanted = Vec::new();
+    log.segments_wanted(&mut wanted);
+    assert_eq!(wanted, [SegmentId(2)], "the first segment is no spare yet");
+    log.stage_entry(G1, entry(index + 1, b""));
+    log.seal(&mut bench.writes);
+    bench.disk.perform(&mut log, &mut bench.writes);
+    log.segment_failed(SegmentId(2));
+    wanted.clear();
+    log.segments_wanted(&mut wanted);
+    assert_eq!(wanted, [], "now it is");
+}
