@@ -39,7 +39,8 @@ pub(crate) fn missing(root: &Path, name: &str, text: &str) -> Vec<String> {
 /// Source files in backquotes that have a folder, and the targets of links within the repository.
 fn named(line: &str) -> Vec<&str> {
     let quoted = line.split('`').skip(1).step_by(2);
-    let sources = quoted.filter(|text| text.ends_with(".rs") && text.contains('/'));
+    let is_source = |text: &&str| Path::new(text).extension().is_some_and(|found| found == "rs");
+    let sources = quoted.filter(is_source).filter(|text| text.contains('/'));
     let links = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     let links = links.filter(|target| !target.contains("://") && !target.starts_with('#'));
     sources.chain(links).collect()
