@@ -196,10 +196,11 @@ pub(super) async fn serve(listener: StdTcpListener, inbox: Rc<Inbox>) {
 }
 
 async fn serve_connection(stream: TcpStream, inbox: Rc<Inbox>) {
+    let address = stream.peer_addr().map_or_else(|_| "gone".to_owned(), |peer| peer.to_string());
     let service = service_fn(move |request| answer(request, inbox.clone()));
     let served = async {
         if let Err(error) = http1::Builder::new().serve_connection(Stream(stream), service).await {
-            tracing::debug!(%error, "administration connection failed");
+            tracing::warn!(%address, reason = %error, "administration connection closed");
         }
     };
     served.or(sleep_for(CONNECTION_TIME)).await;

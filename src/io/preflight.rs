@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::io_uring::{io_uring_params, io_uring_setup};
@@ -136,7 +137,28 @@ impl Listeners {
     }
 }
 
+/// Looks at an address in use, and how often: for three seconds.
+const LISTEN_ATTEMPTS: u32 = 150;
+const LISTEN_PAUSE: Duration = Duration::from_millis(20);
+
+/// Binds, with some patience: a ring's sockets are given back by the kernel a while after the process
+/// that used it has ended, which whoever restarts a killed node at once would meet.
 fn listen(flag: &'static str, address: SocketAddr) -> Result<TcpListener, PreflightError> {
+    for _ in 1..LISTEN_ATTEMPTS {
+        match listen_now(flag, address) {
+            Err(PreflightError::AddressInUse { .. }) => pause(),
+            settled => return settled,
+        }
+    }
+    listen_now(flag, address)
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing runs yet, and the kernel tells nobody")]
+fn pause() {
+    std::thread::sleep(LISTEN_PAUSE);
+}
+
+fn listen_now(flag: &'static str, address: SocketAddr) -> Result<TcpListener, PreflightError> {
     let listener = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)

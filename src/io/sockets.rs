@@ -91,6 +91,8 @@ impl Role {
 pub(super) enum CloseReason {
     #[error("closed by the other side")]
     Ended,
+    #[error("ended in the middle of a frame, after {0} bytes of it")]
+    Truncated(usize),
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("malformed bytes: {0}")]
@@ -116,6 +118,14 @@ pub(super) enum CloseReason {
 }
 
 impl CloseReason {
+    /// The same, seen after the first `kept` bytes of a frame.
+    fn after(self, kept: usize) -> Self {
+        match self {
+            Self::Ended if kept > 0 => Self::Truncated(kept),
+            other => other,
+        }
+    }
+
     /// Whether this happens in normal operation to a socket with such a role: connections end, and
     /// nodes that are down do not answer calls.
     pub(super) fn is_ordinary(&self, role: Role) -> bool {
@@ -326,7 +336,8 @@ impl Socket {
         let kept = self.partial.len();
         let buffer = shared.as_mut_slice();
         buffer[..kept].copy_from_slice(&self.partial);
-        let arrived = match receive(&self.stream, &mut buffer[kept..])? {
+        let received = receive(&self.stream, &mut buffer[kept..]);
+        let arrived = match received.map_err(|reason| reason.after(kept))? {
             Some(arrived) => arrived,
             None if self.unscanned => 0,
             None => return Ok(Filled::Nothing),
@@ -343,7 +354,7 @@ impl Socket {
         let result = receive(&self.stream, &mut self.partial.as_mut_slice()[kept..]);
         let arrived = result.as_ref().map_or(0, |arrived| arrived.unwrap_or(0));
         self.partial.resize(kept + arrived);
-        if result?.is_none() {
+        if result.map_err(|reason| reason.after(kept))?.is_none() {
             return Ok(Filled::Nothing);
         }
         let more = kept + arrived == room;

@@ -1,0 +1,11 @@
+//! Whole clusters: real processes, real sockets, real disks. Needs nothing but the server's binary.
+//!
+//! Nothing here waits by the clock: each step waits for a condition, and a deadline, generous enough
+//! for a small machine with a slow disk, only ends what has failed. A failed test prints the ends of
+//! its nodes' logs.
+
+mod garbage;
+mod kill;
+mod lifecycle;
+mod routing;
+mod support;

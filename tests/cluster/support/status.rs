@@ -1,0 +1,40 @@
+//! What a node says of itself at `/status`.
+
+use serde::Deserialize;
+
+/// All cores of one node.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct NodeStatus {
+    pub(crate) cores: Vec<CoreStatus>,
+}
+
+/// One core, as far as the tests look at it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct CoreStatus {
+    pub(crate) groups: Vec<GroupStatus>,
+}
+
+/// One replica, as far as the tests look at it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct GroupStatus {
+    pub(crate) group: u32,
+    pub(crate) role: String,
+    pub(crate) leader: Option<u64>,
+    pub(crate) applied_index: u64,
+    pub(crate) state_hash: Option<String>,
+}
+
+impl NodeStatus {
+    /// All replicas of the node, by group.
+    pub(crate) fn groups(&self) -> Vec<&GroupStatus> {
+        let mut groups: Vec<_> = self.cores.iter().flat_map(|core| &core.groups).collect();
+        groups.sort_by_key(|group| group.group);
+        groups
+    }
+
+    /// The groups this node leads.
+    pub(crate) fn led(&self) -> Vec<u32> {
+        let groups = self.groups().into_iter();
+        groups.filter(|group| group.role == "leader").map(|group| group.group).collect()
+    }
+}
