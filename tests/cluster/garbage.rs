@@ -13,12 +13,15 @@ use sunstar::wire::handshake::{ClientHello, PeerHello, PeerPurpose};
 
 use crate::support::{Cluster, Node, RawConnection, Shape, wait_until};
 
-/// What one connection sends; whether it greets properly before.
+/// What one connection sends.
 #[derive(Debug)]
 struct Attack {
     name: &'static str,
+    /// A proper greeting before it, or nothing.
     greeting: Vec<u8>,
     bytes: Vec<u8>,
+    /// Whether it then says that nothing more will come. Otherwise the server must close by itself.
+    finishes: bool,
 }
 
 #[test]
@@ -32,6 +35,17 @@ fn the_client_port_takes_no_harm() {
         attack("a request before the greeting", open_session()),
     ]);
     withstand(&mut cluster, address, &attacks);
+}
+
+#[test]
+fn who_says_nothing_is_not_waited_for() {
+    let mut cluster = Cluster::start(Shape { nodes: 1, smp: 1 });
+    let plan = cluster.node(0).plan();
+    let mut silent = [RawConnection::open(plan.client), RawConnection::open(plan.peer)];
+    for connection in &mut silent {
+        connection.assert_closed();
+        await_reason(cluster.node(0), "silence", connection.local_address());
+    }
 }
 
 #[test]
@@ -75,15 +89,15 @@ fn the_administration_port_takes_no_harm() {
     let attacks = [
         attack("random bytes", random(64 << 10)),
         attack("a header without end", endless),
-        attack("a frame of ours", open_session()),
-        attack("half a request", b"GET /sta".to_vec()),
+        half("a frame of ours", open_session()),
+        half("half a request", b"GET /sta".to_vec()),
     ];
     withstand(&mut cluster, address, &attacks);
 }
 
 /// What is wrong on every port that speaks frames. `greeting` is a proper one there.
 fn on_any_port(greeting: &[u8]) -> Vec<Attack> {
-    let after = |name, bytes| Attack { name, greeting: greeting.to_vec(), bytes };
+    let after = |attack| Attack { greeting: greeting.to_vec(), ..attack };
     let mut damaged = greeting.to_vec();
     *damaged.last_mut().expect("not empty") ^= 0x40;
     vec![
@@ -91,16 +105,16 @@ fn on_any_port(greeting: &[u8]) -> Vec<Attack> {
         attack("another protocol", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
         attack("a frame said to be huge", header(FrameKind::Write, 1 << 30)),
         attack("a greeting said to be large", header(FrameKind::ClientHello, 1 << 20)),
-        attack("half a header", greeting[..9].to_vec()),
-        attack("half a greeting", greeting[..greeting.len() - 8].to_vec()),
+        half("half a header", greeting[..9].to_vec()),
+        half("half a greeting", greeting[..greeting.len() - 8].to_vec()),
         attack("a damaged greeting", damaged),
-        after("random bytes later", random(64 << 10)),
-        after("a frame said to be huge later", header(FrameKind::Write, 1 << 30)),
-        after("half a frame later", header(FrameKind::Write, 1 << 20)),
-        after("a body of random bytes", whole_frame(FrameKind::Write, &random(4 << 10))),
-        after("a read of random bytes", whole_frame(FrameKind::Read, &random(4 << 10))),
-        after("a frame that only servers send", whole_frame(FrameKind::Reply, &random(256))),
-        after("a peer's frame", whole_frame(FrameKind::PeerBatch, &random(256))),
+        after(attack("random bytes later", random(64 << 10))),
+        after(attack("a frame said to be huge later", header(FrameKind::Write, 1 << 30))),
+        after(half("half a frame later", header(FrameKind::Write, 1 << 20))),
+        after(attack("a write of random bytes", whole_frame(FrameKind::Write, &random(4 << 10)))),
+        after(attack("a read of random bytes", whole_frame(FrameKind::Read, &random(4 << 10)))),
+        after(attack("what only servers send", whole_frame(FrameKind::Reply, &random(256)))),
+        after(attack("a peer's frame", whole_frame(FrameKind::PeerBatch, &random(256)))),
     ]
 }
 
@@ -129,7 +143,9 @@ fn strike(address: SocketAddr, attacks: &[Attack]) -> Vec<(&'static str, SocketA
             // The server may close while we still send: that is its right.
             let _ = connection.send(&attack.greeting);
             let _ = connection.send(&attack.bytes);
-            connection.finish_sending();
+            if attack.finishes {
+                connection.finish_sending();
+            }
             connection.assert_closed();
             (attack.name, connection.local_address())
         })
@@ -150,7 +166,12 @@ fn assert_serves(cluster: &Cluster) {
 }
 
 fn attack(name: &'static str, bytes: Vec<u8>) -> Attack {
-    Attack { name, greeting: Vec::new(), bytes }
+    Attack { name, greeting: Vec::new(), bytes, finishes: false }
+}
+
+/// Only its end shows that it is wrong.
+fn half(name: &'static str, bytes: Vec<u8>) -> Attack {
+    Attack { finishes: true, ..attack(name, bytes) }
 }
 
 fn client_hello(protocol: u32, cluster: ClusterId) -> Vec<u8> {
