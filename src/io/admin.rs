@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener as StdTcpListener;
+use std::net::TcpStream as StdTcpStream;
 use std::os::fd::{FromRawFd, IntoRawFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite, FutureExt};
 use glommio::channels::oneshot;
-use glommio::net::{TcpListener, TcpStream};
+use glommio::net::TcpStream;
 use glommio::timer::sleep;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -111,6 +111,17 @@ pub(super) struct Collector {
 }
 
 impl Core {
+    /// Accepts whoever waits at the administration port.
+    pub(super) fn accept_administrators(&mut self) {
+        // The listener is the core's own and not the runtime's: the ring would hold it open for a
+        // while after the process has gone, and the next one would find its port in use.
+        while let Some(listener) = &self.admin_listener
+            && let Ok((stream, _)) = listener.accept()
+        {
+            serve(stream, &self.administrators, &self.inbox);
+        }
+    }
+
     /// Asks all cores for their reports.
     pub(super) fn collect_status(&mut self, query: StatusQuery) {
         let with_hash = query.with_hash;
@@ -169,30 +180,22 @@ impl Core {
     }
 }
 
-/// Serves the administration port for ever.
-#[expect(unsafe_code, reason = "the runtime takes a listener that others bound only by number")]
-pub(super) async fn serve(listener: StdTcpListener, inbox: Rc<Inbox>) {
-    // SAFETY: the descriptor was just given up by its owner, and it is a listening socket.
-    let listener = unsafe { TcpListener::from_raw_fd(listener.into_raw_fd()) };
-    let connections = Rc::new(Cell::new(0));
-    loop {
-        match listener.accept().await {
-            Ok(stream) if connections.get() < CONNECTIONS_MAX => {
-                connections.set(connections.get() + 1);
-                let (connections, inbox) = (connections.clone(), inbox.clone());
-                let served = async move {
-                    serve_connection(stream, inbox).await;
-                    connections.set(connections.get() - 1);
-                };
-                glommio::spawn_local(served).detach();
-            }
-            Ok(_) => tracing::warn!("too many connections to the administration port"),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept an administrator");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
+/// Serves one administrator; not if there are too many.
+#[expect(unsafe_code, reason = "the runtime takes a socket that others accepted only by number")]
+fn serve(stream: StdTcpStream, connections: &Rc<Cell<usize>>, inbox: &Rc<Inbox>) {
+    if connections.get() >= CONNECTIONS_MAX {
+        tracing::warn!("too many connections to the administration port");
+        return;
     }
+    connections.set(connections.get() + 1);
+    // SAFETY: the descriptor was just given up by its owner, and it is a connected socket.
+    let stream = unsafe { TcpStream::from_raw_fd(stream.into_raw_fd()) };
+    let (connections, inbox) = (connections.clone(), inbox.clone());
+    let served = async move {
+        serve_connection(stream, inbox).await;
+        connections.set(connections.get() - 1);
+    };
+    glommio::spawn_local(served).detach();
 }
 
 async fn serve_connection(stream: TcpStream, inbox: Rc<Inbox>) {

@@ -1,5 +1,6 @@
 //! One core: its reactor, its sockets, its disk, and the pump that makes them meet.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::net::TcpListener;
@@ -42,7 +43,8 @@ const _: () = assert!(SHARED_BUFFER_BYTES >= 2 * HANDSHAKE_BODY_MAX, "a greeting
 /// What a core's epoll reports beside sockets: tokens that no socket has.
 pub(super) const CLIENT_LISTENER: u64 = u64::MAX;
 pub(super) const PEER_LISTENER: u64 = u64::MAX - 1;
-pub(super) const BELL: u64 = u64::MAX - 2;
+pub(super) const ADMIN_LISTENER: u64 = u64::MAX - 2;
+pub(super) const BELL: u64 = u64::MAX - 3;
 
 /// Everything one core owns.
 pub(super) struct Core {
@@ -73,6 +75,10 @@ pub(super) struct Core {
     pub(super) client_listener: Option<TcpListener>,
     /// On core 0.
     pub(super) peer_listener: Option<TcpListener>,
+    /// On core 0.
+    pub(super) admin_listener: Option<TcpListener>,
+    /// Connections to the administration port.
+    pub(super) administrators: Rc<Cell<usize>>,
     /// Accepting failed, for want of descriptors perhaps: to be tried again at the next tick.
     pub(super) accept_again: bool,
 
@@ -106,6 +112,8 @@ pub(super) struct Parts {
     pub(super) client_listener: TcpListener,
     /// On core 0.
     pub(super) peer_listener: Option<TcpListener>,
+    /// On core 0, if anywhere.
+    pub(super) admin_listener: Option<TcpListener>,
     /// On core 0.
     pub(super) registry: Option<Registry>,
 }
@@ -114,12 +122,15 @@ impl Core {
     /// # Errors
     /// If the system refuses a descriptor.
     pub(super) fn new(id: CoreId, epoll: OwnedFd, parts: Parts) -> std::io::Result<Self> {
-        let Parts { node, reactor, mesh, disk, inbox, client_listener, peer_listener, registry } =
-            parts;
+        let Parts { node, reactor, mesh, disk, inbox, registry, .. } = parts;
+        let Parts { client_listener, peer_listener, admin_listener, .. } = parts;
         watch(&epoll, &node.bells[usize::from(id.0)], BELL)?;
         watch(&epoll, &client_listener, CLIENT_LISTENER)?;
         if let Some(listener) = &peer_listener {
             watch(&epoll, listener, PEER_LISTENER)?;
+        }
+        if let Some(listener) = &admin_listener {
+            watch(&epoll, listener, ADMIN_LISTENER)?;
         }
         let now = node.clock.now();
         let others = node.others();
@@ -142,6 +153,8 @@ impl Core {
             greetings: VecDeque::new(),
             client_listener: Some(client_listener),
             peer_listener,
+            admin_listener,
+            administrators: Rc::default(),
             accept_again: true,
             peers: others.iter().map(|&other| (other, PeerNode::default())).collect(),
             links: BTreeMap::new(),
@@ -197,6 +210,7 @@ impl Core {
         // Closing a listener takes it out of the epoll.
         self.client_listener = None;
         self.peer_listener = None;
+        self.admin_listener = None;
     }
 
     /// Whether the whole node has nothing in flight any more, or has waited long enough for that.

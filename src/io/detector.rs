@@ -115,7 +115,8 @@ impl Core {
         detector.heard = self.now;
         detector.asked = self.now;
         detector.retry = Backoff::default();
-        tracing::info!(%node, incarnation = %incarnation, smp = reply.smp, "node up");
+        let hex = format!("{:016x}", incarnation.0);
+        tracing::info!(%node, incarnation = hex, smp = reply.smp, "node up");
         let smp = reply.smp;
         self.mesh.broadcast(|| Letter::NodeUp { node, incarnation, smp });
         self.node_up(node, incarnation, smp);

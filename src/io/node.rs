@@ -27,7 +27,7 @@ use super::preflight::{
 use super::recover::{Found, recover};
 use super::registry::Registry;
 use super::watchdog::{self, Watched};
-use super::{NodeConfig, PreflightError, RecoverFilesError, admin, signals};
+use super::{NodeConfig, PreflightError, RecoverFilesError, signals};
 use crate::base::{CoreId, Incarnation, NodeId};
 use crate::reactor::{Reactor, ReactorConfig, RecoverError};
 use crate::wal::Identity;
@@ -303,14 +303,12 @@ impl Start {
             inbox: inbox.clone(),
             client_listener,
             peer_listener,
+            admin_listener,
             registry,
         };
         let core = Core::new(id, epoll, parts).map_err(system)?;
         glommio::spawn_local(poll_sockets(watched, inbox.clone())).detach();
-        glommio::spawn_local(tick(inbox.clone(), watchdog.clone())).detach();
-        if let Some(listener) = admin_listener {
-            glommio::spawn_local(admin::serve(listener, inbox)).detach();
-        }
+        glommio::spawn_local(tick(inbox, watchdog.clone())).detach();
         core.pump().await;
         drop(watchdog);
         Ok(())
@@ -381,3 +379,6 @@ fn abort_on_panic() {
         std::process::abort();
     }));
 }
+
+#[cfg(test)]
+mod tests;

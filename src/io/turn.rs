@@ -3,7 +3,7 @@
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
-use super::core::{BELL, CLIENT_LISTENER, Core, PEER_LISTENER};
+use super::core::{ADMIN_LISTENER, BELL, CLIENT_LISTENER, Core, PEER_LISTENER};
 use super::inbox::Event;
 use super::mesh::Letter;
 use super::sockets::{CloseReason, Filled, Role, Token};
@@ -105,6 +105,7 @@ impl Core {
         if std::mem::take(&mut self.accept_again) {
             self.accept_clients();
             self.accept_peers();
+            self.accept_administrators();
         }
     }
 
@@ -187,6 +188,7 @@ impl Core {
                 BELL => {}
                 CLIENT_LISTENER => self.accept_clients(),
                 PEER_LISTENER => self.accept_peers(),
+                ADMIN_LISTENER => self.accept_administrators(),
                 socket => self.take_socket_event(Token(socket), flags),
             }
         }
