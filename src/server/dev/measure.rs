@@ -29,7 +29,7 @@ fn load_options(targets: Vec<String>, options: &Options) -> LoadOptions {
     LoadOptions {
         targets,
         workload: workload(&options.workload),
-        connections: size(options.connections),
+        connections: size(options.connections.min(options.in_flight)),
         in_flight: size(options.in_flight),
         duration: Micros::from_secs(options.duration_s),
         value_size: size(options.value_size),
