@@ -40,6 +40,7 @@ mod peers;
 mod preflight;
 mod recover;
 mod registry;
+mod scheduling;
 mod signals;
 mod snapshots;
 mod sockets;

@@ -26,6 +26,7 @@ use super::preflight::{
 };
 use super::recover::{Found, recover};
 use super::registry::Registry;
+use super::scheduling::finish_turns_undisturbed;
 use super::watchdog::{self, Watched};
 use super::{NodeConfig, PreflightError, RecoverFilesError, signals};
 use crate::base::{CoreId, Incarnation, NodeId};
@@ -263,6 +264,11 @@ impl Start {
     /// Recovers the core and runs it.
     async fn run(self) -> Result<(), RunError> {
         let node = self.node.clone();
+        if node.config.overprovisioned
+            && let Err(error) = finish_turns_undisturbed()
+        {
+            tracing::debug!(core = %self.id, %error, "no batch scheduling");
+        }
         let result = self.run_to_the_end().await;
         if result.is_err() {
             // The others have nothing to wait for.
