@@ -25,7 +25,7 @@ use super::mesh::Mesh;
 use super::node::Node;
 use super::registry::Registry;
 use super::sockets::{Greeting, Sockets, Token};
-use super::stall::{Stalls, TICK_INTERVAL};
+use super::stall::{IDLE_TICK_INTERVAL, Stalls, TICK_INTERVAL};
 use super::watchdog::{Heartbeat, Watched};
 use crate::base::limits::HANDSHAKE_BODY_MAX;
 use crate::base::{AlignedBuf, CoreId, NodeId, PeerCore, Time};
@@ -256,7 +256,8 @@ pub(super) async fn tick(inbox: Rc<Inbox>, watchdog: Sender<Watched>) {
         .expect("the watchdog lives as long as somebody can be watched");
     drop(watchdog);
     loop {
-        sleep(Duration::from_micros(TICK_INTERVAL.0)).await;
+        let interval = if inbox.take_busy() { TICK_INTERVAL } else { IDLE_TICK_INTERVAL };
+        sleep(Duration::from_micros(interval.0)).await;
         heartbeat.beat();
         inbox.tick();
     }

@@ -38,6 +38,8 @@ pub(super) struct Inbox {
     sockets_ready: Cell<bool>,
     /// The tick is due; reset by the pump.
     tick_due: Cell<bool>,
+    /// The reactor had something to do since the last tick; reset by the tick.
+    busy: Cell<bool>,
     /// The pump, while it waits.
     pump: RefCell<Option<Waker>>,
     /// The poller, while it waits for the pump.
@@ -55,6 +57,16 @@ impl Inbox {
     pub(super) fn tick(&self) {
         self.tick_due.set(true);
         wake(&self.pump);
+    }
+
+    /// Tells the tick that the reactor has something to do.
+    pub(super) fn keep_busy(&self) {
+        self.busy.set(true);
+    }
+
+    /// Whether the reactor had something to do since this was last asked.
+    pub(super) fn take_busy(&self) -> bool {
+        self.busy.take()
     }
 
     /// Tells the pump that a socket is ready.

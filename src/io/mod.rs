@@ -16,7 +16,7 @@
 //!   the ring: a turn takes in every ready socket for the price of one poll, and connections are
 //!   plain state in a table rather than tasks. An idle connection holds no read buffer.
 //! - The pump *waits* between turns, it never yields: the executor looks at its rings only when
-//!   nothing is runnable. A tick every 10 ms drives timers and feeds the stall counter; a watchdog
+//!   nothing is runnable. A tick every 10 ms (40 when idle) drives timers and feeds the stall counter; a watchdog
 //!   thread wakes a core that misses it, because the executor can park with tasks runnable.
 //! - Any core accepts a client; its handshake names a group, and the socket moves to that group's
 //!   core. Core 0 accepts peers, runs the failure detector and serves the administration port.
@@ -34,6 +34,7 @@ mod disk;
 mod handshake;
 mod inbox;
 mod links;
+mod memory;
 mod mesh;
 mod node;
 mod peers;

@@ -20,6 +20,7 @@ use super::data_dir::{DataDir, DataDirError, create_directory};
 use super::disk::Disk;
 use super::handshake::Local;
 use super::inbox::Inbox;
+use super::memory::keep_freed_memory;
 use super::mesh::{Bell, Mesh, mesh};
 use super::preflight::{
     Listeners, check_disk, check_io_uring, check_settings, memlock, raise_descriptor_limit,
@@ -143,6 +144,7 @@ impl Node {
 /// If the node cannot start, with cause and remedy.
 pub fn run(config: NodeConfig) -> Result<(), RunError> {
     abort_on_panic();
+    keep_freed_memory();
     serve(config, |node| signals::watch(node).map(|handle| move || handle.close()))
 }
 

@@ -5,8 +5,10 @@
 
 use crate::base::{Micros, Time};
 
-/// How often the tick is due.
+/// How often the tick is due while the core has something to do.
 pub(super) const TICK_INTERVAL: Micros = Micros::from_millis(10);
+/// And while it has not: each tick of an idle core costs as much as a small turn.
+pub(super) const IDLE_TICK_INTERVAL: Micros = Micros::from_millis(40);
 
 /// A gap this long counts as a stall.
 const STALL: Micros = Micros::from_secs(1);

@@ -65,6 +65,7 @@ impl Core {
         if !std::mem::take(&mut self.stepped) {
             return;
         }
+        self.inbox.keep_busy();
         let mut effects = std::mem::take(&mut self.effects);
         self.reactor.finish_turn(self.now, &mut effects);
         self.perform(&mut effects);

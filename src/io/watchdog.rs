@@ -15,8 +15,8 @@ use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
-/// How often heartbeats are looked at: a few ticks.
-const INTERVAL: Duration = Duration::from_millis(30);
+/// How often heartbeats are looked at: longer than the ticks of an idle core are apart.
+const INTERVAL: Duration = Duration::from_millis(60);
 
 /// A core's heartbeat: advanced at every tick.
 #[derive(Clone, Debug, Default)]
