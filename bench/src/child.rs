@@ -45,6 +45,14 @@ impl Interrupt {
         if self.0.load(Ordering::Relaxed) { Err(BenchError::Interrupted) } else { Ok(()) }
     }
 
+    /// Says `Interrupted` where an error is but the consequence: the children got the signal too.
+    ///
+    /// # Errors
+    /// As `result`, or `Interrupted`.
+    pub(crate) fn explain<T>(&self, result: Result<T, BenchError>) -> Result<T, BenchError> {
+        result.map_err(|error| self.check().err().unwrap_or(error))
+    }
+
     /// Waits until `condition` holds.
     ///
     /// # Errors

@@ -57,7 +57,8 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
     let program = nodes::find(options.sunstar.as_deref())?;
     let directory = directory_in(&options.dir)?;
     let cluster = Nodes::start(&program, directory.path(), &interrupt)?;
-    let (writes, reads) = load(options, &cluster, directory.path(), &interrupt)?;
+    let loads = load(options, &cluster, directory.path(), &interrupt);
+    let (writes, reads) = interrupt.explain(loads)?;
     let idle_cpu_percent = idle_cpu_percent(&cluster, &interrupt)?;
     let cores = cluster.cores()?;
     let stalls: u64 = cores.iter().map(|core| core.stalls).sum();

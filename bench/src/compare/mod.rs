@@ -128,10 +128,11 @@ pub(crate) fn drive(drive: &Drive) -> Result<(), BenchError> {
 pub(crate) fn run(against: &Against) -> Result<(), BenchError> {
     let Against::Etcd(options) = against;
     let bench = Bench::new(options)?;
-    match options.only {
+    let result = match options.only {
         Some(system) => bench.run_one(system),
         None => bench.run_both(),
-    }
+    };
+    bench.interrupt.explain(result)
 }
 
 struct Bench<'a> {
