@@ -26,8 +26,9 @@ pub enum RecoverFilesError {
     },
     /// The log is damaged or another's.
     #[error(
-        "the log in `{}` cannot be used: {source}. The other replicas have this data: remove the \
-         node's data directory and let it rejoin under a new node id", directory.display()
+        "the log in `{}` cannot be used: {source}. The other replicas have this data; keep the \
+         directory aside and the node stopped: from a damaged log it could forget its votes",
+        directory.display()
     )]
     Log {
         /// The core's directory.
@@ -67,7 +68,7 @@ pub(super) fn recover(
     }
     let mut bytes = 0;
     for &segment in used.values() {
-        let content = read(&directory.join(segment_name(segment)))?;
+        let content = read_durable(&directory.join(segment_name(segment)))?;
         bytes += content.len() as u64;
         recovery.feed(segment, &content).map_err(log_error)?;
     }
@@ -116,6 +117,14 @@ fn read_head(path: &Path) -> Result<Vec<u8>, RecoverFilesError> {
         .and_then(|file| file.take(BLOCK as u64).read_to_end(&mut head))
         .map_err(at(path))?;
     Ok(head)
+}
+
+/// Reads a segment and makes sure that what was read is on the disk. Writes that were in flight when
+/// the process died may be in the device's cache only: they count from now on, so they must stay.
+fn read_durable(path: &Path) -> Result<Vec<u8>, RecoverFilesError> {
+    let content = read(path)?;
+    File::open(path).and_then(|file| file.sync_data()).map_err(at(path))?;
+    Ok(content)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RecoverFilesError> {

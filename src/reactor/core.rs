@@ -81,7 +81,7 @@ impl Core {
     /// Begins a snapshot of a replica, so that log segments can be freed.
     pub(super) fn make_trim(&mut self, replica: &Replica, effects: &mut Effects) {
         let identity = self.config.identity();
-        let configuration = replica.raft.configuration();
+        let configuration = replica.raft.configuration_at(replica.applied_index());
         let (group, machine) = (replica.group, &replica.machine);
         let stream = SnapshotStream::new(identity, group, machine, configuration);
         self.make(group, Purpose::Trim, stream, effects);

@@ -46,7 +46,7 @@ impl Replica {
             core.config.identity(),
             self.group,
             &self.machine,
-            self.raft.configuration(),
+            self.raft.configuration_at(self.applied_index()),
         );
         core.sends_snapshots = true;
         let transfer = core.next_transfer();
