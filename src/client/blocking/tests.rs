@@ -20,9 +20,11 @@ fn calls_return_what_the_cluster_answers() {
 
 #[test]
 fn thousands_of_commands_may_be_outstanding_while_leaders_change() {
-    let faults = Faults { refused: 2, doubtful: 2, leader_changes: 3, ..Faults::default() };
+    // How commands fall into frames depends on the sockets: of the 300 frames at the least, so many
+    // go wrong that some do in any run.
+    let faults = Faults { refused: 10, doubtful: 10, leader_changes: 5, ..Faults::default() };
     let served = Served::start(2, faults);
-    let options = Options { frame_commands_max: 50, ..Options::default() };
+    let options = Options { frame_commands_max: 10, ..Options::default() };
     let mut client = Client::connect(&served.addresses[..1], options).expect("it serves");
     let key = |number: usize| format!("key-{}", number % 10).into_bytes();
     let submit = |number| client.submit(Command::Append { key: &key(number), value: b"x" });
