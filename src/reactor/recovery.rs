@@ -8,7 +8,7 @@ use super::core::Core;
 use super::persistence::Persistence;
 use super::replica::Replica;
 use super::snapshots::{self, LoadError, Loaded};
-use crate::base::{GroupId, Index, Micros, NodeId, SlotSet, Time};
+use crate::base::{GroupId, Micros, NodeId, SlotSet, Time};
 use crate::kv::Machine;
 use crate::placement::GroupInfo;
 use crate::raft::{self, Configuration, HardState, Raft, RaftConfig, SnapshotMeta, Stored};
@@ -45,10 +45,9 @@ pub(super) fn recover(
     for info in config.shard_map.groups_on(config.node, config.core, config.smp) {
         let snapshot = newest.remove(&info.id);
         let log = logs.remove(&info.id).unwrap_or_default();
-        if let Some(mark) = snapshot.as_ref().and_then(|loaded| missed_reset(&loaded.meta, &log)) {
-            resets.push((info.id, mark));
-        }
-        replicas.push(replica(now, &config, info, snapshot, log)?);
+        let reset = snapshot.as_ref().and_then(|loaded| missed_reset(&loaded.meta, &log));
+        replicas.push(replica(now, &config, info, snapshot, log, reset.is_some())?);
+        resets.extend(reset.map(|mark| (info.id, mark)));
     }
     let persistence = Persistence::new(log, config.log_writes_in_flight_max);
     let mut core = Core::new(config, persistence);
@@ -76,12 +75,14 @@ fn newest_snapshots(
     Ok(newest)
 }
 
+/// `begins_anew`: the log goes on after the snapshot with nothing of what it holds.
 fn replica(
     now: Time,
     config: &ReactorConfig,
     info: &GroupInfo,
     snapshot: Option<Loaded>,
     log: RecoveredGroup,
+    begins_anew: bool,
 ) -> Result<Replica, RecoverError> {
     let (meta, machine) = match snapshot {
         Some(Loaded { meta, machine, .. }) => (meta, machine),
@@ -89,7 +90,10 @@ fn replica(
     };
     let hard_state =
         log.hard_state.map(|record| HardState { term: record.term, vote: record.vote });
-    let entries = entries_after(info.id, &meta, log)?;
+    let mut entries = entries_after(info.id, &meta, log)?;
+    if begins_anew {
+        entries.clear();
+    }
     let stored = Stored { hard_state: hard_state.unwrap_or_default(), snapshot: meta, entries };
     let raft = Raft::new(now, raft_config(config, info), stored);
     Ok(Replica::new(info.id, raft, machine))
@@ -120,9 +124,6 @@ fn entries_after(
     let begins = reset.max(first);
     if begins > meta.index {
         return Err(RecoverError::Gap { group, first: begins.next(), snapshot: meta.index });
-    }
-    if meta.index > Index::ZERO && missed_reset(meta, &log).is_some() {
-        return Ok(Vec::new());
     }
     let after = log.entries.into_iter().filter(|record| record.index > meta.index);
     Ok(after.map_while(convert::entry_of).collect())
