@@ -77,7 +77,7 @@ pub struct Reactor {
     positions: Map<GroupId, usize>,
     /// Replicas with something to do at the end of the turn: `replicas[i].touched`.
     touched: Vec<usize>,
-    /// Replicas whose commands wait for the log to accept a write, ascending.
+    /// Replicas whose commands wait for the log to accept a write, in the order they came.
     queued: Vec<usize>,
     /// When each replica wants a tick.
     timers: Timers,
@@ -85,6 +85,9 @@ pub struct Reactor {
     transfers_at: Option<Time>,
     /// Clients' frames for other cores of this node.
     forwards: Vec<CoreSend>,
+    /// Bytes of state that the replicas hold: the sum of `replicas[i].state_bytes`. Kept, because
+    /// every write asks for it and there may be thousands of groups.
+    state_bytes: u64,
     turns: u64,
 }
 
@@ -104,6 +107,7 @@ impl Reactor {
         for (i, replica) in replicas.iter().enumerate() {
             timers.insert(replica.timer, i);
         }
+        let state_bytes = replicas.iter().map(|replica| replica.state_bytes).sum();
         let mut reactor = Self {
             core,
             replicas,
@@ -113,6 +117,7 @@ impl Reactor {
             timers,
             transfers_at: None,
             forwards: Vec::new(),
+            state_bytes,
             turns: 0,
         };
         reactor.campaign_where_preferred(now);
@@ -193,7 +198,7 @@ impl Reactor {
         CoreStatus {
             core: self.core.config.core,
             groups: self.replicas.iter().map(|replica| replica.status(with_hash)).collect(),
-            state_bytes: self.state_bytes(),
+            state_bytes: self.state_bytes,
             turns: self.turns,
             commands: counters.commands,
             reads: counters.reads,
@@ -207,10 +212,8 @@ impl Reactor {
     /// Asserts what must hold between the parts, after any turn. For tests and simulators.
     pub fn check_invariants(&self) {
         self.replicas.iter().for_each(Replica::check_invariants);
-    }
-
-    fn state_bytes(&self) -> u64 {
-        self.replicas.iter().map(|replica| replica.machine.bytes()).sum()
+        let held: u64 = self.replicas.iter().map(|replica| replica.machine.bytes()).sum();
+        assert_eq!(self.state_bytes, held, "bytes of state are counted as they change");
     }
 
     fn position(&self, group: GroupId) -> Option<usize> {
@@ -359,6 +362,9 @@ impl Reactor {
             replica.touched = false;
             replica.ask(&mut self.core, now);
             replica.perform(&mut self.core, now);
+            self.state_bytes -= replica.state_bytes;
+            replica.state_bytes = replica.machine.bytes();
+            self.state_bytes += replica.state_bytes;
             if replica.raft.deadline() < replica.timer {
                 self.timers.remove(replica.timer, i);
                 self.rearm(i);

@@ -24,6 +24,8 @@ pub(super) struct Replica {
     pub output: raft::Output,
     /// State at `machine.applied()`: advanced only by committed entries, in order.
     pub machine: Machine,
+    /// Bytes of `machine` as the core last counted them, at the end of a turn.
+    pub state_bytes: u64,
     /// Commands not yet in the log.
     pub queue: Queue,
     /// Proposed entries whose outcome is awaited here, ascending by index.
@@ -43,12 +45,13 @@ pub(super) struct Replica {
 impl Replica {
     pub(super) fn new(group: GroupId, raft: Raft, machine: Machine) -> Self {
         let (snapshot_index, ..) = machine.applied();
-        let timer = raft.deadline();
+        let (timer, state_bytes) = (raft.deadline(), machine.bytes());
         Self {
             group,
             raft,
             output: raft::Output::default(),
             machine,
+            state_bytes,
             queue: Queue::default(),
             pending: VecDeque::new(),
             reads: Reads::default(),

@@ -162,6 +162,6 @@ impl Reactor {
 
     /// Whether writes that take memory or disk are refused.
     fn is_full(&self) -> bool {
-        self.core.persistence.is_full() || self.state_bytes() > self.core.config.memory_max
+        self.core.persistence.is_full() || self.state_bytes > self.core.config.memory_max
     }
 }
