@@ -59,7 +59,8 @@ impl Raft {
         if commit_index <= self.log.last_index() {
             self.log.commit_to(commit_index, output);
         }
-        self.answer(from, MessageBody::HeartbeatResponse { round }, output);
+        let commit_index = self.log.commit_index();
+        self.answer(from, MessageBody::HeartbeatResponse { round, commit_index }, output);
     }
 
     /// Follows the sender, who says it leads this term. Returns whether it can be so: a second

@@ -17,6 +17,32 @@ pub enum ProposeError {
     Overloaded,
 }
 
+/// Why a leader refused what a member forwarded. It is not in the log and never will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Another node leads, or is about to, or none is known to.
+    #[error("not the leader")]
+    NotLeader {
+        /// Who leads, as far as is known.
+        leader: Option<NodeId>,
+    },
+    /// Too many uncommitted bytes wait for a quorum.
+    #[error("too many uncommitted bytes")]
+    Overloaded,
+    /// Nothing is committed in the leader's term yet: ask again shortly.
+    #[error("the leader has not committed in its term yet")]
+    NotReady,
+    /// Another change of the configuration is under way.
+    #[error("another change is under way")]
+    UnderWay,
+    /// The group is configured so already.
+    #[error("the group is configured so already")]
+    NoChange,
+    /// What was asked for is none: of no known kind, or no configuration.
+    #[error("not a proposal")]
+    Invalid,
+}
+
 /// Why a read was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {

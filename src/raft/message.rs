@@ -1,7 +1,7 @@
 //! What replicas say to each other.
 
-use super::Entry;
-use crate::base::{Index, NodeId, Term};
+use super::{Entry, EntryKind, Refusal};
+use crate::base::{Bytes, Index, NodeId, Term};
 
 /// A message between two replicas of one group (the group is the envelope's business).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +95,8 @@ pub enum MessageBody {
     HeartbeatResponse {
         /// The heartbeat's round.
         round: u64,
+        /// What this replica knows to be committed.
+        commit_index: Index,
     },
     /// A follower asks its leader for a read index.
     ReadIndex {
@@ -110,4 +112,22 @@ pub enum MessageBody {
     },
     /// Stand for election at once (leadership transfer; thesis, section 3.10).
     TimeoutNow,
+    /// A member looks for its leader: the leader answers with a heartbeat.
+    WhoLeads,
+    /// A member asks its leader to propose for it. Sent once: a repeat could happen twice.
+    Propose {
+        /// The member's own counter, returned as is.
+        request: u64,
+        /// `Command` or `Configuration`.
+        kind: EntryKind,
+        /// The command, or the encoded configuration asked for.
+        payload: Bytes,
+    },
+    /// Answer to `Propose`.
+    ProposeResponse {
+        /// The member's counter.
+        request: u64,
+        /// Where the entry stands in the leader's log: not committed yet, perhaps never.
+        result: Result<(Term, Index), Refusal>,
+    },
 }

@@ -100,7 +100,7 @@ mod transfer;
 pub use config::{Configuration, RaftConfig};
 pub use configuration_bytes::ConfigurationError;
 pub use entry::{Entry, EntryKind};
-pub use error::{ProposeError, ReadError, ReconfigureError, TransferError};
+pub use error::{ProposeError, ReadError, ReconfigureError, Refusal, TransferError};
 pub use io::{Input, Output, ReadState, SnapshotRequest};
 pub use message::{Message, MessageBody};
 pub use replica::Raft;

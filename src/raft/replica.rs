@@ -261,7 +261,7 @@ impl Raft {
             MessageBody::Heartbeat { commit_index, round } => {
                 self.handle_heartbeat(now, from, commit_index, round, output);
             }
-            MessageBody::HeartbeatResponse { round } => {
+            MessageBody::HeartbeatResponse { round, .. } => {
                 self.handle_heartbeat_response(now, from, round, output);
             }
             MessageBody::ReadIndex { request } => {
@@ -271,6 +271,9 @@ impl Raft {
                 self.handle_read_index_response(from, request, index, output);
             }
             MessageBody::TimeoutNow => self.handle_timeout_now(now, from, output),
+            MessageBody::WhoLeads
+            | MessageBody::Propose { .. }
+            | MessageBody::ProposeResponse { .. } => {}
         }
     }
 
@@ -295,7 +298,7 @@ impl Raft {
             MessageBody::PreVote { .. } => MessageBody::PreVoteResponse { granted: false },
             MessageBody::Vote { .. } => MessageBody::VoteResponse { granted: false },
             MessageBody::Append { .. } | MessageBody::Heartbeat { .. } => {
-                MessageBody::HeartbeatResponse { round: 0 }
+                MessageBody::HeartbeatResponse { round: 0, commit_index: self.log.commit_index() }
             }
             MessageBody::ReadIndex { request } => {
                 MessageBody::ReadIndexResponse { request, index: None }

@@ -4,10 +4,12 @@
 use super::transfer::{Chunk, ChunkAck};
 use crate::base::{Bytes, GroupId, Index, NodeId, WallTime};
 use crate::kv;
-use crate::raft::{self, EntryKind, MessageBody};
+use crate::raft::{self, EntryKind, MessageBody, Refusal};
 use crate::wal;
 use crate::wire::client::{self as wire_client, EXPECT_ABSENT, OperationKind};
-use crate::wire::peer::{AppendHead, Entries, PeerBatchBuilder, PeerBody, PeerEntry, PeerMessage};
+use crate::wire::peer::{
+    AppendHead, Entries, PeerBatchBuilder, PeerBody, PeerEntry, PeerMessage, PeerRefusal,
+};
 
 pub(super) fn record_of(entry: raft::Entry) -> wal::EntryRecord {
     let raft::Entry { term, index, timestamp, kind, payload } = entry;
@@ -69,12 +71,21 @@ pub(super) fn push_message(batch: &mut PeerBatchBuilder, group: GroupId, message
         MessageBody::Heartbeat { commit_index, round } => {
             PeerBody::Heartbeat { commit_index: *commit_index, round: *round }
         }
-        MessageBody::HeartbeatResponse { round } => PeerBody::HeartbeatResponse { round: *round },
+        MessageBody::HeartbeatResponse { round, commit_index } => {
+            PeerBody::HeartbeatResponse { round: *round, commit_index: *commit_index }
+        }
         MessageBody::ReadIndex { request } => PeerBody::ReadIndex { request: *request },
         MessageBody::ReadIndexResponse { request, index } => {
             PeerBody::ReadIndexResponse { request: *request, index: *index }
         }
         MessageBody::TimeoutNow => PeerBody::TimeoutNow,
+        MessageBody::WhoLeads => PeerBody::WhoLeads,
+        MessageBody::Propose { request, kind, payload } => {
+            PeerBody::Propose { request: *request, kind: kind_number(*kind), payload }
+        }
+        MessageBody::ProposeResponse { request, result } => {
+            PeerBody::ProposeResponse { request: *request, result: result.map_err(refusal_sent) }
+        }
     };
     batch.push(group, term, &body);
 }
@@ -85,6 +96,31 @@ fn peer_entry_of(entry: &raft::Entry) -> PeerEntry<'_> {
         timestamp: entry.timestamp.0,
         kind: kind_number(entry.kind),
         payload: &entry.payload,
+    }
+}
+
+/// The numbers of `Refusal` in `schema/peer.fbs`.
+fn refusal_sent(refusal: Refusal) -> PeerRefusal {
+    let (reason, leader) = match refusal {
+        Refusal::NotLeader { leader } => (1, leader),
+        Refusal::Overloaded => (2, None),
+        Refusal::NotReady => (3, None),
+        Refusal::UnderWay => (4, None),
+        Refusal::NoChange => (5, None),
+        Refusal::Invalid => (6, None),
+    };
+    PeerRefusal { reason, leader }
+}
+
+/// A refusal that a newer node gives for a reason not known here is a refusal all the same.
+fn refusal_received(refusal: PeerRefusal) -> Refusal {
+    match refusal.reason {
+        1 => Refusal::NotLeader { leader: refusal.leader },
+        2 => Refusal::Overloaded,
+        3 => Refusal::NotReady,
+        4 => Refusal::UnderWay,
+        5 => Refusal::NoChange,
+        _ => Refusal::Invalid,
     }
 }
 
@@ -133,12 +169,22 @@ pub(super) fn incoming(from: NodeId, to: NodeId, message: PeerMessage<'_>) -> Op
         PeerBody::Heartbeat { commit_index, round } => {
             MessageBody::Heartbeat { commit_index, round }
         }
-        PeerBody::HeartbeatResponse { round } => MessageBody::HeartbeatResponse { round },
+        PeerBody::HeartbeatResponse { round, commit_index } => {
+            MessageBody::HeartbeatResponse { round, commit_index }
+        }
         PeerBody::ReadIndex { request } => MessageBody::ReadIndex { request },
         PeerBody::ReadIndexResponse { request, index } => {
             MessageBody::ReadIndexResponse { request, index }
         }
         PeerBody::TimeoutNow => MessageBody::TimeoutNow,
+        PeerBody::WhoLeads => MessageBody::WhoLeads,
+        PeerBody::Propose { request, kind, payload } => {
+            let payload = Bytes::copy_of(payload);
+            MessageBody::Propose { request, kind: kind_of(kind)?, payload }
+        }
+        PeerBody::ProposeResponse { request, result } => {
+            MessageBody::ProposeResponse { request, result: result.map_err(refusal_received) }
+        }
     };
     Some(Incoming::Raft(raft::Message { from, to, term, body }))
 }

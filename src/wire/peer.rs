@@ -10,7 +10,7 @@ mod batch_view;
 pub use batch_builder::{AppendHead, PeerBatchBuilder};
 pub use batch_view::{Entries, Messages, PeerBatchView, parse_peer_batch};
 
-use crate::base::{GroupId, Index, Term};
+use crate::base::{GroupId, Index, NodeId, Term};
 
 /// One group's message.
 #[derive(Clone, Debug)]
@@ -101,6 +101,8 @@ pub enum PeerBody<'a> {
     HeartbeatResponse {
         /// The heartbeat's round.
         round: u64,
+        /// What the sender knows to be committed.
+        commit_index: Index,
     },
     /// A follower asks its leader for a read index.
     ReadIndex {
@@ -116,6 +118,24 @@ pub enum PeerBody<'a> {
     },
     /// Stand for election at once.
     TimeoutNow,
+    /// A member looks for its leader.
+    WhoLeads,
+    /// A member forwards a command or a configuration to its leader.
+    Propose {
+        /// The member's own counter, returned as is.
+        request: u64,
+        /// As in `PeerEntry`.
+        kind: u8,
+        /// Opaque.
+        payload: &'a [u8],
+    },
+    /// Answer to `Propose`.
+    ProposeResponse {
+        /// The member's counter.
+        request: u64,
+        /// Where the entry stands, or why there is none.
+        result: Result<(Term, Index), PeerRefusal>,
+    },
     /// A piece of a snapshot of the group's state. Pieces come in order.
     SnapshotChunk {
         /// Names this sending; a new one begins again at offset 0.
@@ -145,6 +165,15 @@ pub enum PeerBody<'a> {
         /// Its number.
         kind: u8,
     },
+}
+
+/// Why a forwarded proposal was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerRefusal {
+    /// The numbers of `Refusal` in `schema/peer.fbs`; never 0; from a newer node perhaps others.
+    pub reason: u8,
+    /// Who leads instead, if that is the reason and it is known.
+    pub leader: Option<NodeId>,
 }
 
 #[cfg(test)]

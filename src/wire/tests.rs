@@ -9,7 +9,9 @@ use super::handshake::{
     ClientHello, ClientHelloReply, PeerHello, PeerHelloReply, PeerPurpose, Ping,
 };
 use super::map::{ClusterView, GroupView, NodeView, SlotRun, parse_map_reply};
-use super::peer::{AppendHead, PeerBatchBuilder, PeerBody, PeerEntry, parse_peer_batch};
+use super::peer::{
+    AppendHead, PeerBatchBuilder, PeerBody, PeerEntry, PeerRefusal, parse_peer_batch,
+};
 use crate::base::limits::PEER_FRAME_BODY_MAX;
 use crate::base::{
     AlignedBuf, ClusterId, CoreId, GroupId, Incarnation, Index, NodeId, Sequence, SessionId, Term,
@@ -68,11 +70,22 @@ pub(super) fn sample_bodies() -> Vec<PeerBody<'static>> {
             hint_term: Term(2),
         },
         PeerBody::Heartbeat { commit_index: Index(7), round: 11 },
-        PeerBody::HeartbeatResponse { round: 11 },
+        PeerBody::HeartbeatResponse { round: 11, commit_index: Index(6) },
         PeerBody::ReadIndex { request: 12 },
         PeerBody::ReadIndexResponse { request: 12, index: Some(Index(0)) },
         PeerBody::ReadIndexResponse { request: 13, index: None },
         PeerBody::TimeoutNow,
+        PeerBody::WhoLeads,
+        PeerBody::Propose { request: 14, kind: 2, payload: b"command" },
+        PeerBody::ProposeResponse { request: 14, result: Ok((Term(3), Index(9))) },
+        PeerBody::ProposeResponse {
+            request: 15,
+            result: Err(PeerRefusal { reason: 1, leader: Some(NodeId(2)) }),
+        },
+        PeerBody::ProposeResponse {
+            request: 16,
+            result: Err(PeerRefusal { reason: 2, leader: None }),
+        },
         PeerBody::SnapshotChunk {
             transfer: 1,
             index: Index(5),

@@ -106,6 +106,9 @@ pub(crate) fn kind(body: &MessageBody) -> &'static str {
         MessageBody::ReadIndex { .. } => "ReadIndex",
         MessageBody::ReadIndexResponse { .. } => "ReadIndexResponse",
         MessageBody::TimeoutNow => "TimeoutNow",
+        MessageBody::WhoLeads => "WhoLeads",
+        MessageBody::Propose { .. } => "Propose",
+        MessageBody::ProposeResponse { .. } => "ProposeResponse",
     }
 }
 
@@ -130,9 +133,18 @@ fn details(body: &MessageBody) -> String {
         MessageBody::Heartbeat { commit_index, round } => {
             format!(" commit {commit_index} round {round}")
         }
-        MessageBody::HeartbeatResponse { round } => format!(" round {round}"),
+        MessageBody::HeartbeatResponse { round, commit_index } => {
+            format!(" round {round} commit {commit_index}")
+        }
         // Requests are numbered from a random start: scripts show none.
-        MessageBody::ReadIndex { .. } | MessageBody::TimeoutNow => String::new(),
+        MessageBody::ReadIndex { .. } | MessageBody::TimeoutNow | MessageBody::WhoLeads => {
+            String::new()
+        }
+        MessageBody::Propose { payload, .. } => format!(" {}", String::from_utf8_lossy(payload)),
+        MessageBody::ProposeResponse { result, .. } => match result {
+            Ok((term, index)) => format!(" at {term}/{index}"),
+            Err(refusal) => format!(" refused: {refusal}"),
+        },
         MessageBody::ReadIndexResponse { index, .. } => {
             index.map_or(" refused".to_owned(), |index| format!(" index {index}"))
         }
@@ -182,13 +194,17 @@ fn parse_body(kind: &str, fields: &Fields<'_>) -> MessageBody {
             let round = fields.number("round");
             MessageBody::Heartbeat { commit_index: index("commit"), round }
         }
-        "HeartbeatResponse" => MessageBody::HeartbeatResponse { round: fields.number("round") },
+        "HeartbeatResponse" => {
+            let round = fields.number("round");
+            MessageBody::HeartbeatResponse { round, commit_index: index("commit") }
+        }
         "ReadIndex" => MessageBody::ReadIndex { request: fields.number("request") },
         "ReadIndexResponse" => {
             let index = fields.has("index").then(|| index("index"));
             MessageBody::ReadIndexResponse { request: fields.number("request"), index }
         }
         "TimeoutNow" => MessageBody::TimeoutNow,
+        "WhoLeads" => MessageBody::WhoLeads,
         _ => panic!("unknown message {kind}"),
     }
 }

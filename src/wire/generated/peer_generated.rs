@@ -99,12 +99,116 @@ impl<'a> ::flatbuffers::Verifiable for EntryKind {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for EntryKind {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_BODY: u8 = 0;
+pub const ENUM_MIN_REFUSAL: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_BODY: u8 = 14;
+pub const ENUM_MAX_REFUSAL: u8 = 6;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_BODY: [Body; 15] = [
+pub const ENUM_VALUES_REFUSAL: [Refusal; 7] = [
+  Refusal::None,
+  Refusal::NotLeader,
+  Refusal::Overloaded,
+  Refusal::NotReady,
+  Refusal::UnderWay,
+  Refusal::NoChange,
+  Refusal::Invalid,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct Refusal(pub u8);
+#[allow(non_upper_case_globals)]
+impl Refusal {
+  pub const None: Self = Self(0);
+  pub const NotLeader: Self = Self(1);
+  pub const Overloaded: Self = Self(2);
+  pub const NotReady: Self = Self(3);
+  pub const UnderWay: Self = Self(4);
+  pub const NoChange: Self = Self(5);
+  pub const Invalid: Self = Self(6);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 6;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::None,
+    Self::NotLeader,
+    Self::Overloaded,
+    Self::NotReady,
+    Self::UnderWay,
+    Self::NoChange,
+    Self::Invalid,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::None => Some("None"),
+      Self::NotLeader => Some("NotLeader"),
+      Self::Overloaded => Some("Overloaded"),
+      Self::NotReady => Some("NotReady"),
+      Self::UnderWay => Some("UnderWay"),
+      Self::NoChange => Some("NoChange"),
+      Self::Invalid => Some("Invalid"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for Refusal {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for Refusal {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for Refusal {
+    type Output = Refusal;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for Refusal {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for Refusal {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for Refusal {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_BODY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_BODY: u8 = 17;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_BODY: [Body; 18] = [
   Body::NONE,
   Body::PreVote,
   Body::PreVoteResponse,
@@ -120,6 +224,9 @@ pub const ENUM_VALUES_BODY: [Body; 15] = [
   Body::TimeoutNow,
   Body::SnapshotChunk,
   Body::SnapshotAck,
+  Body::WhoLeads,
+  Body::Propose,
+  Body::ProposeResponse,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -142,9 +249,12 @@ impl Body {
   pub const TimeoutNow: Self = Self(12);
   pub const SnapshotChunk: Self = Self(13);
   pub const SnapshotAck: Self = Self(14);
+  pub const WhoLeads: Self = Self(15);
+  pub const Propose: Self = Self(16);
+  pub const ProposeResponse: Self = Self(17);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 14;
+  pub const ENUM_MAX: u8 = 17;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::PreVote,
@@ -161,6 +271,9 @@ impl Body {
     Self::TimeoutNow,
     Self::SnapshotChunk,
     Self::SnapshotAck,
+    Self::WhoLeads,
+    Self::Propose,
+    Self::ProposeResponse,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -180,6 +293,9 @@ impl Body {
       Self::TimeoutNow => Some("TimeoutNow"),
       Self::SnapshotChunk => Some("SnapshotChunk"),
       Self::SnapshotAck => Some("SnapshotAck"),
+      Self::WhoLeads => Some("WhoLeads"),
+      Self::Propose => Some("Propose"),
+      Self::ProposeResponse => Some("ProposeResponse"),
       _ => None,
     }
   }
@@ -1321,6 +1437,7 @@ impl<'a> ::flatbuffers::Follow<'a> for HeartbeatResponse<'a> {
 
 impl<'a> HeartbeatResponse<'a> {
   pub const VT_ROUND: ::flatbuffers::VOffsetT = 4;
+  pub const VT_COMMIT_INDEX: ::flatbuffers::VOffsetT = 6;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1332,6 +1449,7 @@ impl<'a> HeartbeatResponse<'a> {
     args: &'args HeartbeatResponseArgs
   ) -> ::flatbuffers::WIPOffset<HeartbeatResponse<'bldr>> {
     let mut builder = HeartbeatResponseBuilder::new(_fbb);
+    builder.add_commit_index(args.commit_index);
     builder.add_round(args.round);
     builder.finish()
   }
@@ -1344,6 +1462,13 @@ impl<'a> HeartbeatResponse<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(HeartbeatResponse::VT_ROUND, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn commit_index(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(HeartbeatResponse::VT_COMMIT_INDEX, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for HeartbeatResponse<'_> {
@@ -1353,18 +1478,21 @@ impl ::flatbuffers::Verifiable for HeartbeatResponse<'_> {
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
      .visit_field::<u64>("round", Self::VT_ROUND, false)?
+     .visit_field::<u64>("commit_index", Self::VT_COMMIT_INDEX, false)?
      .finish();
     Ok(())
   }
 }
 pub struct HeartbeatResponseArgs {
     pub round: u64,
+    pub commit_index: u64,
 }
 impl<'a> Default for HeartbeatResponseArgs {
   #[inline]
   fn default() -> Self {
     HeartbeatResponseArgs {
       round: 0,
+      commit_index: 0,
     }
   }
 }
@@ -1377,6 +1505,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HeartbeatResponseBuilder<'a, 
   #[inline]
   pub fn add_round(&mut self, round: u64) {
     self.fbb_.push_slot::<u64>(HeartbeatResponse::VT_ROUND, round, 0);
+  }
+  #[inline]
+  pub fn add_commit_index(&mut self, commit_index: u64) {
+    self.fbb_.push_slot::<u64>(HeartbeatResponse::VT_COMMIT_INDEX, commit_index, 0);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HeartbeatResponseBuilder<'a, 'b, A> {
@@ -1397,6 +1529,7 @@ impl ::core::fmt::Debug for HeartbeatResponse<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("HeartbeatResponse");
       ds.field("round", &self.round());
+      ds.field("commit_index", &self.commit_index());
       ds.finish()
   }
 }
@@ -1701,6 +1834,378 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TimeoutNowBuilder<'a, 'b, A> 
 impl ::core::fmt::Debug for TimeoutNow<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("TimeoutNow");
+      ds.finish()
+  }
+}
+pub enum WhoLeadsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct WhoLeads<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for WhoLeads<'a> {
+  type Inner = WhoLeads<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> WhoLeads<'a> {
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    WhoLeads { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    _args: &'args WhoLeadsArgs
+  ) -> ::flatbuffers::WIPOffset<WhoLeads<'bldr>> {
+    let mut builder = WhoLeadsBuilder::new(_fbb);
+    builder.finish()
+  }
+
+}
+
+impl ::flatbuffers::Verifiable for WhoLeads<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct WhoLeadsArgs {
+}
+impl<'a> Default for WhoLeadsArgs {
+  #[inline]
+  fn default() -> Self {
+    WhoLeadsArgs {
+    }
+  }
+}
+
+pub struct WhoLeadsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WhoLeadsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> WhoLeadsBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    WhoLeadsBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<WhoLeads<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for WhoLeads<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("WhoLeads");
+      ds.finish()
+  }
+}
+pub enum ProposeOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Propose<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Propose<'a> {
+  type Inner = Propose<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Propose<'a> {
+  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+  pub const VT_KIND: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PAYLOAD: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Propose { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ProposeArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Propose<'bldr>> {
+    let mut builder = ProposeBuilder::new(_fbb);
+    builder.add_request(args.request);
+    if let Some(x) = args.payload { builder.add_payload(x); }
+    builder.add_kind(args.kind);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn request(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Propose::VT_REQUEST, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn kind(&self) -> EntryKind {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<EntryKind>(Propose::VT_KIND, Some(EntryKind::Command)).unwrap()}
+  }
+  #[inline]
+  pub fn payload(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Propose::VT_PAYLOAD, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Propose<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("request", Self::VT_REQUEST, false)?
+     .visit_field::<EntryKind>("kind", Self::VT_KIND, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("payload", Self::VT_PAYLOAD, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ProposeArgs<'a> {
+    pub request: u64,
+    pub kind: EntryKind,
+    pub payload: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+}
+impl<'a> Default for ProposeArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    ProposeArgs {
+      request: 0,
+      kind: EntryKind::Command,
+      payload: None,
+    }
+  }
+}
+
+pub struct ProposeBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ProposeBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_request(&mut self, request: u64) {
+    self.fbb_.push_slot::<u64>(Propose::VT_REQUEST, request, 0);
+  }
+  #[inline]
+  pub fn add_kind(&mut self, kind: EntryKind) {
+    self.fbb_.push_slot::<EntryKind>(Propose::VT_KIND, kind, EntryKind::Command);
+  }
+  #[inline]
+  pub fn add_payload(&mut self, payload: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Propose::VT_PAYLOAD, payload);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ProposeBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ProposeBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Propose<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Propose<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Propose");
+      ds.field("request", &self.request());
+      ds.field("kind", &self.kind());
+      ds.field("payload", &self.payload());
+      ds.finish()
+  }
+}
+pub enum ProposeResponseOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct ProposeResponse<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for ProposeResponse<'a> {
+  type Inner = ProposeResponse<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> ProposeResponse<'a> {
+  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+  pub const VT_TERM: ::flatbuffers::VOffsetT = 6;
+  pub const VT_INDEX: ::flatbuffers::VOffsetT = 8;
+  pub const VT_REFUSAL: ::flatbuffers::VOffsetT = 10;
+  pub const VT_LEADER: ::flatbuffers::VOffsetT = 12;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    ProposeResponse { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args ProposeResponseArgs
+  ) -> ::flatbuffers::WIPOffset<ProposeResponse<'bldr>> {
+    let mut builder = ProposeResponseBuilder::new(_fbb);
+    builder.add_leader(args.leader);
+    builder.add_index(args.index);
+    builder.add_term(args.term);
+    builder.add_request(args.request);
+    builder.add_refusal(args.refusal);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn request(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ProposeResponse::VT_REQUEST, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn term(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ProposeResponse::VT_TERM, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn index(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ProposeResponse::VT_INDEX, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn refusal(&self) -> Refusal {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<Refusal>(ProposeResponse::VT_REFUSAL, Some(Refusal::None)).unwrap()}
+  }
+  #[inline]
+  pub fn leader(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(ProposeResponse::VT_LEADER, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for ProposeResponse<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("request", Self::VT_REQUEST, false)?
+     .visit_field::<u64>("term", Self::VT_TERM, false)?
+     .visit_field::<u64>("index", Self::VT_INDEX, false)?
+     .visit_field::<Refusal>("refusal", Self::VT_REFUSAL, false)?
+     .visit_field::<u64>("leader", Self::VT_LEADER, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct ProposeResponseArgs {
+    pub request: u64,
+    pub term: u64,
+    pub index: u64,
+    pub refusal: Refusal,
+    pub leader: u64,
+}
+impl<'a> Default for ProposeResponseArgs {
+  #[inline]
+  fn default() -> Self {
+    ProposeResponseArgs {
+      request: 0,
+      term: 0,
+      index: 0,
+      refusal: Refusal::None,
+      leader: 0,
+    }
+  }
+}
+
+pub struct ProposeResponseBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> ProposeResponseBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_request(&mut self, request: u64) {
+    self.fbb_.push_slot::<u64>(ProposeResponse::VT_REQUEST, request, 0);
+  }
+  #[inline]
+  pub fn add_term(&mut self, term: u64) {
+    self.fbb_.push_slot::<u64>(ProposeResponse::VT_TERM, term, 0);
+  }
+  #[inline]
+  pub fn add_index(&mut self, index: u64) {
+    self.fbb_.push_slot::<u64>(ProposeResponse::VT_INDEX, index, 0);
+  }
+  #[inline]
+  pub fn add_refusal(&mut self, refusal: Refusal) {
+    self.fbb_.push_slot::<Refusal>(ProposeResponse::VT_REFUSAL, refusal, Refusal::None);
+  }
+  #[inline]
+  pub fn add_leader(&mut self, leader: u64) {
+    self.fbb_.push_slot::<u64>(ProposeResponse::VT_LEADER, leader, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> ProposeResponseBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    ProposeResponseBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<ProposeResponse<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for ProposeResponse<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("ProposeResponse");
+      ds.field("request", &self.request());
+      ds.field("term", &self.term());
+      ds.field("index", &self.index());
+      ds.field("refusal", &self.refusal());
+      ds.field("leader", &self.leader());
       ds.finish()
   }
 }
@@ -2278,6 +2783,48 @@ impl<'a> Message<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_who_leads(&self) -> Option<WhoLeads<'a>> {
+    if self.body_type() == Body::WhoLeads {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { WhoLeads::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_propose(&self) -> Option<Propose<'a>> {
+    if self.body_type() == Body::Propose {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { Propose::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_propose_response(&self) -> Option<ProposeResponse<'a>> {
+    if self.body_type() == Body::ProposeResponse {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { ProposeResponse::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Message<'_> {
@@ -2304,6 +2851,9 @@ impl ::flatbuffers::Verifiable for Message<'_> {
           Body::TimeoutNow => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<TimeoutNow>>("Body::TimeoutNow", pos),
           Body::SnapshotChunk => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SnapshotChunk>>("Body::SnapshotChunk", pos),
           Body::SnapshotAck => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SnapshotAck>>("Body::SnapshotAck", pos),
+          Body::WhoLeads => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<WhoLeads>>("Body::WhoLeads", pos),
+          Body::Propose => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Propose>>("Body::Propose", pos),
+          Body::ProposeResponse => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ProposeResponse>>("Body::ProposeResponse", pos),
           _ => Ok(()),
         }
      })?
@@ -2466,6 +3016,27 @@ impl ::core::fmt::Debug for Message<'_> {
         },
         Body::SnapshotAck => {
           if let Some(x) = self.body_as_snapshot_ack() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Body::WhoLeads => {
+          if let Some(x) = self.body_as_who_leads() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Body::Propose => {
+          if let Some(x) = self.body_as_propose() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Body::ProposeResponse => {
+          if let Some(x) = self.body_as_propose_response() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

@@ -142,6 +142,7 @@ impl PeerBatchBuilder {
     fn encode_body(&mut self, body: &PeerBody<'_>) -> (schema::Body, WIPOffset<UnionWIPOffset>) {
         let data = match body {
             PeerBody::SnapshotChunk { data, .. } => Some(self.encoder.bytes(data)),
+            PeerBody::Propose { payload, .. } => Some(self.encoder.bytes(payload)),
             _ => None,
         };
         let fbb = self.encoder.body();
@@ -179,9 +180,10 @@ impl PeerBatchBuilder {
             PeerBody::Heartbeat { commit_index, round } => {
                 table!(Heartbeat, HeartbeatArgs { commit_index: commit_index.0, round: round })
             }
-            PeerBody::HeartbeatResponse { round } => {
-                table!(HeartbeatResponse, HeartbeatResponseArgs { round: round })
-            }
+            PeerBody::HeartbeatResponse { round, commit_index } => table!(
+                HeartbeatResponse,
+                HeartbeatResponseArgs { round: round, commit_index: commit_index.0 }
+            ),
             PeerBody::ReadIndex { request } => {
                 table!(ReadIndex, ReadIndexArgs { request: request })
             }
@@ -194,6 +196,25 @@ impl PeerBatchBuilder {
                 }
             ),
             PeerBody::TimeoutNow => table!(TimeoutNow, TimeoutNowArgs {}),
+            PeerBody::WhoLeads => table!(WhoLeads, WhoLeadsArgs {}),
+            PeerBody::Propose { request, kind, .. } => table!(
+                Propose,
+                ProposeArgs { request: request, kind: schema::EntryKind(kind), payload: data }
+            ),
+            PeerBody::ProposeResponse { request, result } => {
+                let (term, index) = result.unwrap_or_default();
+                let refusal = result.err();
+                table!(
+                    ProposeResponse,
+                    ProposeResponseArgs {
+                        request: request,
+                        term: term.0,
+                        index: index.0,
+                        refusal: schema::Refusal(refusal.map_or(0, |refusal| refusal.reason)),
+                        leader: refusal.and_then(|it| it.leader).unwrap_or_default().0,
+                    }
+                )
+            }
             PeerBody::SnapshotChunk { transfer, index, term, offset, last, .. } => table!(
                 SnapshotChunk,
                 SnapshotChunkArgs {

@@ -2,8 +2,8 @@
 
 use flatbuffers::{ForwardsUOffset, Vector, VectorIter};
 
-use super::{PeerBody, PeerEntry, PeerMessage};
-use crate::base::{GroupId, Index, Term};
+use super::{PeerBody, PeerEntry, PeerMessage, PeerRefusal};
+use crate::base::{GroupId, Index, NodeId, Term};
 use crate::wire::WireError;
 use crate::wire::error::verified_root;
 use crate::wire::frame::{Frame, FrameKind};
@@ -100,12 +100,15 @@ pub fn parse_peer_batch<'a>(frame: &Frame<'a>) -> Result<PeerBatchView<'a>, Wire
     Ok(PeerBatchView { messages: batch.messages() })
 }
 
-/// Entries are copied out of a batch, each its payload: many that share one would grow in memory.
+/// Entries and proposals are copied out of a batch, each its payload: many that share one would grow in memory.
 fn check_payloads(batch: &schema::PeerBatch<'_>, present: usize) -> Result<(), WireError> {
-    let appends = batch.messages().iter().filter_map(|message| message.body_as_append());
+    let messages = || batch.messages().iter();
+    let appends = messages().filter_map(|message| message.body_as_append());
     let entries = appends.filter_map(|append| append.entries()).flatten();
-    let payloads = entries.map(|entry| bytes_of(entry.payload()).len());
-    let claimed = payloads.sum();
+    let appended = entries.map(|entry| bytes_of(entry.payload()).len());
+    let proposals = messages().filter_map(|message| message.body_as_propose());
+    let proposed = proposals.map(|propose| bytes_of(propose.payload()).len());
+    let claimed = appended.chain(proposed).sum();
     if claimed <= present { Ok(()) } else { Err(WireError::DataLength { claimed, present }) }
 }
 
@@ -151,7 +154,8 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
         }
         schema::Body::HeartbeatResponse => {
             let response = message.body_as_heartbeat_response().expect(THERE);
-            PeerBody::HeartbeatResponse { round: response.round() }
+            let commit_index = Index(response.commit_index());
+            PeerBody::HeartbeatResponse { round: response.round(), commit_index }
         }
         schema::Body::ReadIndex => {
             let read = message.body_as_read_index().expect(THERE);
@@ -163,6 +167,16 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
             PeerBody::ReadIndexResponse { request: response.request(), index }
         }
         schema::Body::TimeoutNow => PeerBody::TimeoutNow,
+        schema::Body::WhoLeads => PeerBody::WhoLeads,
+        schema::Body::Propose => {
+            let propose = message.body_as_propose().expect(THERE);
+            let (request, kind) = (propose.request(), propose.kind().0);
+            PeerBody::Propose { request, kind, payload: bytes_of(propose.payload()) }
+        }
+        schema::Body::ProposeResponse => {
+            let response = message.body_as_propose_response().expect(THERE);
+            PeerBody::ProposeResponse { request: response.request(), result: result_of(&response) }
+        }
         schema::Body::SnapshotChunk => chunk_of(&message.body_as_snapshot_chunk().expect(THERE)),
         schema::Body::SnapshotAck => {
             let ack = message.body_as_snapshot_ack().expect(THERE);
@@ -173,6 +187,16 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
             }
         }
         other => PeerBody::Unknown { kind: other.0 },
+    }
+}
+
+fn result_of(response: &schema::ProposeResponse<'_>) -> Result<(Term, Index), PeerRefusal> {
+    match response.refusal().0 {
+        0 => Ok((Term(response.term()), Index(response.index()))),
+        reason => {
+            let leader = Some(NodeId(response.leader())).filter(|&node| node != NodeId(0));
+            Err(PeerRefusal { reason, leader })
+        }
     }
 }
 
