@@ -4,15 +4,20 @@ use crate::base::{GroupId, Micros, NodeId};
 
 /// The members of a group: the voters, and during a joint change the outgoing voters too.
 ///
-/// Each list is sorted and without duplicates.
+/// Each list is sorted and without duplicates. At most one of `outgoing` and `voters_next` is not
+/// empty: a group prepares a change, or carries it out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
     /// The voters (of the new configuration, during a change).
     pub voters: Vec<NodeId>,
     /// The voters of the old configuration during a change; empty otherwise.
     pub outgoing: Vec<NodeId>,
-    /// Members that receive the log and do not count in a quorum.
+    /// Members that receive the log and do not count in a quorum. While a change is staged, also
+    /// those voters that are to be learners after it.
     pub learners: Vec<NodeId>,
+    /// The voters to be, while a change is staged: once all of them have caught up the leader makes
+    /// them the voters. Each is a voter or a learner already. Empty otherwise.
+    pub voters_next: Vec<NodeId>,
 }
 
 /// The settings of one replica.
@@ -42,6 +47,10 @@ pub struct RaftConfig {
     pub message_bytes_max: usize,
     /// Payload bytes of uncommitted entries on a leader; past it proposals are refused.
     pub uncommitted_bytes_max: usize,
+    /// A leader carries a staged change out by itself once the voters to be have caught up.
+    pub promote_learners: bool,
+    /// A learner has caught up when it lacks no more entries than this.
+    pub promotion_lag_max: u64,
 }
 
 impl RaftConfig {
@@ -60,6 +69,8 @@ impl RaftConfig {
             in_flight_bytes_max: 16 << 20,
             message_bytes_max: 1 << 20,
             uncommitted_bytes_max: 64 << 20,
+            promote_learners: true,
+            promotion_lag_max: 128,
         }
     }
 }
@@ -81,6 +92,11 @@ impl Configuration {
     /// Whether the group is between two configurations.
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty()
+    }
+
+    /// Whether voters to be are catching up.
+    pub fn is_staged(&self) -> bool {
+        !self.voters_next.is_empty()
     }
 
     /// Everyone who receives the log, each once, in order.
@@ -118,6 +134,7 @@ mod tests {
             voters: nodes(&[2, 3, 5]),
             outgoing: nodes(&[1, 2, 3]),
             learners: nodes(&[1, 9]),
+            voters_next: Vec::new(),
         };
         assert_eq!(joint.members().collect::<Vec<_>>(), nodes(&[1, 2, 3, 5, 9]));
         assert_eq!(joint.others(NodeId(3)).collect::<Vec<_>>(), nodes(&[1, 2, 5, 9]));

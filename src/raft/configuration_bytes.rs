@@ -5,8 +5,8 @@
 //! | 0 | 2 | number of voters V |
 //! | 2 | 2 | number of outgoing voters O |
 //! | 4 | 2 | number of learners L |
-//! | 6 | 2 | zero |
-//! | 8 | 8 × (V + O + L) | node ids: voters, outgoing voters, learners, each list ascending |
+//! | 6 | 2 | number of voters to be N; zero unless a change is staged |
+//! | 8 | 8 × (V + O + L + N) | node ids: voters, outgoing voters, learners, voters to be, each list ascending |
 //!
 //! All integers little-endian. At least one voter; at most `NODES_MAX` in a list; no node id is 0.
 
@@ -23,9 +23,6 @@ pub enum ConfigurationError {
     /// The bytes end too early, or go on too long.
     #[error("a configuration of a wrong length")]
     Length,
-    /// Bytes that must be zero are not: written by a later version.
-    #[error("a configuration of an unknown version")]
-    Version,
     /// Nobody could ever commit anything.
     #[error("a configuration without voters")]
     NoVoters,
@@ -39,8 +36,11 @@ pub enum ConfigurationError {
     #[error("a configuration in which a voter is a learner")]
     VoterAndLearner,
     /// What is asked for is where to go, not the way there.
-    #[error("a joint configuration cannot be asked for")]
+    #[error("a configuration on its way to another cannot be asked for")]
     Joint,
+    /// A change is prepared or carried out, not both; and who is to vote receives the log already.
+    #[error("a configuration whose staged change is none")]
+    Staging,
 }
 
 impl Configuration {
@@ -50,13 +50,12 @@ impl Configuration {
     /// If it is none (`check`).
     pub fn encode(&self) -> Bytes {
         assert_eq!(self.check(), Ok(()), "{self:?}");
-        let lists = [&self.voters, &self.outgoing, &self.learners];
+        let lists = self.lists();
         let mut buffer = AlignedBuf::with_capacity(HEADER_BYTES);
         for list in lists {
             let count = u16::try_from(list.len()).expect("at most NODES_MAX");
             buffer.extend_from_slice(&count.to_le_bytes());
         }
-        buffer.pad_to_word();
         for node in lists.into_iter().flatten() {
             buffer.extend_from_slice(&node.0.to_le_bytes());
         }
@@ -71,19 +70,16 @@ impl Configuration {
         let (header, ids) =
             bytes.split_at_checked(HEADER_BYTES).ok_or(ConfigurationError::Length)?;
         let number = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
-        let (voters, outgoing, learners) = (number(0), number(2), number(4));
-        if number(6) != 0 {
-            return Err(ConfigurationError::Version);
-        }
-        if ids.len() != (voters + outgoing + learners) * ID_BYTES {
+        let counts = [number(0), number(2), number(4), number(6)];
+        if ids.len() != counts.iter().sum::<usize>() * ID_BYTES {
             return Err(ConfigurationError::Length);
         }
         let mut ids = ids
             .chunks_exact(ID_BYTES)
             .map(|id| NodeId(u64::from_le_bytes(id.try_into().expect("eight bytes"))));
         let mut list = |count| ids.by_ref().take(count).collect();
-        let configuration =
-            Self { voters: list(voters), outgoing: list(outgoing), learners: list(learners) };
+        let [voters, outgoing, learners, voters_next] = counts.map(&mut list);
+        let configuration = Self { voters, outgoing, learners, voters_next };
         configuration.check()?;
         Ok(configuration)
     }
@@ -93,7 +89,7 @@ impl Configuration {
     /// # Errors
     /// If not.
     pub fn check(&self) -> Result<(), ConfigurationError> {
-        let lists = [&self.voters, &self.outgoing, &self.learners];
+        let lists = self.lists();
         if self.voters.is_empty() {
             return Err(ConfigurationError::NoVoters);
         }
@@ -106,11 +102,32 @@ impl Configuration {
         if !lists.iter().all(|list| ascending(list)) {
             return Err(ConfigurationError::Order);
         }
+        if self.is_staged() {
+            return self.check_staging();
+        }
         let votes = |node: &NodeId| self.voters.binary_search(node).is_ok();
         if self.learners.iter().any(votes) {
             return Err(ConfigurationError::VoterAndLearner);
         }
         Ok(())
+    }
+
+    /// A learner may be a voter here, one that is to become a learner; but not a voter to be.
+    fn check_staging(&self) -> Result<(), ConfigurationError> {
+        let within = |list: &[NodeId], node: &NodeId| list.binary_search(node).is_ok();
+        let receives = |node: &NodeId| within(&self.voters, node) || within(&self.learners, node);
+        if self.is_joint() || !self.voters_next.iter().all(receives) {
+            return Err(ConfigurationError::Staging);
+        }
+        let stays = |node: &NodeId| within(&self.voters, node) && within(&self.voters_next, node);
+        if self.learners.iter().any(stays) {
+            return Err(ConfigurationError::VoterAndLearner);
+        }
+        Ok(())
+    }
+
+    fn lists(&self) -> [&Vec<NodeId>; 4] {
+        [&self.voters, &self.outgoing, &self.learners, &self.voters_next]
     }
 }
 
@@ -127,7 +144,12 @@ mod tests {
             voters: nodes(voters),
             outgoing: nodes(outgoing),
             learners: nodes(learners),
+            voters_next: Vec::new(),
         }
+    }
+
+    fn staged(voters: &[u64], learners: &[u64], voters_next: &[u64]) -> Configuration {
+        Configuration { voters_next: nodes(voters_next), ..configuration(voters, &[], learners) }
     }
 
     #[test]
@@ -144,14 +166,18 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for joint in [configuration(&[1], &[], &[]), configuration(&[2, 3], &[1, 2], &[1, 7])] {
-            assert_eq!(Configuration::decode(&joint.encode()), Ok(joint));
+        for configuration in [
+            configuration(&[1], &[], &[]),
+            configuration(&[2, 3], &[1, 2], &[1, 7]),
+            staged(&[1, 2, 3], &[1, 4, 9], &[2, 3, 4]),
+        ] {
+            assert_eq!(Configuration::decode(&configuration.encode()), Ok(configuration));
         }
     }
 
     #[test]
     fn what_is_none_is_refused_by_name() {
-        use ConfigurationError::{Length, NoVoters, Order, TooMany, VoterAndLearner};
+        use ConfigurationError::{Length, NoVoters, Order, Staging, TooMany, VoterAndLearner};
         let many: Vec<u64> = (1..=NODES_MAX as u64 + 1).collect();
         for (bad, error) in [
             (configuration(&[], &[1], &[]), NoVoters),
@@ -160,11 +186,14 @@ mod tests {
             (configuration(&[0, 1], &[], &[]), Order),
             (configuration(&[1], &[], &[1]), VoterAndLearner),
             (configuration(&many, &[], &[]), TooMany),
+            (staged(&[1, 2], &[3], &[4]), Staging),
+            (staged(&[1, 2], &[2, 3], &[2, 3]), VoterAndLearner),
+            (Configuration { outgoing: nodes(&[1]), ..staged(&[1], &[2], &[2]) }, Staging),
         ] {
             assert_eq!(bad.check(), Err(error), "{bad:?}");
         }
         assert_eq!(Configuration::decode(&[1, 0, 0, 0, 0, 0, 0]), Err(Length));
-        assert_eq!(Configuration::decode(&[255; 64]), Err(ConfigurationError::Version));
+        assert_eq!(Configuration::decode(&[255; 64]), Err(Length));
         let mut long = configuration(&[1], &[], &[]).encode().to_vec();
         long.push(0);
         assert_eq!(Configuration::decode(&long), Err(Length));

@@ -95,6 +95,7 @@ mod replica;
 mod replication;
 mod role;
 mod snapshot;
+mod staging;
 mod transfer;
 
 pub use config::{Configuration, RaftConfig};

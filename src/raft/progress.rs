@@ -113,6 +113,12 @@ impl Progress {
         matches!(self.state, ProgressState::Probe { .. })
     }
 
+    /// Whether it answers, and lacks at most `lag_max` of the entries up to `last_index`.
+    pub(super) fn follows_closely(&self, last_index: Index, lag_max: u64) -> bool {
+        let replicating = matches!(self.state, ProgressState::Replicate { .. });
+        replicating && last_index.0 - self.match_index.0 <= lag_max
+    }
+
     /// Whether the host is sending a snapshot.
     pub(super) fn awaits_snapshot(&self) -> bool {
         matches!(self.state, ProgressState::Snapshot { .. })

@@ -99,7 +99,8 @@ mod tests {
     }
 
     fn joint(voters: &[u64], outgoing: &[u64]) -> Configuration {
-        Configuration { voters: nodes(voters), outgoing: nodes(outgoing), learners: Vec::new() }
+        let (voters, outgoing) = (nodes(voters), nodes(outgoing));
+        Configuration { voters, outgoing, ..Configuration::default() }
     }
 
     /// The definition, word for word: the greatest value that more than half have reached.
@@ -152,7 +153,7 @@ mod tests {
                 nodes(&ids)
             };
             let configuration =
-                Configuration { voters: pick(), outgoing: pick(), learners: Vec::new() };
+                Configuration { voters: pick(), outgoing: pick(), ..Configuration::default() };
             let incoming = reached_by_definition(&configuration.voters, &value);
             let outgoing = reached_by_definition(&configuration.outgoing, &value);
             let expected =

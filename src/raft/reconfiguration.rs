@@ -13,8 +13,7 @@
 //! - A leader that is not in `C_new` leads until that is committed, does not count itself, and
 //!   then hands over.
 //!
-//! New voters count at once; to add them without holding the group up, add them as learners first
-//! and look at `match_index`.
+//! New voters count at once; `staging` lets them catch up first.
 //!
 //! Source: thesis, section 4.3, and Raft, section 6.
 
@@ -24,9 +23,12 @@ use super::{Configuration, ConfigurationError, Entry, EntryKind, Output, Raft, R
 use crate::base::{Index, NodeId, Term, Time, WallTime};
 
 impl Raft {
-    /// Leader only: makes `target` the group's configuration. Returns the place of the first of the
-    /// two entries; the change is done when the second, which this replica appends when the first
-    /// is committed, is committed too.
+    /// Leader only: makes `target` the group's configuration, whether or not its new voters have
+    /// caught up. Returns the place of the first of the two entries; the change is done when the
+    /// second, which this replica appends when the first is committed, is committed too.
+    ///
+    /// A staged change gives way to one that keeps the voters, and is so undone, or that makes its
+    /// voters to be the voters at once.
     ///
     /// # Errors
     /// If this replica does not lead, has not committed in its term, hands its leadership over, or
@@ -40,12 +42,34 @@ impl Raft {
         output: &mut Output,
     ) -> Result<(Term, Index), ReconfigureError> {
         self.check_target(target)?;
+        Ok(self.change_jointly(now, wall, target, output))
+    }
+
+    /// Appends the joint configuration that leads to `target`.
+    pub(super) fn change_jointly(
+        &mut self,
+        now: Time,
+        wall: WallTime,
+        target: &Configuration,
+        output: &mut Output,
+    ) -> (Term, Index) {
         let joint =
             Configuration { outgoing: self.configuration().voters.clone(), ..target.clone() };
+        self.change_to(now, wall, &joint, output)
+    }
+
+    /// Appends a configuration, in force from now on.
+    pub(super) fn change_to(
+        &mut self,
+        now: Time,
+        wall: WallTime,
+        configuration: &Configuration,
+        output: &mut Output,
+    ) -> (Term, Index) {
         let timestamp = wall.max(self.log.last_timestamp());
-        let index = self.append_configuration(&joint, timestamp, output);
+        let index = self.append_configuration(configuration, timestamp, output);
         self.configuration_changed(now, output);
-        Ok((self.hard_state.term, index))
+        (self.hard_state.term, index)
     }
 
     /// Leader only: up to where a member's log is known to equal this one's, durably.
@@ -54,7 +78,7 @@ impl Raft {
         leader.peer(node).map(|peer| peer.match_index)
     }
 
-    fn check_target(&self, target: &Configuration) -> Result<(), ReconfigureError> {
+    pub(super) fn check_target(&self, target: &Configuration) -> Result<(), ReconfigureError> {
         let Role::Leader(leader) = &self.role else {
             return Err(ReconfigureError::NotLeader { leader: self.leader() });
         };
@@ -62,17 +86,21 @@ impl Raft {
             return Err(ReconfigureError::NotLeader { leader: Some(transfer.to) });
         }
         target.check()?;
-        if target.is_joint() {
+        if target.is_joint() || target.is_staged() {
             return Err(ConfigurationError::Joint.into());
         }
         if !self.has_committed_in_term() {
             return Err(ReconfigureError::NotReady);
         }
+        let current = self.configuration();
         let uncommitted = self.membership.current_index() > self.log.commit_index();
-        if uncommitted || self.configuration().is_joint() {
+        let staged_other = current.is_staged()
+            && target.voters != current.voters
+            && target.voters != current.voters_next;
+        if uncommitted || current.is_joint() || staged_other {
             return Err(ReconfigureError::UnderWay);
         }
-        if target == self.configuration() {
+        if target == current {
             return Err(ReconfigureError::NoChange);
         }
         Ok(())
@@ -91,13 +119,15 @@ impl Raft {
         }
         if self.configuration().is_joint() {
             let target = Configuration { outgoing: Vec::new(), ..self.configuration().clone() };
-            self.append_configuration(&target, self.log.last_timestamp(), output);
-            self.configuration_changed(now, output);
-        } else if index > before {
+            self.change_to(now, self.log.last_timestamp(), &target, output);
+            return;
+        }
+        if index > before {
             self.say_goodbye(output);
             self.update_peers(now);
             self.hand_over_if_removed(now, output);
         }
+        self.promote_if_caught_up(now, output);
     }
 
     /// Tells those who are out that it is final: who knows it never stands again. An append tells,

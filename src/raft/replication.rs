@@ -118,6 +118,7 @@ impl Raft {
             self.maybe_commit(now, output);
             self.advance_transfer(from, output);
         }
+        self.promote_if_caught_up(now, output);
     }
 
     pub(super) fn handle_append_reject(

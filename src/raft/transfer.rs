@@ -80,7 +80,12 @@ impl Raft {
     pub(super) fn expire_transfer(&mut self, now: Time, output: &mut Output) {
         let Role::Leader(leader) = &mut self.role else { return };
         let expired = leader.transfer.take_if(|transfer| transfer.deadline <= now);
-        if expired.is_some() && !self.may_stand() {
+        if expired.is_none() {
+            return;
+        }
+        if self.may_stand() {
+            self.promote_if_caught_up(now, output);
+        } else {
             self.become_follower(now, None, output);
         }
     }

@@ -137,18 +137,15 @@ fn first_meta(info: &GroupInfo) -> SnapshotMeta {
 fn raft_config(config: &ReactorConfig, info: &GroupInfo) -> RaftConfig {
     let first = Micros(config.election_timeout.0 / 10);
     RaftConfig {
-        group: info.id,
-        node: config.node,
         seed: seed(config.seed, config.node, info.id),
         election_timeout: config.election_timeout,
         heartbeat_interval: config.heartbeat_interval,
         first_election_timeout: (info.preferred_leader == config.node).then_some(first),
-        pre_vote: true,
-        check_quorum: true,
         in_flight_messages_max: IN_FLIGHT_MESSAGES_MAX,
         in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
         message_bytes_max: MESSAGE_BYTES_MAX,
         uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
+        ..RaftConfig::new(info.id, config.node)
     }
 }
 

@@ -164,13 +164,24 @@ pub(super) fn load(
 
 fn header_of(identity: wal::Identity, group: GroupId, meta: &SnapshotMeta) -> SnapshotHeader {
     let SnapshotMeta { index, term, timestamp, configuration } = meta.clone();
-    let Configuration { voters, outgoing, learners, .. } = configuration;
-    SnapshotHeader { identity, group, index, term, timestamp, voters, outgoing, learners }
+    let Configuration { voters, outgoing, learners, voters_next } = configuration;
+    SnapshotHeader {
+        identity,
+        group,
+        index,
+        term,
+        timestamp,
+        voters,
+        outgoing,
+        learners,
+        voters_next,
+    }
 }
 
 fn meta_of(header: SnapshotHeader) -> SnapshotMeta {
-    let SnapshotHeader { index, term, timestamp, voters, outgoing, learners, .. } = header;
-    let configuration = Configuration { voters, outgoing, learners };
+    let SnapshotHeader { voters, outgoing, learners, voters_next, .. } = header;
+    let configuration = Configuration { voters, outgoing, learners, voters_next };
+    let SnapshotHeader { index, term, timestamp, .. } = header;
     SnapshotMeta { index, term, timestamp, configuration }
 }
 

@@ -30,6 +30,8 @@ pub struct SnapshotHeader {
     pub outgoing: Vec<NodeId>,
     /// The learners at that entry.
     pub learners: Vec<NodeId>,
+    /// The voters to be, while they catch up; empty otherwise.
+    pub voters_next: Vec<NodeId>,
 }
 
 /// Why bytes are not a snapshot.
@@ -164,7 +166,7 @@ fn read_chunk(bytes: &[u8], offset: usize, length: usize) -> Result<&[u8], Snaps
 }
 
 fn encode_header(header: &SnapshotHeader) -> Vec<u8> {
-    let members = [&header.voters, &header.outgoing, &header.learners];
+    let members = [&header.voters, &header.outgoing, &header.learners, &header.voters_next];
     let count: usize = members.iter().map(|list| list.len()).sum();
     let mut bytes = vec![0; HEADER_BYTES + count * WORD];
     put(&mut bytes, AT_MAGIC, MAGIC);
@@ -199,14 +201,15 @@ fn decode_header(bytes: &[u8]) -> Result<(SnapshotHeader, usize), SnapshotError>
     if found != expected {
         return Err(SnapshotError::Version { found, expected });
     }
-    let [voters, outgoing, learners] = AT_COUNTS.map(|at| usize::from(u16_at(fixed, at)));
-    let end = HEADER_BYTES + (voters + outgoing + learners) * WORD;
+    let counts = AT_COUNTS.map(|at| usize::from(u16_at(fixed, at)));
+    let end = HEADER_BYTES + counts.iter().sum::<usize>() * WORD;
     let header = bytes.get(..end).ok_or(SnapshotError::Truncated { offset: 0 })?;
     if crc32c(&header[CHECKED_FROM..]) != u32_at(header, AT_CRC) {
         return Err(SnapshotError::Damaged { offset: 0 });
     }
     let mut nodes = header[HEADER_BYTES..].chunks_exact(WORD).map(|node| NodeId(u64_at(node, 0)));
-    let mut take = |count| nodes.by_ref().take(count).collect();
+    let [voters, outgoing, learners, voters_next] =
+        counts.map(|count| nodes.by_ref().take(count).collect());
     let header = SnapshotHeader {
         identity: Identity {
             cluster: ClusterId(u64_at(header, AT_CLUSTER)),
@@ -218,9 +221,10 @@ fn decode_header(bytes: &[u8]) -> Result<(SnapshotHeader, usize), SnapshotError>
         index: Index(u64_at(header, AT_INDEX)),
         term: Term(u64_at(header, AT_TERM)),
         timestamp: WallTime(u64_at(header, AT_TIMESTAMP)),
-        voters: take(voters),
-        outgoing: take(outgoing),
-        learners: take(learners),
+        voters,
+        outgoing,
+        learners,
+        voters_next,
     };
     Ok((header, end))
 }
@@ -242,7 +246,7 @@ const AT_TERM: usize = 48;
 const AT_TIMESTAMP: usize = 56;
 const AT_GROUP: usize = 64;
 const AT_CORE: usize = 68;
-const AT_COUNTS: [usize; 3] = [70, 72, 74];
+const AT_COUNTS: [usize; 4] = [70, 72, 74, 76];
 const HEADER_BYTES: usize = 80;
 
 /// A chunk's length and checksum.
@@ -276,6 +280,7 @@ mod tests {
             voters: vec![NodeId(1), NodeId(2), NodeId(3)],
             outgoing: vec![NodeId(4)],
             learners: vec![NodeId(9), NodeId(10)],
+            voters_next: vec![NodeId(1), NodeId(9)],
         }
     }
 
@@ -323,7 +328,7 @@ mod tests {
     #[test]
     fn missing_repeated_and_exchanged_chunks_are_found() {
         let good = snapshot(&[b"chunk 01", b"chunk 02"]);
-        let (head, rest) = good.split_at(HEADER_BYTES + 6 * WORD);
+        let (head, rest) = good.split_at(HEADER_BYTES + 8 * WORD);
         let (one, rest) = rest.split_at(16);
         let (two, foot) = rest.split_at(16);
         assert_eq!([head, one, two, foot].concat(), good);

@@ -104,6 +104,8 @@ pub(crate) fn set_option(config: &mut RaftConfig, name: &str, value: &str) {
         "window-bytes" => config.in_flight_bytes_max = number(),
         "message-bytes" => config.message_bytes_max = number(),
         "uncommitted-bytes" => config.uncommitted_bytes_max = number(),
+        "promote" => config.promote_learners = value == "on",
+        "promotion-lag" => config.promotion_lag_max = number() as u64,
         "first-timeout-ms" => {
             config.first_election_timeout = Some(Micros::from_millis(number() as u64));
         }

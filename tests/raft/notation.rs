@@ -65,19 +65,22 @@ fn entry(entry: &Entry) -> String {
     }
 }
 
-/// `{n1 n2 n3}`; while it changes `{n1 n2}→{n2 n3}`; learners after `~`.
+/// `{n1 n2 n3}`; while it changes `{n1 n2}→{n2 n3}`; learners after `~`; voters to be after `⇒`.
 pub(crate) fn configuration(configuration: &Configuration) -> String {
     let list = |nodes: &[NodeId]| {
         let words: Vec<String> = nodes.iter().map(ToString::to_string).collect();
         words.join(" ")
     };
-    let Configuration { voters, outgoing, learners } = configuration;
+    let Configuration { voters, outgoing, learners, voters_next } = configuration;
     let mut text = format!("{{{}}}", list(voters));
     if !outgoing.is_empty() {
         text = format!("{{{}}}→{text}", list(outgoing));
     }
     if !learners.is_empty() {
         write!(text, "~{}", list(learners)).expect("a string");
+    }
+    if !voters_next.is_empty() {
+        write!(text, "⇒{{{}}}", list(voters_next)).expect("a string");
     }
     text
 }

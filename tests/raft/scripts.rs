@@ -24,6 +24,7 @@
 //! | `reset n1->n2` | n1 learns that its link to n2 was reset |
 //! | `transfer n1->n2` | n1 hands its leadership over |
 //! | `configure n1 n2 n3 [learners=n4]` | the leader changes the members to these |
+//! | `stage n1 n2 n3 [learners=n4]` | the same, once the new voters have caught up |
 //! | `status`, `log n1` | show all states; show what is on a disk |
 
 use std::fmt::Write as _;
@@ -173,7 +174,7 @@ impl Scene<'_> {
                 };
                 self.step(&from.to_string(), input);
             }
-            "configure" => self.configure(words),
+            "configure" | "stage" => self.configure(verb, words),
             "transfer" => {
                 let (from, to) = notation::ends(words[0]);
                 let at = self.world.position(from);
@@ -201,13 +202,18 @@ impl Scene<'_> {
         self.world.step(at, input);
     }
 
-    fn configure(&mut self, words: &[&str]) {
+    fn configure(&mut self, verb: &str, words: &[&str]) {
         let learners = words.iter().find_map(|word| word.strip_prefix("learners="));
         let voters = words.iter().filter(|word| !word.contains('='));
         let mut target = Configuration::new(voters.map(|word| notation::node(word)));
         target.learners = learners.map(nodes).unwrap_or_default();
         let leader = self.world.leader().expect("somebody leads");
-        if let Some(Err(error)) = self.world.reconfigure(leader, &target) {
+        let result = if verb == "stage" {
+            self.world.change_members(leader, &target)
+        } else {
+            self.world.reconfigure(leader, &target)
+        };
+        if let Some(Err(error)) = result {
             self.world.note(format!("  refused: {error}"));
         }
     }

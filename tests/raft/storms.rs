@@ -65,6 +65,7 @@ impl Storm {
         (voters + 1..=nodes).for_each(|id| world.add_spare(NodeId(id)));
         let (pre_vote, check_quorum) = (random.bool(), random.bool());
         let (window, bytes) = (random.usize(1..8), random.usize(1..2_000));
+        let lag = random.u64(0..16);
         for node in &mut world.nodes {
             node.clock_rate = random.u64(900..1_100);
             node.disk_held = random.u8(0..4) > 0;
@@ -73,6 +74,7 @@ impl Storm {
             node.config.check_quorum = check_quorum;
             node.config.in_flight_messages_max = window;
             node.config.message_bytes_max = bytes;
+            node.config.promotion_lag_max = lag;
             node.config.in_flight_bytes_max = 4 * bytes;
         }
         for at in 0..world.nodes.len() {
@@ -132,7 +134,11 @@ impl Storm {
                 _ => {}
             }
         }
-        let changed = self.world.reconfigure(leader, &target);
+        let changed = if self.random.bool() {
+            self.world.change_members(leader, &target)
+        } else {
+            self.world.reconfigure(leader, &target)
+        };
         self.changes += u64::from(matches!(changed, Some(Ok(_))));
     }
 
@@ -237,6 +243,9 @@ impl Storm {
         let mut target = Index::ZERO;
         self.run_until(|storm| {
             let Some(leader) = storm.world.agreed_leader() else { return false };
+            if storm.world.is_changing(leader) {
+                return false;
+            }
             let proposed = storm.world.propose(leader, "end").expect("a leader is up");
             // A transfer that is still under way is given up before long.
             proposed.inspect(|&(_, index)| target = index).is_ok()

@@ -108,6 +108,15 @@ impl World {
         self.with(at, |raft, now, output| raft.reconfigure(now, wall, target, output))
     }
 
+    pub(crate) fn change_members(
+        &mut self,
+        at: usize,
+        target: &Configuration,
+    ) -> Option<Result<(Term, Index), ReconfigureError>> {
+        let wall = WallTime(self.now.0);
+        self.with(at, |raft, now, output| raft.change_members(now, wall, target, output))
+    }
+
     /// Runs one step of a node's replica and performs what it asks for. Nothing if it is down.
     fn with<R>(
         &mut self,
@@ -134,7 +143,7 @@ impl World {
         if before != after {
             self.note(format!("  {id} {after}"));
         }
-        self.perform(at, output, None);
+        self.perform(at, &configuration, output, None);
         Some(result)
     }
 
@@ -200,6 +209,7 @@ impl World {
         if !raft.wants_snapshot(snapshot.index) {
             return self.note(format!("  {follower} does not want {}", snapshot.index));
         }
+        let before = raft.configuration().clone();
         let mut output = Output::default();
         let input = Input::SnapshotInstalled { from: leader, snapshot: snapshot.clone() };
         raft.step(now, input, &mut output);
@@ -207,7 +217,7 @@ impl World {
         let line = format!("  {follower} {}", notation::state(raft));
         self.note(line);
         self.nodes[to].applied = snapshot.clone();
-        self.perform(to, output, Some(snapshot));
+        self.perform(to, &before, output, Some(snapshot));
     }
 
     pub(crate) fn leader(&self) -> Option<usize> {
@@ -230,6 +240,12 @@ impl World {
         };
         let committed = leader.commit_index() == leader.last_index();
         (committed && members.all(follows)).then_some(at)
+    }
+
+    /// Whether a change of the members is still under way.
+    pub(crate) fn is_changing(&self, at: usize) -> bool {
+        let configuration = self.nodes[at].raft.as_ref().map(Raft::configuration);
+        configuration.is_some_and(|members| members.is_joint() || members.is_staged())
     }
 
     /// The nodes that the latest leader counts as members.
@@ -258,6 +274,7 @@ impl World {
     fn perform(
         &mut self,
         at: usize,
+        before: &Configuration,
         output: Output,
         snapshot: Option<sunstar::raft::SnapshotMeta>,
     ) {
@@ -271,7 +288,7 @@ impl World {
             snapshot,
             messages: output.messages_after_durable,
         };
-        self.apply(at, &output.committed);
+        self.apply(at, before, &output.committed);
         for context in output.reads_failed {
             self.note(format!("  {id} read {context} failed"));
         }
@@ -315,13 +332,13 @@ impl World {
         }
     }
 
-    fn apply(&mut self, at: usize, committed: &[sunstar::raft::Entry]) {
+    fn apply(&mut self, at: usize, before: &Configuration, committed: &[sunstar::raft::Entry]) {
         let Some(raft) = &self.nodes[at].raft else { return };
         let configuration = raft.configuration().clone();
         for entry in committed {
             let node = &self.nodes[at];
             assert_eq!(entry.index, node.applied.index.next(), "{} applies out of order", node.id);
-            self.laws.check_applied(node.id, entry, &configuration, &self.nodes);
+            self.laws.check_applied(node.id, entry, [before, &configuration], &self.nodes);
             let applied = &mut self.nodes[at].applied;
             (applied.index, applied.term) = (entry.index, entry.term);
             applied.timestamp = entry.timestamp;

@@ -1,0 +1,134 @@
+//! Changes that let new voters catch up first.
+//!
+//! A voter that has nothing yet counts, and can acknowledge nothing for as long as it takes to send
+//! it everything: three empty nodes in the place of three full ones would stop the group. So the
+//! new nodes begin as learners, and the configuration itself notes what they are to be:
+//!
+//! ```text
+//!   {1 2 3} ──▶ {1 2 3} + learners 4 5 6, voters to be {4 5 6}      staged; {1 2 3} decide alone
+//!                    │ 4, 5 and 6 follow closely
+//!                    ▼
+//!               {1 2 3}→{4 5 6} ──▶ {4 5 6}                         one joint change, as always
+//! ```
+//!
+//! - The note is in the log: a new leader goes on with the change.
+//! - Only the new voters need to catch up. One that stays counts already; were it waited for, a
+//!   lost node could not be replaced beside another that is down.
+//! - Learners follow closely when they answer appends and lack few entries. A load that never
+//!   pauses must not hold a change up for ever, so that "few" is not "none".
+//! - A change of learners only needs no second half: the same voters decide before and after it.
+//!
+//! Source: thesis, section 4.2.1, which adds servers as non-voting members first; etcd's
+//! `LearnersNext` is its opposite, voters that become learners when a joint change ends.
+
+use super::role::Role;
+use super::{Configuration, Output, Raft, ReconfigureError};
+use crate::base::{Index, NodeId, Term, Time, WallTime};
+
+impl Raft {
+    /// Leader only: makes `target` the group's configuration once its new voters have caught up.
+    /// Returns the place of the first entry of the change; how far it is shows in `configuration`,
+    /// which is `target` in the end.
+    ///
+    /// While the new voters catch up, only a change that keeps the voters is possible: it undoes
+    /// this one; or `reconfigure` to the voters to be, which waits for them no longer.
+    ///
+    /// # Errors
+    /// As for `reconfigure`.
+    pub fn change_members(
+        &mut self,
+        now: Time,
+        wall: WallTime,
+        target: &Configuration,
+        output: &mut Output,
+    ) -> Result<(Term, Index), ReconfigureError> {
+        self.check_target(target)?;
+        let current = self.configuration();
+        if current.is_staged() && target.voters != current.voters {
+            return Err(ReconfigureError::UnderWay);
+        }
+        if target.voters == current.voters {
+            return Ok(self.change_to(now, wall, target, output));
+        }
+        if self.follow_closely(&target.voters) {
+            return Ok(self.change_jointly(now, wall, target, output));
+        }
+        let staged = current.staged(target);
+        staged.check()?;
+        Ok(self.change_to(now, wall, &staged, output))
+    }
+
+    /// Carries a staged change out if everyone it waits for has caught up.
+    pub(super) fn promote_if_caught_up(&mut self, now: Time, output: &mut Output) {
+        let staged = self.configuration();
+        if !staged.is_staged() || !self.may_promote() || !self.follow_closely(&staged.voters_next) {
+            return;
+        }
+        let target = staged.promoted();
+        self.change_jointly(now, self.log.last_timestamp(), &target, output);
+    }
+
+    /// Whether this leader may begin a change of its own. Not while a successor waits for the last
+    /// entry: that one will see to it.
+    fn may_promote(&self) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let committed = self.membership.current_index() <= self.log.commit_index();
+        self.config.promote_learners
+            && committed
+            && leader.transfer.is_none()
+            && self.has_committed_in_term()
+    }
+
+    /// Whether those of `nodes` that do not vote yet have caught up.
+    fn follow_closely(&self, nodes: &[NodeId]) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let (last_index, lag_max) = (self.log.last_index(), self.config.promotion_lag_max);
+        let follows =
+            |node| leader.peer(node).is_some_and(|peer| peer.follows_closely(last_index, lag_max));
+        let votes = |node| self.configuration().voters.binary_search(&node).is_ok();
+        nodes.iter().all(|&node| votes(node) || follows(node))
+    }
+}
+
+impl Configuration {
+    /// This configuration while it prepares for `target`.
+    fn staged(&self, target: &Self) -> Self {
+        let new = target.voters.iter().filter(|&node| self.voters.binary_search(node).is_err());
+        let mut learners: Vec<NodeId> = target.learners.iter().chain(new).copied().collect();
+        learners.sort_unstable();
+        let (voters, voters_next) = (self.voters.clone(), target.voters.clone());
+        Self { voters, outgoing: Vec::new(), learners, voters_next }
+    }
+
+    /// What a staged configuration prepares for.
+    fn promoted(&self) -> Self {
+        let voters = self.voters_next.clone();
+        let stays = |node: &&NodeId| voters.binary_search(node).is_err();
+        let learners = self.learners.iter().filter(stays).copied().collect();
+        Self { voters, learners, ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nodes(ids: &[u64]) -> Vec<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    #[test]
+    fn what_is_staged_is_what_was_asked_for() {
+        let current = Configuration::new([1, 2, 3].map(NodeId));
+        for (voters, learners) in
+            [(&[4, 5, 6][..], &[][..]), (&[1, 2, 4], &[]), (&[2, 3, 4], &[1]), (&[3, 7], &[1, 9])]
+        {
+            let (voters, learners) = (nodes(voters), nodes(learners));
+            let target = Configuration { voters, learners, ..Configuration::default() };
+            let staged = current.staged(&target);
+            assert_eq!(staged.check(), Ok(()), "{staged:?}");
+            assert_eq!((&staged.voters, staged.is_joint()), (&current.voters, false));
+            assert_eq!(staged.promoted(), target);
+        }
+    }
+}
