@@ -12,6 +12,7 @@
 
 use std::collections::VecDeque;
 
+use super::progress::LogRange;
 use super::{Entry, Output, SnapshotMeta};
 use crate::base::{Index, Term, WallTime};
 
@@ -80,6 +81,11 @@ impl Log {
 
     pub(super) fn last_index(&self) -> Index {
         self.last().index
+    }
+
+    /// Which entries are in memory.
+    pub(super) fn range(&self) -> LogRange {
+        LogRange { base: self.base_index(), last: self.last_index() }
     }
 
     pub(super) fn last_term(&self) -> Term {

@@ -66,6 +66,15 @@ pub(super) enum ProgressState {
     },
 }
 
+/// What the leader's log holds: the entries after `base`, up to `last`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogRange {
+    /// The place before the first entry in memory.
+    pub(super) base: Index,
+    /// The last entry.
+    pub(super) last: Index,
+}
+
 /// Appends on their way to one follower.
 #[derive(Debug, Default)]
 pub(super) struct Window {
@@ -194,9 +203,9 @@ impl Progress {
     }
 
     /// What was on its way may be lost: ask anew. A snapshot's sending is the host's to resume.
-    pub(super) fn reset(&mut self) {
+    pub(super) fn reset(&mut self, log: LogRange) {
         if !self.awaits_snapshot() {
-            self.become_probe(self.match_index.next());
+            self.become_probe(self.resume_from(log));
         }
     }
 
@@ -207,9 +216,9 @@ impl Progress {
 
     /// The snapshot did not get there: ask again, but only after the next interval, or a follower
     /// that cannot be reached would be sent one snapshot after another.
-    pub(super) fn snapshot_failed(&mut self, now: Time) {
+    pub(super) fn snapshot_failed(&mut self, now: Time, log: LogRange) {
         if self.awaits_snapshot() {
-            self.become_probe(self.match_index.next());
+            self.become_probe(self.resume_from(log));
             self.state = ProgressState::Probe { asked_at: Some(now) };
         }
     }
@@ -248,6 +257,15 @@ impl Progress {
             let bytes: usize = window.appends.iter().map(|append| append.1).sum();
             assert_eq!(bytes, window.bytes, "{node}: bytes in flight");
         }
+    }
+
+    /// What to ask about first, anew: after what it is known to have. It may have more than that,
+    /// so it is asked before entries that are gone are taken for entries it lacks; one of whom
+    /// nothing is known, as `new` does.
+    fn resume_from(&self, log: LogRange) -> Index {
+        let known = self.match_index > Index::ZERO;
+        let next = if known { self.match_index.next() } else { log.last.next() };
+        next.max(log.base.next())
     }
 
     fn become_probe(&mut self, next_index: Index) {

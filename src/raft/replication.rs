@@ -191,7 +191,7 @@ impl Raft {
         let Some((leader, sender)) = self.as_leader() else { return };
         leader.reads.forget(node);
         if let Some(peer) = leader.peer_mut(node) {
-            peer.reset();
+            peer.reset(sender.log.range());
             sender.send_appends(peer, now, output);
         }
     }

@@ -71,9 +71,9 @@ impl Raft {
     }
 
     pub(super) fn snapshot_failed(&mut self, now: Time, to: NodeId) {
-        let Some((leader, _)) = self.as_leader() else { return };
+        let Some((leader, sender)) = self.as_leader() else { return };
         if let Some(peer) = leader.peer_mut(to) {
-            peer.snapshot_failed(now);
+            peer.snapshot_failed(now, sender.log.range());
         }
     }
 }

@@ -90,10 +90,23 @@ fn a_snapshot_ends_where_the_log_goes_on() {
 fn a_failed_snapshot_waits_for_a_sign_of_life() {
     let mut progress = Progress::new(NodeId(2), Index(9), Time(0));
     progress.become_snapshot(Time(0));
-    progress.snapshot_failed(Time(50));
+    progress.snapshot_failed(Time(50), LogRange { base: Index(7), last: Index(9) });
     assert!(!progress.may_send(&config(9, 9)));
     progress.heartbeat_answered(Time(150), INTERVAL);
     assert!(progress.may_send(&config(9, 9)));
+}
+
+#[test]
+fn one_who_may_have_more_is_asked_before_it_is_sent_a_snapshot() {
+    let log = LogRange { base: Index(7), last: Index(9) };
+    let mut unknown = Progress::new(NodeId(2), Index(9), Time(0));
+    unknown.reset(log);
+    assert_eq!(unknown.next_index, Index(10), "nothing is known: as in the beginning");
+    let mut behind = replicating();
+    behind.reset(log);
+    assert_eq!(behind.next_index, Index(8), "6 is forgotten, but may be there");
+    behind.reset(LogRange { base: Index(2), ..log });
+    assert_eq!(behind.next_index, Index(6));
 }
 
 #[test]
