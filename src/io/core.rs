@@ -194,7 +194,7 @@ impl Core {
     /// Makes sure that what is left to do ends the coming wait.
     fn prepare_to_wait(&mut self) {
         self.mesh.publish();
-        if self.unread.is_empty() {
+        if self.unread.is_empty() && self.reactor.deadline() > self.now {
             self.mesh.fall_asleep();
         } else {
             self.mesh.ring_myself();

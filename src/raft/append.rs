@@ -39,7 +39,7 @@ impl Raft {
         self.append_new(entries, output);
         // Not up to the log's end: beyond what this message proves, the rest of the log may be
         // another leader's (scylla#9965).
-        self.log.commit_to(commit_index.min(proven_index), output);
+        self.commit_to(commit_index.min(proven_index), output);
         self.acknowledge(from, proven_index, output);
     }
 
@@ -57,7 +57,7 @@ impl Raft {
         // The leader commits only what this replica has acknowledged; were that gone, nothing
         // that is here instead may take its place.
         if commit_index <= self.log.last_index() {
-            self.log.commit_to(commit_index, output);
+            self.commit_to(commit_index, output);
         }
         let commit_index = self.log.commit_index();
         self.answer(from, MessageBody::HeartbeatResponse { round, commit_index }, output);

@@ -51,6 +51,9 @@ pub struct RaftConfig {
     pub promote_learners: bool,
     /// A learner has caught up when it lacks no more entries than this.
     pub promotion_lag_max: u64,
+    /// Bytes of entries (and 64 for each) handed out for applying and not reported applied, at
+    /// most, unless one entry alone is larger: what one turn spends on applying is bounded by it.
+    pub apply_bytes_max: usize,
 }
 
 impl RaftConfig {
@@ -71,6 +74,7 @@ impl RaftConfig {
             uncommitted_bytes_max: 64 << 20,
             promote_learners: true,
             promotion_lag_max: 128,
+            apply_bytes_max: 1 << 20,
         }
     }
 }

@@ -20,6 +20,13 @@ pub enum Input {
         /// The last durable entry's index.
         index: Index,
     },
+    /// The state machine has applied everything up to here. More committed entries are handed out
+    /// then, if some were held back (`RaftConfig::apply_bytes_max`). Harmless when it comes late,
+    /// twice or out of order.
+    Applied {
+        /// The last applied entry's index.
+        index: Index,
+    },
     /// The host took a snapshot at an applied index; entries before `keep_from` may be forgotten.
     Compacted {
         /// What the snapshot covers.
@@ -29,7 +36,8 @@ pub enum Input {
     },
     /// A snapshot received from the leader is durable and loaded: the log restarts after it. Only
     /// if `Raft::wants_snapshot` says so just before. Entries after it that this replica keeps are
-    /// handed out again in `Output::entries`, so that the host may begin its log anew.
+    /// handed out again in `Output::entries`, so that the host may begin its log anew. Committed
+    /// entries handed out before are part of it: the host applies none of them any more.
     SnapshotInstalled {
         /// Who sent it.
         from: NodeId,
@@ -66,7 +74,8 @@ pub enum Input {
 /// 3. `messages_after_durable` leave when all that was given out so far, in this or any earlier
 ///    step, is durable; one to this node itself (a candidate's own vote) is stepped back in then.
 ///    After it the host steps `Input::Appended` with the last durable entry's place.
-/// 4. `committed` entries are applied in order, each once.
+/// 4. `committed` entries are applied in order, each once, at any pace; after one or several the
+///    host steps `Input::Applied`.
 /// 5. `reads` are answered when everything up to their index is applied.
 #[derive(Debug, Default)]
 pub struct Output {

@@ -1,14 +1,15 @@
-//! A replica's log as far as it is in memory, and how far it is committed.
+//! A replica's log as far as it is in memory, and how far it is committed and applied.
 //!
 //! ```text
-//!   forgotten      base  first                commit            last
-//!   ───────────────┤     ├──────────┬─────────┤                 │
-//!                        └ entries in memory ───────────────────┘
+//!   forgotten      base  first      applied   handed out  commit            last
+//!   ───────────────┤     ├──────────┬────┼────────┼───────┤                 │
+//!                        └ entries in memory ───────────────────────────────┘
 //!                             snapshot
 //! ```
 //!
-//! `base ≤ snapshot ≤ commit ≤ last`. The entries between base and snapshot are kept for followers
-//! that are a little behind, who would otherwise be sent a whole snapshot.
+//! `base ≤ snapshot ≤ applied ≤ handed out ≤ commit ≤ last`. The entries between base and snapshot
+//! are kept for followers that are a little behind, who would otherwise be sent a whole snapshot.
+//! What lies between applied and handed out is with the host; it is bounded in bytes (`hand_out`).
 
 use std::collections::VecDeque;
 
@@ -16,8 +17,8 @@ use super::progress::LogRange;
 use super::{Entry, Output, SnapshotMeta};
 use crate::base::{Index, Term, WallTime};
 
-/// What one entry costs in a message besides its payload, about: a log of empty entries must not
-/// make a message without end.
+/// What one entry costs in a message or a batch to apply besides its payload, about: a log of empty
+/// entries must not make either without end.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 /// The log of one replica.
@@ -29,8 +30,16 @@ pub(super) struct Log {
     entries: VecDeque<Entry>,
     /// The newest snapshot: what a follower gets whose next entry is gone.
     snapshot: SnapshotMeta,
-    /// Everything up to here is committed and was handed out for applying. Never falls.
+    /// Everything up to here is committed. Never falls; `commit_index <= last_index`.
     commit_index: Index,
+    /// Everything up to here was handed out for applying. Advanced by `hand_out`; never falls;
+    /// `handed_out_index <= commit_index`.
+    handed_out_index: Index,
+    /// Everything up to here is applied, as the host says. Never falls;
+    /// `applied_index <= handed_out_index`.
+    applied_index: Index,
+    /// The size of what is handed out and not applied yet.
+    applying_bytes: usize,
 }
 
 /// One position, as much as is remembered of a forgotten entry.
@@ -63,6 +72,9 @@ impl Log {
             base: Place::from(&snapshot),
             entries: VecDeque::with_capacity(entries.len()),
             commit_index: snapshot.index,
+            handed_out_index: snapshot.index,
+            applied_index: snapshot.index,
+            applying_bytes: 0,
             snapshot,
         };
         for entry in entries {
@@ -101,6 +113,11 @@ impl Log {
         self.commit_index
     }
 
+    /// How far the state machine is.
+    pub(super) fn applied_index(&self) -> Index {
+        self.applied_index
+    }
+
     /// The term of the entry at `index`; of the place before the first entry too.
     pub(super) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.base.index {
@@ -136,7 +153,7 @@ impl Log {
         let mut bytes = 0;
         let mut end = start;
         while let Some(entry) = self.entries.get(end) {
-            let size = entry.payload.len() + ENTRY_OVERHEAD_BYTES;
+            let size = size(entry);
             if end > start && bytes + size > bytes_max {
                 break;
             }
@@ -175,31 +192,60 @@ impl Log {
         }
     }
 
-    /// Commits up to `index` and hands those entries out. Returns their payloads' bytes.
+    /// Commits up to `index`. Returns the bytes of payload that this adds to what is committed.
     ///
     /// # Panics
     /// If `index` lies beyond the log.
-    pub(super) fn commit_to(&mut self, index: Index, output: &mut Output) -> usize {
+    pub(super) fn commit_to(&mut self, index: Index) -> usize {
         let last = self.last_index();
         assert!(index <= last, "cannot commit {index}: the log ends at {last}");
         if index <= self.commit_index {
             return 0;
         }
-        let handed_out = output.committed.len();
-        let position = |index| self.position(index).expect("what is not applied is in memory");
-        let range = position(self.commit_index.next())..=position(index);
-        output.committed.extend(self.entries.range(range).cloned());
+        let added = self.between(self.commit_index, index).map(|entry| entry.payload.len()).sum();
         self.commit_index = index;
-        output.committed[handed_out..].iter().map(|entry| entry.payload.len()).sum()
+        added
+    }
+
+    /// Hands out committed entries for applying, while the size of all that are not applied yet
+    /// stays within `bytes_max`; but at least one, if none is being applied.
+    pub(super) fn hand_out(&mut self, bytes_max: usize, output: &mut Output) {
+        while self.handed_out_index < self.commit_index {
+            let position = self.position(self.handed_out_index.next());
+            let entry = &self.entries[position.expect("what is not applied is in memory")];
+            let waiting = self.applying_bytes + size(entry);
+            if waiting > bytes_max && self.handed_out_index > self.applied_index {
+                return;
+            }
+            output.committed.push(entry.clone());
+            self.applying_bytes = waiting;
+            self.handed_out_index = self.handed_out_index.next();
+        }
+    }
+
+    /// The state machine has applied everything up to `index`. Returns whether that is news.
+    ///
+    /// # Panics
+    /// If that was not handed out: it would be state from nowhere.
+    pub(super) fn applied(&mut self, index: Index) -> bool {
+        let handed_out = self.handed_out_index;
+        assert!(index <= handed_out, "applied {index}, but handed out only up to {handed_out}");
+        if index <= self.applied_index {
+            return false;
+        }
+        let applied: usize = self.between(self.applied_index, index).map(size).sum();
+        self.applying_bytes -= applied;
+        self.applied_index = index;
+        true
     }
 
     /// Forgets the entries before `keep_from`, which `snapshot` covers.
     ///
     /// # Panics
-    /// If the snapshot lies beyond the commit index, or would not cover what is forgotten.
+    /// If the snapshot covers what is not applied yet, or would not cover what is forgotten.
     pub(super) fn compact(&mut self, snapshot: SnapshotMeta, keep_from: Index) {
-        let commit = self.commit_index;
-        assert!(snapshot.index <= commit, "snapshot at {}, commit {commit}", snapshot.index);
+        let applied = self.applied_index;
+        assert!(snapshot.index <= applied, "snapshot at {}, applied {applied}", snapshot.index);
         assert!(keep_from <= snapshot.index.next(), "forgets {keep_from} beyond the snapshot");
         if snapshot.index > self.snapshot.index {
             self.snapshot = snapshot;
@@ -225,6 +271,9 @@ impl Log {
         }
         self.base = Place::from(&snapshot);
         self.commit_index = snapshot.index;
+        self.handed_out_index = snapshot.index;
+        self.applied_index = snapshot.index;
+        self.applying_bytes = 0;
         self.snapshot = snapshot;
     }
 
@@ -233,8 +282,13 @@ impl Log {
         let (base, snapshot) = (self.base.index, self.snapshot.index);
         let (commit, last) = (self.commit_index, self.last_index());
         assert!(base <= snapshot, "base {base}, snapshot {snapshot}");
-        assert!(snapshot <= commit, "snapshot {snapshot}, commit {commit}");
+        let (applied, handed_out) = (self.applied_index, self.handed_out_index);
+        assert!(snapshot <= applied, "snapshot {snapshot}, applied {applied}");
+        assert!(applied <= handed_out, "applied {applied}, handed out {handed_out}");
+        assert!(handed_out <= commit, "handed out {handed_out}, commit {commit}");
         assert!(commit <= last, "commit {commit}, last {last}");
+        let applying: usize = self.between(applied, handed_out).map(size).sum();
+        assert_eq!(self.applying_bytes, applying, "bytes being applied");
         let mut previous = self.base;
         for entry in &self.entries {
             assert_eq!(entry.index, previous.index.next(), "a gap");
@@ -242,6 +296,12 @@ impl Log {
             assert!(entry.timestamp >= previous.timestamp, "time stamps fall at {}", entry.index);
             previous = Place::from(entry);
         }
+    }
+
+    /// The entries after `after` up to `upto`, all of which must be in memory.
+    fn between(&self, after: Index, upto: Index) -> impl Iterator<Item = &Entry> {
+        let position = |index: Index| self.position(index.next()).expect("is in memory");
+        self.entries.range(position(after)..position(upto))
     }
 
     fn last(&self) -> Place {
@@ -253,6 +313,11 @@ impl Log {
         let offset = index.0.checked_sub(self.base.index.0)?.checked_sub(1)?;
         usize::try_from(offset).ok()
     }
+}
+
+/// What an entry costs in a message, or to apply.
+fn size(entry: &Entry) -> usize {
+    entry.payload.len() + ENTRY_OVERHEAD_BYTES
 }
 
 #[cfg(test)]

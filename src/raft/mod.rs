@@ -53,7 +53,10 @@
 //!         raft.step(now, Input::Appended { term: entry.term, index: entry.index }, output);
 //!     }
 //!     // 4. Committed entries are applied.
-//!     applied.extend(output.committed.drain(..).map(|entry| entry.payload));
+//!     if let Some(last) = output.committed.last().map(|entry| entry.index) {
+//!         applied.extend(output.committed.drain(..).map(|entry| entry.payload));
+//!         raft.step(now, Input::Applied { index: last }, output);
+//!     }
 //!     if output.entries.is_empty() && output.messages_after_durable.is_empty() {
 //!         break;
 //!     }
@@ -78,6 +81,7 @@
 //! than one group: a host runs as many replicas as it likes and merges their outputs.
 
 mod append;
+mod apply;
 mod config;
 mod configuration_bytes;
 mod election;

@@ -79,6 +79,7 @@ impl Raft {
             Input::Tick => self.tick(now, output),
             Input::Message(message) => self.receive(now, message, output),
             Input::Appended { term, index } => self.appended(now, term, index, output),
+            Input::Applied { index } => self.applied(index, output),
             Input::Compacted { snapshot, keep_from } => self.compacted(snapshot, keep_from),
             Input::SnapshotInstalled { from, snapshot } => {
                 self.snapshot_installed(now, from, snapshot, output);

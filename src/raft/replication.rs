@@ -81,7 +81,7 @@ impl Raft {
     /// Commits what a quorum of each half has made durable, if it is of this term: earlier terms'
     /// entries never commit by counting.
     pub(super) fn maybe_commit(&mut self, now: Time, output: &mut Output) {
-        let Role::Leader(leader) = &mut self.role else { return };
+        let Role::Leader(leader) = &self.role else { return };
         let own = self.config.node;
         let matched = |node| {
             if node == own {
@@ -92,7 +92,10 @@ impl Raft {
         let Some(index) = quorum::reached(self.membership.current(), matched) else { return };
         let before = self.log.commit_index();
         if index > before && self.log.matches(index, self.hard_state.term) {
-            leader.uncommitted_bytes -= self.log.commit_to(index, output);
+            let committed_bytes = self.commit_to(index, output);
+            if let Role::Leader(leader) = &mut self.role {
+                leader.uncommitted_bytes -= committed_bytes;
+            }
             self.continue_reconfiguration(now, before, output);
         }
     }

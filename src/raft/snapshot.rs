@@ -50,6 +50,8 @@ impl Raft {
         // so that a host may simply begin its log anew.
         output.entries.clear();
         output.entries.extend(self.log.after(index).cloned());
+        // What was to be applied is part of the new state.
+        output.committed.clear();
         let leader = self.leader().unwrap_or(from);
         self.keep_calm(now);
         self.acknowledge(leader, index, output);

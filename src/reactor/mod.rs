@@ -178,8 +178,12 @@ impl Reactor {
         effects.core_sends.append(&mut self.forwards);
     }
 
-    /// When a turn is wanted next even if nothing arrives.
+    /// When a turn is wanted next even if nothing arrives: at once, while entries wait to be
+    /// applied.
     pub fn deadline(&self) -> Time {
+        if !self.touched.is_empty() {
+            return Time(0);
+        }
         let timers = self.timers.next().unwrap_or(Time(u64::MAX));
         let others = self.core.persistence.deadline().into_iter().chain(self.transfers_at);
         others.fold(timers, Time::min)
@@ -370,8 +374,11 @@ impl Reactor {
                 self.rearm(i);
             }
         }
-        touched.clear();
         assert!(self.touched.is_empty(), "performing touches no other replica");
+        touched.retain(|&i| {
+            self.replicas[i].touched = self.replicas[i].has_more_to_apply();
+            self.replicas[i].touched
+        });
         self.touched = touched;
     }
 

@@ -26,6 +26,9 @@ const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Payload bytes of a leader's uncommitted entries, at most.
 const UNCOMMITTED_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of entries that a replica applies in one turn, about: some milliseconds' work.
+const APPLY_BYTES_MAX: usize = 1 << 20;
+
 /// Builds the replicas whose home is this core.
 pub(super) fn recover(
     now: Time,
@@ -145,6 +148,7 @@ fn raft_config(config: &ReactorConfig, info: &GroupInfo) -> RaftConfig {
         in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
         message_bytes_max: MESSAGE_BYTES_MAX,
         uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
+        apply_bytes_max: APPLY_BYTES_MAX,
         ..RaftConfig::new(info.id, config.node)
     }
 }

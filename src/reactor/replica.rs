@@ -121,7 +121,7 @@ impl Replica {
         for message in self.output.messages.drain(..) {
             core.peers.send(self.group, &message);
         }
-        self.apply_committed(core);
+        self.apply_committed(core, now);
         self.confirm_reads(core);
         self.answer_reads(core);
         for request in std::mem::take(&mut self.output.snapshots) {
@@ -193,7 +193,13 @@ impl Replica {
         assert!(snapshot <= applied, "{}: snapshot {snapshot} > applied {applied}", self.group);
     }
 
-    fn apply_committed(&mut self, core: &mut Core) {
+    /// Whether there is more to apply: Raft hands out what one turn may spend on it.
+    pub(super) fn has_more_to_apply(&self) -> bool {
+        !self.output.committed.is_empty()
+    }
+
+    fn apply_committed(&mut self, core: &mut Core, now: Time) {
+        let Some(last) = self.output.committed.last().map(|entry| entry.index) else { return };
         let context = self.context(core);
         for entry in std::mem::take(&mut self.output.committed) {
             let applied = self.applied_index();
@@ -210,6 +216,7 @@ impl Replica {
                 }
             }
         }
+        self.step(now, raft::Input::Applied { index: last });
     }
 
     /// Who awaits `entry`. Those whose own entry was replaced by it learn that theirs never happens.

@@ -82,32 +82,31 @@ impl Laws {
         }
     }
 
-    /// An entry is applied: everywhere the same one, and on a quorum's disks the first time.
-    ///
-    /// `configurations`: in force before the step that committed it, and after.
-    pub(crate) fn check_applied(
+    /// What is newly committed is on a quorum's disks: of the configuration in force, or of the one
+    /// before if it changed in the same step.
+    pub(crate) fn check_commit(
         &mut self,
         id: NodeId,
-        entry: &Entry,
-        configurations: [&Configuration; 2],
+        raft: &Raft,
+        before: &Configuration,
         nodes: &[Node],
     ) {
-        if let Some(committed) = self.committed.get(&entry.index) {
-            assert_eq!(committed, entry, "{id} applies something else");
-            return;
+        while self.last_committed() < raft.commit_index() {
+            let index = self.last_committed().next();
+            let term = raft.term_at(index).unwrap_or_else(|| panic!("{id}: a gap at {index}"));
+            let (_, entry) = &self.entries[&(index, term)];
+            let durable = |node: &&Node| node.disk.keeps(term, index);
+            let keepers: Vec<NodeId> = nodes.iter().filter(durable).map(|node| node.id).collect();
+            let enough = [before, raft.configuration()].iter().any(|c| is_quorum(c, &keepers));
+            assert!(enough, "{id}: {index} committed on {keepers:?}, {:?}", raft.configuration());
+            self.committed.insert(index, entry.clone());
         }
-        assert_eq!(entry.index, self.last_committed().next(), "{id}: a gap");
-        let durable = |voter: &&NodeId| {
-            let node = nodes.iter().find(|node| node.id == **voter);
-            node.is_some_and(|node| node.disk.keeps(entry.term, entry.index))
-        };
-        let enough = |half: &Vec<NodeId>| {
-            half.is_empty() || half.iter().filter(durable).count() > half.len() / 2
-        };
-        let agreed = |c: &&Configuration| enough(&c.voters) && enough(&c.outgoing);
-        let safe = configurations.iter().any(agreed);
-        assert!(safe, "{id}: {} committed without a quorum of {configurations:?}", entry.index);
-        self.committed.insert(entry.index, entry.clone());
+    }
+
+    /// An entry is applied: everywhere the same one.
+    pub(crate) fn check_applied(&self, id: NodeId, entry: &Entry) {
+        let committed = self.committed.get(&entry.index);
+        assert_eq!(committed, Some(entry), "{id} applies something else");
     }
 
     /// If two logs hold an entry with one index and term, they are equal up to it.
@@ -138,4 +137,12 @@ impl Laws {
             assert_eq!(raft.term_at(index), Some(entry.term), "{id} leads without {index}");
         }
     }
+}
+
+fn is_quorum(configuration: &Configuration, nodes: &[NodeId]) -> bool {
+    let majority = |half: &Vec<NodeId>| {
+        let count = half.iter().filter(|voter| nodes.contains(voter)).count();
+        half.is_empty() || count > half.len() / 2
+    };
+    majority(&configuration.voters) && majority(&configuration.outgoing)
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::disk::{Disk, Write};
 use sunstar::base::{GroupId, Index, Micros, NodeId, Term, Time};
-use sunstar::raft::{Configuration, Message, Raft, RaftConfig, ReadState, SnapshotMeta};
+use sunstar::raft::{Configuration, Entry, Message, Raft, RaftConfig, ReadState, SnapshotMeta};
 
 /// One node of a `World`.
 pub(crate) struct Node {
@@ -20,6 +20,10 @@ pub(crate) struct Node {
     pub(crate) disk_held: bool,
     /// The state machine: how far it is.
     pub(crate) applied: SnapshotMeta,
+    /// Given to the state machine, not applied yet.
+    pub(crate) to_apply: VecDeque<Entry>,
+    /// Whether entries wait for the script instead of being applied at once.
+    pub(crate) apply_held: bool,
     /// Confirmed reads that wait until the state machine is far enough.
     pub(crate) reads: Vec<ReadState>,
     /// Ticks of this node's clock per thousand of the world's.
@@ -39,6 +43,8 @@ impl Node {
             disk,
             writes: VecDeque::new(),
             disk_held: false,
+            to_apply: VecDeque::new(),
+            apply_held: false,
             reads: Vec::new(),
             clock_rate: 1_000,
             lives: 0,
@@ -71,6 +77,7 @@ impl Node {
     pub(crate) fn crash(&mut self, survivors: usize) {
         self.raft = None;
         self.reads.clear();
+        self.to_apply.clear();
         for write in std::mem::take(&mut self.writes).into_iter().take(survivors) {
             self.disk.complete(&write);
         }
@@ -82,6 +89,15 @@ impl Node {
         self.disk.complete(&write);
         let (term, index) = self.disk.last_place();
         Some((write.messages, term, index))
+    }
+
+    /// The state machine takes the next entry in, if there is one.
+    pub(crate) fn apply_next(&mut self) -> Option<Entry> {
+        let entry = self.to_apply.pop_front()?;
+        assert_eq!(entry.index, self.applied.index.next(), "{} applies out of order", self.id);
+        (self.applied.index, self.applied.term) = (entry.index, entry.term);
+        self.applied.timestamp = entry.timestamp;
+        Some(entry)
     }
 
     /// Takes a snapshot of the state machine, durable at once.
@@ -106,6 +122,7 @@ pub(crate) fn set_option(config: &mut RaftConfig, name: &str, value: &str) {
         "uncommitted-bytes" => config.uncommitted_bytes_max = number(),
         "promote" => config.promote_learners = value == "on",
         "promotion-lag" => config.promotion_lag_max = number() as u64,
+        "apply-bytes" => config.apply_bytes_max = number(),
         "first-timeout-ms" => {
             config.first_election_timeout = Some(Micros::from_millis(number() as u64));
         }

@@ -26,6 +26,12 @@ pub(crate) fn state(raft: &Raft) -> String {
     text
 }
 
+/// How far the state machine is, where that is not as far as it could be.
+pub(crate) fn lag(raft: &Raft) -> String {
+    let (applied, commit) = (raft.applied_index(), raft.commit_index());
+    if applied < commit { format!(" applied {applied}") } else { String::new() }
+}
+
 pub(crate) fn write(write: &Write) -> String {
     let mut parts = Vec::new();
     if let Some(hard_state) = write.hard_state {

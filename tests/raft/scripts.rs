@@ -16,7 +16,8 @@
 //! | `run 150ms` | time passes; nodes wake when they want to, messages arrive at once; heartbeats without effect are not shown |
 //! | `tick n1` | time passes until n1 wants to wake, and it wakes |
 //! | `hold n1`, `disk n1 [count=1]`, `release n1` | writes wait; the oldest complete; no longer wait |
-//! | `appended n1 1/2` | a completion reported by itself |
+//! | `hold-apply n1`, `apply n1 [count=1]`, `release-apply n1` | committed entries wait; the next are applied; no longer wait |
+//! | `applied n1 2`, `appended n1 1/2` | a completion reported by itself |
 //! | `cut n1->n2`, `cut n1`, `heal` | links fail, one way or all of a node's, and return |
 //! | `crash n1 [survivors=0]`, `restart n1` | writes under way are lost but the first few |
 //! | `compact n1 [trailing=0]` | take a snapshot, forget what it covers |
@@ -153,7 +154,12 @@ impl Scene<'_> {
             "run" => self.run(duration(words[0])),
             "tick" => self.tick(words[0]),
             "hold" | "disk" | "release" => self.disk(verb, words),
+            "hold-apply" | "apply" | "release-apply" => self.state_machine(verb, words),
             "appended" => self.appended(words),
+            "applied" => {
+                let index = Index(words[1].parse().expect("an index"));
+                self.step(words[0], Input::Applied { index });
+            }
             "cut" | "heal" => self.cut(words.first().copied()),
             "crash" | "restart" => self.power(verb, words),
             "compact" => {
@@ -342,6 +348,19 @@ impl Scene<'_> {
             }
         }
         self.world.nodes[at].disk_held = !release;
+    }
+
+    fn state_machine(&mut self, verb: &str, words: &[&str]) {
+        let at = self.at(words[0]);
+        self.world.nodes[at].apply_held = verb != "release-apply";
+        match verb {
+            "apply" => {
+                let count = option(words, "count", 1);
+                self.world.apply(at, usize::try_from(count).expect("small"));
+            }
+            "release-apply" => while self.world.apply(at, usize::MAX) > 0 {},
+            _ => {}
+        }
     }
 
     fn appended(&mut self, words: &[&str]) {

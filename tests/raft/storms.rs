@@ -66,9 +66,12 @@ impl Storm {
         let (pre_vote, check_quorum) = (random.bool(), random.bool());
         let (window, bytes) = (random.usize(1..8), random.usize(1..2_000));
         let lag = random.u64(0..16);
+        let apply_bytes = random.usize(1..2_000);
         for node in &mut world.nodes {
             node.clock_rate = random.u64(900..1_100);
             node.disk_held = random.u8(0..4) > 0;
+            node.apply_held = random.u8(0..4) > 0;
+            node.config.apply_bytes_max = apply_bytes;
             node.config.seed ^= seed << 32;
             node.config.pre_vote = pre_vote;
             node.config.check_quorum = check_quorum;
@@ -101,7 +104,8 @@ impl Storm {
         let at = self.random.usize(0..self.world.nodes.len());
         match self.random.u32(0..1_003) {
             0..560 => self.move_message(),
-            560..700 => _ = self.world.complete_write(at),
+            560..660 => _ = self.world.complete_write(at),
+            660..700 => self.apply(at),
             700..780 => self.pass_time(),
             780..860 => self.propose(),
             860..910 => self.read(at),
@@ -116,6 +120,11 @@ impl Storm {
             999..1_002 => self.reconfigure(),
             _ => self.world.step(at, Input::Campaign),
         }
+    }
+
+    fn apply(&mut self, at: usize) {
+        let count = self.random.usize(1..8);
+        self.world.apply(at, count);
     }
 
     fn transfer(&mut self, to: usize) {
@@ -237,8 +246,10 @@ impl Storm {
         self.world.cuts.clear();
         for at in 0..self.world.nodes.len() {
             self.world.nodes[at].disk_held = false;
+            self.world.nodes[at].apply_held = false;
             self.restart(at);
             while self.world.complete_write(at) {}
+            while self.world.apply(at, usize::MAX) > 0 {}
         }
         let mut target = Index::ZERO;
         self.run_until(|storm| {

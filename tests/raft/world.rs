@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sunstar::base::{Bytes, Index, NodeId, Term, Time, WallTime};
 use sunstar::raft::{
-    Configuration, Input, Message, Output, ProposeError, Raft, ReadError, ReconfigureError,
+    Configuration, Entry, Input, Message, Output, ProposeError, Raft, ReadError, ReconfigureError,
     RoleKind, TransferError,
 };
 
@@ -130,20 +130,21 @@ impl World {
         let configuration = raft.configuration().clone();
         let mut output = Output::default();
         let result = call(raft, now, &mut output);
-        self.laws.check_step(node.id, raft, &output);
+        let (id, raft) = (node.id, self.nodes[at].raft.as_ref()?);
+        self.laws.check_step(id, raft, &output);
+        self.laws.check_commit(id, raft, &configuration, &self.nodes);
         let after = notation::state(raft);
         if *raft.configuration() != configuration {
             let members = notation::configuration(raft.configuration());
-            let line = format!("  {} members {members}", node.id);
+            let line = format!("  {id} members {members}");
             if let Some(trace) = &mut self.trace {
                 trace.push(line);
             }
         }
-        let id = node.id;
         if before != after {
             self.note(format!("  {id} {after}"));
         }
-        self.perform(at, &configuration, output, None);
+        self.perform(at, output, None);
         Some(result)
     }
 
@@ -209,7 +210,6 @@ impl World {
         if !raft.wants_snapshot(snapshot.index) {
             return self.note(format!("  {follower} does not want {}", snapshot.index));
         }
-        let before = raft.configuration().clone();
         let mut output = Output::default();
         let input = Input::SnapshotInstalled { from: leader, snapshot: snapshot.clone() };
         raft.step(now, input, &mut output);
@@ -217,7 +217,8 @@ impl World {
         let line = format!("  {follower} {}", notation::state(raft));
         self.note(line);
         self.nodes[to].applied = snapshot.clone();
-        self.perform(to, &before, output, Some(snapshot));
+        self.nodes[to].to_apply.clear();
+        self.perform(to, output, Some(snapshot));
     }
 
     pub(crate) fn leader(&self) -> Option<usize> {
@@ -259,8 +260,8 @@ impl World {
     /// Every node in a few words.
     pub(crate) fn states(&self) -> Vec<String> {
         let state = |node: &Node| {
-            let state = node.raft.as_ref().map_or("down".to_owned(), notation::state);
-            format!("{} {state}", node.id)
+            let Some(raft) = &node.raft else { return format!("{} down", node.id) };
+            format!("{} {}{}", node.id, notation::state(raft), notation::lag(raft))
         };
         self.nodes.iter().map(state).collect()
     }
@@ -274,7 +275,6 @@ impl World {
     fn perform(
         &mut self,
         at: usize,
-        before: &Configuration,
         output: Output,
         snapshot: Option<sunstar::raft::SnapshotMeta>,
     ) {
@@ -288,7 +288,8 @@ impl World {
             snapshot,
             messages: output.messages_after_durable,
         };
-        self.apply(at, before, &output.committed);
+        self.nodes[at].to_apply.extend(output.committed);
+        while !self.nodes[at].apply_held && self.apply(at, usize::MAX) > 0 {}
         for context in output.reads_failed {
             self.note(format!("  {id} read {context} failed"));
         }
@@ -332,20 +333,18 @@ impl World {
         }
     }
 
-    fn apply(&mut self, at: usize, before: &Configuration, committed: &[sunstar::raft::Entry]) {
-        let Some(raft) = &self.nodes[at].raft else { return };
-        let configuration = raft.configuration().clone();
-        for entry in committed {
-            let node = &self.nodes[at];
-            assert_eq!(entry.index, node.applied.index.next(), "{} applies out of order", node.id);
-            self.laws.check_applied(node.id, entry, [before, &configuration], &self.nodes);
-            let applied = &mut self.nodes[at].applied;
-            (applied.index, applied.term) = (entry.index, entry.term);
-            applied.timestamp = entry.timestamp;
+    /// The state machine of a node takes entries in, as many as there are, at most `count`. Returns
+    /// how many.
+    pub(crate) fn apply(&mut self, at: usize, count: usize) -> usize {
+        let node = &mut self.nodes[at];
+        let id = node.id;
+        let applied: Vec<Entry> = std::iter::from_fn(|| node.apply_next()).take(count).collect();
+        let (Some(first), Some(last)) = (applied.first(), applied.last()) else { return 0 };
+        for entry in &applied {
+            self.laws.check_applied(id, entry);
         }
-        if let [first, .., last] | [first @ last] = committed {
-            let id = self.nodes[at].id;
-            self.note(format!("  {id} applies {}", notation::range(first, last)));
-        }
+        self.note(format!("  {id} applies {}", notation::range(first, last)));
+        self.step(at, Input::Applied { index: last.index });
+        applied.len()
     }
 }

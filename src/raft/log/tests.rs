@@ -59,19 +59,59 @@ fn a_read_is_bounded_but_never_empty() {
 }
 
 #[test]
-fn committing_hands_each_entry_out_once() {
+fn committing_counts_payload_and_hands_each_entry_out_once() {
     let mut log = log(3, &[1, 1, 2]);
     let mut output = Output::default();
-    assert_eq!(log.commit_to(Index(5), &mut output), 2);
-    assert_eq!(log.commit_to(Index(4), &mut output), 0);
-    assert_eq!(log.commit_to(Index(6), &mut output), 1);
+    let added = [5, 4, 6].map(|index| {
+        let added = log.commit_to(Index(index));
+        log.hand_out(usize::MAX, &mut output);
+        added
+    });
+    assert_eq!(added, [2, 0, 1]);
     assert_eq!(indices(&output.committed), [4, 5, 6]);
+}
+
+#[test]
+fn what_is_handed_out_is_bounded_until_it_is_applied() {
+    let mut log = log(0, &[1; 5]);
+    let two = 2 * (ENTRY_OVERHEAD_BYTES + 1);
+    let mut output = Output::default();
+    log.commit_to(Index(5));
+    let mut handed_out = |log: &mut Log, bytes_max| {
+        log.hand_out(bytes_max, &mut output);
+        log.check_invariants();
+        indices(&std::mem::take(&mut output.committed))
+    };
+    assert_eq!(handed_out(&mut log, two), [1, 2]);
+    assert_eq!(handed_out(&mut log, two), [0; 0], "nothing is applied yet");
+    assert!(log.applied(Index(1)) && !log.applied(Index(1)));
+    assert_eq!(handed_out(&mut log, two), [3]);
+    assert_eq!(handed_out(&mut log, 0), [0; 0]);
+    assert!(log.applied(Index(3)));
+    assert_eq!(handed_out(&mut log, 0), [4], "one at least");
+    assert!(!log.applied(Index(2)), "an old completion is no news");
+}
+
+#[test]
+#[should_panic(expected = "applied 3, but handed out only up to 2")]
+fn what_was_not_handed_out_cannot_be_applied() {
+    let mut log = log(0, &[1; 3]);
+    log.commit_to(Index(2));
+    log.hand_out(usize::MAX, &mut Output::default());
+    log.applied(Index(3));
+}
+
+/// Commits and applies.
+fn apply_to(log: &mut Log, index: u64) {
+    log.commit_to(Index(index));
+    log.hand_out(usize::MAX, &mut Output::default());
+    log.applied(Index(index));
 }
 
 #[test]
 fn compaction_keeps_what_it_is_told_to() {
     let mut log = log(0, &[1, 1, 2, 2]);
-    log.commit_to(Index(3), &mut Output::default());
+    apply_to(&mut log, 3);
     let snapshot = SnapshotMeta { index: Index(3), term: Term(2), ..SnapshotMeta::default() };
     log.compact(snapshot.clone(), Index(2));
     assert_eq!((log.base_index(), log.term_at(Index(1))), (Index(1), Some(Term(1))));
@@ -101,6 +141,16 @@ fn a_snapshot_keeps_what_follows_it_only_where_it_matches() {
 #[should_panic(expected = "cannot remove 2: committed up to 2")]
 fn what_is_committed_is_never_removed() {
     let mut log = log(0, &[1, 1, 1]);
-    log.commit_to(Index(2), &mut Output::default());
+    apply_to(&mut log, 2);
     log.truncate_from(Index(2));
+}
+
+#[test]
+#[should_panic(expected = "snapshot at 3, applied 2")]
+fn a_snapshot_covers_only_what_is_applied() {
+    let mut log = log(0, &[1, 1, 1]);
+    apply_to(&mut log, 2);
+    log.commit_to(Index(3));
+    let snapshot = SnapshotMeta { index: Index(3), term: Term(1), ..SnapshotMeta::default() };
+    log.compact(snapshot, Index(3));
 }

@@ -25,7 +25,11 @@ impl Trio {
     fn settle(&mut self, from: usize, mut output: Output) {
         let mut messages = std::mem::take(&mut output.messages);
         messages.append(&mut output.messages_after_durable);
+        let applied = output.committed.last().map(|entry| entry.index);
         self.committed[from].extend(output.committed.drain(..).map(|entry| entry.payload));
+        if let Some(index) = applied {
+            self.step(from, Input::Applied { index });
+        }
         if let Some(entry) = output.entries.last() {
             let durable = Input::Appended { term: entry.term, index: entry.index };
             self.step(from, durable);

@@ -1,0 +1,40 @@
+//! From committed to applied: how entries reach the host's state machine, at its own pace.
+//!
+//! ```text
+//!   commit advances ──▶ handed out, at most `apply_bytes_max` ──▶ host applies ──▶ Input::Applied
+//!                            ▲                                                          │
+//!                            └──────────────── room for more ◀──────────────────────────┘
+//! ```
+//!
+//! Committing and applying complete separately. A follower that comes back after an hour learns in
+//! one message that everything it was sent is committed; were all of it handed out at once, one
+//! turn of the host would last as long as applying it takes, and its leader would hear nothing.
+//! What is not handed out yet costs nothing: it stays where it is, in the log.
+
+use super::{Output, Raft};
+use crate::base::Index;
+
+impl Raft {
+    /// The last entry that the host reported applied.
+    pub fn applied_index(&self) -> Index {
+        self.log.applied_index()
+    }
+
+    /// Commits up to `index`, if that is further than before, and hands out what may be applied.
+    /// Returns the bytes of payload that were committed.
+    pub(super) fn commit_to(&mut self, index: Index, output: &mut Output) -> usize {
+        let committed_bytes = self.log.commit_to(index);
+        self.log.hand_out(self.config.apply_bytes_max, output);
+        committed_bytes
+    }
+
+    /// The state machine got further: there is room for more.
+    ///
+    /// # Panics
+    /// If `index` was not handed out.
+    pub(super) fn applied(&mut self, index: Index, output: &mut Output) {
+        if self.log.applied(index) {
+            self.log.hand_out(self.config.apply_bytes_max, output);
+        }
+    }
+}
