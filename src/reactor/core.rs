@@ -9,6 +9,7 @@ use super::peers::Peers;
 use super::persistence::Persistence;
 use super::replica::Replica;
 use super::replies::Replies;
+use super::sendings::Sendings;
 use super::snapshots::{Install, Making, Purpose, SnapshotStream};
 use crate::base::{GroupId, Time};
 use crate::raft::{self, SnapshotMeta};
@@ -21,8 +22,8 @@ pub(super) struct Core {
     pub peers: Peers,
     pub replies: Replies,
     pub answers: Answers,
-    /// Some replica may have a snapshot on its way to a follower.
-    pub sends_snapshots: bool,
+    /// Snapshots on their way to followers.
+    pub sendings: Sendings,
     making: Option<Making>,
     /// Whether the piece before is written and the next one is due.
     piece_due: bool,
@@ -42,7 +43,7 @@ impl Core {
             peers: Peers::default(),
             replies: Replies::default(),
             answers: Answers::default(),
-            sends_snapshots: false,
+            sendings: Sendings::default(),
             making: None,
             piece_due: false,
             installs: VecDeque::new(),
@@ -142,13 +143,15 @@ impl Core {
     /// Puts a received state in the place of a replica's, unless the replica has caught up by other
     /// ways meanwhile.
     fn install(&mut self, install: Install, meta: SnapshotMeta, replica: &mut Replica, now: Time) {
-        let Install { from, machine } = install;
-        if replica.raft.wants_snapshot(meta.index) {
+        let Install { from, transfer, bytes, machine } = install;
+        let wanted = replica.raft.wants_snapshot(meta.index);
+        if wanted {
             let mark = wal::SnapshotMark { index: meta.index, term: meta.term };
             self.persistence.log_mut().stage_reset(replica.group, mark);
             self.persistence.log_mut().trim(replica.group, meta.index);
             replica.install(machine, self);
             replica.step(now, raft::Input::SnapshotInstalled { from, snapshot: meta });
         }
+        replica.end_receiving(self, (from, transfer, bytes), wanted);
     }
 }

@@ -43,9 +43,11 @@ mod recovery;
 mod replica;
 mod replies;
 mod routing;
+mod sendings;
 mod snapshots;
 mod status;
 mod timers;
+mod trailing;
 mod transfer;
 
 pub use config::{ReactorConfig, RecoverError, Recovered};
@@ -61,12 +63,9 @@ use self::persistence::Release;
 use self::replica::Replica;
 use self::timers::Timers;
 use crate::base::collections::Map;
-use crate::base::{GroupId, Micros, NodeId, PeerCore, Time};
+use crate::base::{GroupId, NodeId, PeerCore, Time};
 use crate::raft;
 use crate::wire::{frame, peer};
-
-/// How often transfers of snapshots are looked at, while there are any.
-const TRANSFER_CHECK_EVERY: Micros = Micros::from_secs(1);
 
 /// One core's replicas, log, sessions and routing, as one deterministic state machine.
 pub struct Reactor {
@@ -81,8 +80,6 @@ pub struct Reactor {
     queued: Vec<usize>,
     /// When each replica wants a tick.
     timers: Timers,
-    /// When transfers are looked at next.
-    transfers_at: Option<Time>,
     /// Clients' frames for other cores of this node.
     forwards: Vec<CoreSend>,
     /// Bytes of state that the replicas hold: the sum of `replicas[i].state_bytes`. Kept, because
@@ -115,7 +112,6 @@ impl Reactor {
             touched: Vec::new(),
             queued: Vec::new(),
             timers,
-            transfers_at: None,
             forwards: Vec::new(),
             state_bytes,
             turns: 0,
@@ -173,6 +169,7 @@ impl Reactor {
             self.perform(now);
             self.core.persistence.issue(now, effects);
         }
+        self.core.sendings.send(&mut self.core.peers);
         self.core.peers.take(effects);
         self.core.replies.take(effects);
         effects.core_sends.append(&mut self.forwards);
@@ -185,7 +182,8 @@ impl Reactor {
             return Time(0);
         }
         let timers = self.timers.next().unwrap_or(Time(u64::MAX));
-        let others = self.core.persistence.deadline().into_iter().chain(self.transfers_at);
+        let transfers = self.core.sendings.deadline();
+        let others = self.core.persistence.deadline().into_iter().chain(transfers);
         others.fold(timers, Time::min)
     }
 
@@ -269,10 +267,10 @@ impl Reactor {
 
     /// What was sent to `node` may be lost: replicas that share a group with it send again.
     fn reset_peer(&mut self, now: Time, node: NodeId) {
+        self.core.sendings.reset(node);
         for i in 0..self.replicas.len() {
             if self.replicas[i].raft.configuration().members().any(|member| member == node) {
                 self.step_raft(now, i, raft::Input::PeerReset { peer: node });
-                self.replicas[i].sending_failed(node, now);
             }
         }
     }
@@ -320,25 +318,10 @@ impl Reactor {
             }
             self.rearm(i);
         }
-        match self.transfers_at {
-            None if self.core.sends_snapshots => {
-                self.transfers_at = Some(now + TRANSFER_CHECK_EVERY);
-            }
-            Some(at) if at <= now => self.check_transfers(now),
-            _ => {}
+        for (group, to) in self.core.sendings.check(now) {
+            let Some(i) = self.position(group) else { continue };
+            self.step_raft(now, i, raft::Input::SnapshotFailed { to });
         }
-    }
-
-    /// Gives up transfers without progress; looks again in a while, if any are left.
-    fn check_transfers(&mut self, now: Time) {
-        self.core.sends_snapshots = false;
-        for i in 0..self.replicas.len() {
-            if !self.replicas[i].sending.is_empty() {
-                self.touch(i).expire_sendings(now);
-                self.core.sends_snapshots |= !self.replicas[i].sending.is_empty();
-            }
-        }
-        self.transfers_at = self.core.sends_snapshots.then(|| now + TRANSFER_CHECK_EVERY);
     }
 
     fn rearm(&mut self, i: usize) {

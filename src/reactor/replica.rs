@@ -1,14 +1,15 @@
 //! One group's replica on this core: Raft, the state machine, and who waits for what.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::answers::Context;
 use super::core::Core;
 use super::queue::{Pending, Queue, Waiting};
 use super::reads::Reads;
-use super::snapshots::{Receiving, Sending, Trailing};
 use super::status::GroupStatus;
-use crate::base::{Bytes, GroupId, Index, NodeId, Time};
+use super::trailing::Trailing;
+use super::transfer::Receiving;
+use crate::base::{Bytes, GroupId, Index, Time};
 use crate::kv::Machine;
 use crate::raft::{self, EntryKind, ProposeError, Raft, ReadError, RoleKind};
 use crate::wire::client::Outcome;
@@ -37,7 +38,6 @@ pub(super) struct Replica {
     pub timer: Time,
     /// The index the newest durable snapshot covers.
     pub snapshot_index: Index,
-    pub sending: BTreeMap<NodeId, Sending>,
     pub receiving: Option<Receiving>,
     trailing: Trailing,
 }
@@ -58,7 +58,6 @@ impl Replica {
             touched: false,
             timer,
             snapshot_index,
-            sending: BTreeMap::new(),
             receiving: None,
             trailing: Trailing::default(),
         }
@@ -124,6 +123,7 @@ impl Replica {
         self.apply_committed(core, now);
         self.confirm_reads(core);
         self.answer_reads(core);
+        self.end_transfers_of_other_terms(core);
         for request in std::mem::take(&mut self.output.snapshots) {
             self.begin_sending(core, request.to, now);
         }

@@ -1,22 +1,16 @@
-//! Snapshots in the making, on their way to a follower, and on their way in.
+//! Snapshots as streams of bytes, in the making, and as they are found again.
 //!
 //! A snapshot is the file of `schema/snapshot.md`, whether it goes to our disk or over a peer link:
 //! the receiver verifies it whole before it believes any of it. Contents come from copy-on-write
 //! clones, in pieces, between turns: writes go on meanwhile.
 
-use crate::base::{GroupId, Index, Micros, NodeId, Time};
+use crate::base::{GroupId, NodeId};
 use crate::kv::{self, Machine};
 use crate::raft::{Configuration, SnapshotMeta};
 use crate::wal::{self, SnapshotHeader, SnapshotWriter};
 
 /// Bytes of one piece, about: what one turn spends on a snapshot.
 pub(super) const PIECE_BYTES: usize = 256 << 10;
-
-/// Bytes on their way to one follower, at most.
-const WINDOW_BYTES: u64 = 4 * PIECE_BYTES as u64;
-
-/// A follower that acknowledges nothing for this long has lost the transfer.
-const TRANSFER_TIMEOUT: Micros = Micros::from_secs(10);
 
 /// A snapshot as a stream of file bytes.
 pub(super) struct SnapshotStream {
@@ -65,6 +59,10 @@ pub(super) enum Purpose {
 /// A received state that takes the place of ours once it is durable.
 pub(super) struct Install {
     pub from: NodeId,
+    /// The sending it came by.
+    pub transfer: u64,
+    /// Its bytes as they were sent: acknowledged when it is installed.
+    pub bytes: u64,
     pub machine: Machine,
 }
 
@@ -77,57 +75,6 @@ pub(super) struct Making {
     pub offset: u64,
     /// Whether the last piece was handed out.
     pub ended: bool,
-}
-
-/// A snapshot on its way to a follower.
-pub(super) struct Sending {
-    /// Names this sending among all of this group.
-    pub transfer: u64,
-    pub stream: SnapshotStream,
-    sent: u64,
-    acknowledged: u64,
-    ended: bool,
-    deadline: Time,
-}
-
-impl Sending {
-    pub(super) fn new(transfer: u64, stream: SnapshotStream, now: Time) -> Self {
-        let deadline = now + TRANSFER_TIMEOUT;
-        Self { transfer, stream, sent: 0, acknowledged: 0, ended: false, deadline }
-    }
-
-    /// The next piece to send now, with its offset and whether it is the last.
-    pub(super) fn next_piece(&mut self) -> Option<(u64, Vec<u8>, bool)> {
-        if self.ended || self.sent - self.acknowledged >= WINDOW_BYTES {
-            return None;
-        }
-        let (bytes, last) = self.stream.next_piece();
-        let offset = self.sent;
-        self.sent += bytes.len() as u64;
-        self.ended = last;
-        Some((offset, bytes, last))
-    }
-
-    /// Everything below `next_offset` arrived. Returns whether that was all.
-    pub(super) fn acknowledged(&mut self, next_offset: u64, now: Time) -> bool {
-        if next_offset > self.acknowledged && next_offset <= self.sent {
-            self.acknowledged = next_offset;
-            self.deadline = now + TRANSFER_TIMEOUT;
-        }
-        self.ended && self.acknowledged == self.sent
-    }
-
-    pub(super) fn deadline(&self) -> Time {
-        self.deadline
-    }
-}
-
-/// A snapshot on its way in, from the group's leader.
-#[derive(Debug)]
-pub(super) struct Receiving {
-    pub from: NodeId,
-    pub transfer: u64,
-    pub bytes: Vec<u8>,
 }
 
 /// What a received or stored snapshot file says.
@@ -183,36 +130,4 @@ fn meta_of(header: SnapshotHeader) -> SnapshotMeta {
     let configuration = Configuration { voters, outgoing, learners, voters_next };
     let SnapshotHeader { index, term, timestamp, .. } = header;
     SnapshotMeta { index, term, timestamp, configuration }
-}
-
-/// Where trailing entries begin: how far back the log is kept in memory for slow followers.
-///
-/// Keeps a mark about every mebibyte of applied payload; `keep_from` finds the one that leaves the
-/// wanted number of bytes behind it.
-#[derive(Debug, Default)]
-pub(super) struct Trailing {
-    /// (first index of a stretch, bytes applied before it), ascending.
-    marks: std::collections::VecDeque<(Index, u64)>,
-    applied_bytes: u64,
-}
-
-const MARK_EVERY: u64 = 1 << 20;
-
-impl Trailing {
-    pub(super) fn applied(&mut self, index: Index, bytes: usize) {
-        let last = self.marks.back().map_or(0, |(_, before)| *before);
-        if self.marks.is_empty() || self.applied_bytes - last >= MARK_EVERY {
-            self.marks.push_back((index, self.applied_bytes));
-        }
-        self.applied_bytes += bytes as u64;
-    }
-
-    /// The first index to keep so that about `bytes` of payload stay; forgets older marks.
-    pub(super) fn keep_from(&mut self, bytes: u64) -> Option<Index> {
-        let excess = self.applied_bytes.saturating_sub(bytes);
-        while self.marks.len() > 1 && self.marks[1].1 <= excess {
-            self.marks.pop_front();
-        }
-        self.marks.front().map(|(index, _)| *index)
-    }
 }

@@ -1,9 +1,14 @@
 //! Snapshots between replicas: sent by a leader whose follower needs entries that are gone, received
 //! in order, verified whole, made durable here, and only then put in the place of our state.
+//!
+//! The receiver says after each piece how much it has, be the piece the next one, a repetition or
+//! one after a gap; the sender goes on from there (`sendings`). The last piece is acknowledged when
+//! the state is installed: until then nobody need send the same again.
 
 use super::core::Core;
 use super::replica::Replica;
-use super::snapshots::{self, Install, Receiving, Sending, SnapshotStream};
+use super::sendings::Progress;
+use super::snapshots::{self, Install, SnapshotStream};
 use crate::base::{Index, NodeId, Term, Time};
 use crate::raft;
 use crate::wire::peer::PeerBody;
@@ -32,13 +37,66 @@ pub(super) struct ChunkAck {
     pub failed: bool,
 }
 
+/// A snapshot on its way in, from the leader of a term. Ends with that term.
+#[derive(Debug)]
+pub(super) struct Receiving {
+    sender: Sender,
+    /// What arrived, without gaps; empty once it is verified.
+    bytes: Vec<u8>,
+    /// How much is acknowledged: all that arrived but the last piece.
+    next_offset: u64,
+    /// Whether all of it arrived and is about to be installed.
+    whole: bool,
+}
+
+/// A leader numbers its sendings in ascending order within its term, being one process for so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sender {
+    node: NodeId,
+    term: Term,
+    transfer: u64,
+}
+
+/// What becomes of a piece.
+enum Taken {
+    /// It was the next one, or it is not: this is how much there is.
+    Has(u64),
+    /// It was the last, and everything is there.
+    Whole,
+    /// The snapshot is of no use.
+    Useless,
+}
+
+impl Receiving {
+    fn new(sender: Sender) -> Self {
+        Self { sender, bytes: Vec::new(), next_offset: 0, whole: false }
+    }
+
+    /// Takes a piece of this sending, `bytes_max` being the most that is held.
+    fn take(&mut self, chunk: &Chunk<'_>, bytes_max: u64) -> Taken {
+        if self.whole || chunk.offset != self.next_offset {
+            return Taken::Has(self.next_offset);
+        }
+        if chunk.offset + chunk.data.len() as u64 > bytes_max {
+            return Taken::Useless;
+        }
+        self.bytes.extend_from_slice(chunk.data);
+        if chunk.last {
+            self.whole = true;
+            return Taken::Whole;
+        }
+        self.next_offset = self.bytes.len() as u64;
+        Taken::Has(self.next_offset)
+    }
+}
+
 impl Replica {
     /// Raft asks for a snapshot to be sent: begins, unless one is on its way already.
     pub(super) fn begin_sending(&mut self, core: &mut Core, to: NodeId, now: Time) {
-        if self.sending.contains_key(&to) {
+        if core.sendings.contains(self.group, to) {
             return;
         }
-        if !core.peers.is_up(to) {
+        if !core.peers.is_up(to) || core.sendings.is_full() {
             self.step(now, raft::Input::SnapshotFailed { to });
             return;
         }
@@ -48,25 +106,8 @@ impl Replica {
             &self.machine,
             self.raft.configuration_at(self.applied_index()),
         );
-        core.sends_snapshots = true;
-        let transfer = core.next_transfer();
-        self.sending.insert(to, Sending::new(transfer, stream, now));
-        self.send_pieces(core);
-    }
-
-    /// Sends as many pieces as the windows allow.
-    pub(super) fn send_pieces(&mut self, core: &mut Core) {
-        let (group, term) = (self.group, self.raft.term());
-        for (&to, sending) in &mut self.sending {
-            while let Some((offset, data, last)) = sending.next_piece() {
-                let (transfer, meta) = (sending.transfer, &sending.stream.meta);
-                let (index, covered) = (meta.index, meta.term);
-                let data = &data[..];
-                let chunk =
-                    PeerBody::SnapshotChunk { transfer, index, term: covered, offset, last, data };
-                core.peers.send_body(to, group, term, &chunk);
-            }
-        }
+        let name = (core.next_transfer(), self.raft.term());
+        core.sendings.begin(now, (self.group, to), name, stream);
     }
 
     /// A follower acknowledged pieces, or gave up.
@@ -77,36 +118,18 @@ impl Replica {
         ack: ChunkAck,
         now: Time,
     ) {
-        let Some(sending) = self.sending.get_mut(&from) else { return };
-        if sending.transfer != ack.transfer {
-            return;
-        }
-        if ack.failed {
-            self.sending_failed(from, now);
-        } else if sending.acknowledged(ack.next_offset, now) {
-            // Installed when the follower's Raft says so; until then its log does not match.
-            self.sending.remove(&from);
-        } else {
-            self.send_pieces(core);
+        match core.sendings.acknowledged(now, (self.group, from), ack) {
+            // Whether it is installed, the follower's Raft says.
+            Progress::Continues | Progress::Finished => {}
+            Progress::Failed => self.step(now, raft::Input::SnapshotFailed { to: from }),
         }
     }
 
-    /// Gives up what has been sent to `to`: Raft will ask again.
-    pub(super) fn sending_failed(&mut self, to: NodeId, now: Time) {
-        if self.sending.remove(&to).is_some() {
-            self.step(now, raft::Input::SnapshotFailed { to });
-        }
-    }
-
-    /// Gives up transfers that make no progress, and all of them once this replica leads no more.
-    pub(super) fn expire_sendings(&mut self, now: Time) {
-        let leads = self.is_leader();
-        let lost = |sending: &Sending| !leads || sending.deadline() <= now;
-        let lost: Vec<NodeId> =
-            self.sending.iter().filter(|(_, s)| lost(s)).map(|(&to, _)| to).collect();
-        for to in lost {
-            self.sending_failed(to, now);
-        }
+    /// Ends transfers of another term: their sender leads no more.
+    pub(super) fn end_transfers_of_other_terms(&mut self, core: &mut Core) {
+        let term = self.raft.term();
+        core.sendings.end_but_of(self.group, self.is_leader().then_some(term));
+        self.receiving.take_if(|receiving| receiving.sender.term != term);
     }
 
     /// A piece of a snapshot came in.
@@ -118,45 +141,64 @@ impl Replica {
         chunk: &Chunk<'_>,
         now: Time,
     ) {
+        let sender = Sender { node: from, term, transfer: chunk.transfer };
         let current = term == self.raft.term();
-        if current && !self.raft.wants_snapshot(chunk.index) {
+        let wanted = self.raft.wants_snapshot(chunk.index);
+        if current && !wanted {
             self.step(now, raft::Input::SnapshotRefused { from });
         }
-        if !current || !self.raft.wants_snapshot(chunk.index) {
-            self.acknowledge(core, from, chunk.transfer, 0, true);
-            return;
+        if !current || !wanted || self.is_past(sender) {
+            return self.acknowledge(core, sender, 0, true);
         }
-        if chunk.offset == 0 {
-            self.receiving = Some(Receiving { from, transfer: chunk.transfer, bytes: Vec::new() });
-        }
-        let memory_max = core.config.memory_max.saturating_add(RECEIVED_SLACK);
-        let Some(receiving) = &mut self.receiving else {
-            self.acknowledge(core, from, chunk.transfer, 0, true);
-            return;
+        let receiving = match &mut self.receiving {
+            Some(receiving) if receiving.sender == sender => receiving,
+            // What came before is gone, here or on its way.
+            _ if chunk.offset > 0 => return self.acknowledge(core, sender, 0, false),
+            other => other.insert(Receiving::new(sender)),
         };
-        let expected = (receiving.from, receiving.transfer, receiving.bytes.len() as u64);
-        let too_large = expected.2 + chunk.data.len() as u64 > memory_max;
-        if (from, chunk.transfer, chunk.offset) != expected || too_large {
-            self.receiving = None;
-            self.acknowledge(core, from, chunk.transfer, 0, true);
-            return;
+        match receiving.take(chunk, core.config.memory_max.saturating_add(RECEIVED_SLACK)) {
+            Taken::Has(next_offset) => self.acknowledge(core, sender, next_offset, false),
+            Taken::Whole if self.install_received(core, chunk) => {}
+            Taken::Whole | Taken::Useless => {
+                self.receiving = None;
+                self.acknowledge(core, sender, 0, true);
+            }
         }
-        receiving.bytes.extend_from_slice(chunk.data);
-        let next_offset = receiving.bytes.len() as u64;
-        let failed = chunk.last && !self.received(core, chunk);
-        self.acknowledge(core, from, chunk.transfer, next_offset, failed);
+    }
+
+    /// A received snapshot is in the place of our state, or is not needed any more.
+    pub(super) fn end_receiving(
+        &mut self,
+        core: &mut Core,
+        (from, transfer, bytes): (NodeId, u64, u64),
+        installed: bool,
+    ) {
+        let ended = |r: &mut Receiving| (r.sender.node, r.sender.transfer) == (from, transfer);
+        if let Some(Receiving { sender, .. }) = self.receiving.take_if(ended) {
+            self.acknowledge(core, sender, bytes, !installed);
+        }
+    }
+
+    /// Whether its sender has begun another since.
+    fn is_past(&self, sender: Sender) -> bool {
+        self.receiving.as_ref().is_some_and(|Receiving { sender: newest, .. }| {
+            (newest.node, newest.term) == (sender.node, sender.term)
+                && newest.transfer > sender.transfer
+        })
     }
 
     /// The last piece came in: verifies the whole and has it written. Returns whether it was good.
-    fn received(&mut self, core: &mut Core, chunk: &Chunk<'_>) -> bool {
-        let Some(Receiving { from, bytes, .. }) = self.receiving.take() else { return false };
-        let group = self.group;
+    fn install_received(&mut self, core: &mut Core, chunk: &Chunk<'_>) -> bool {
+        let Some(Receiving { sender, bytes, .. }) = &mut self.receiving else { return false };
+        let (from, bytes, group) = (sender.node, std::mem::take(bytes), self.group);
         match snapshots::load(&bytes, |group| core.config.shard_map.owned(group)) {
             Ok(loaded)
                 if loaded.group == group
                     && (loaded.meta.index, loaded.meta.term) == (chunk.index, chunk.term) =>
             {
-                let install = Install { from, machine: loaded.machine };
+                let (transfer, bytes, machine) =
+                    (chunk.transfer, bytes.len() as u64, loaded.machine);
+                let install = Install { from, transfer, bytes, machine };
                 core.install_wanted(group, loaded.meta, install);
                 true
             }
@@ -171,8 +213,8 @@ impl Replica {
         }
     }
 
-    fn acknowledge(&self, core: &mut Core, to: NodeId, transfer: u64, next: u64, failed: bool) {
-        let ack = PeerBody::SnapshotAck { transfer, next_offset: next, failed };
-        core.peers.send_body(to, self.group, self.raft.term(), &ack);
+    fn acknowledge(&self, core: &mut Core, to: Sender, next_offset: u64, failed: bool) {
+        let ack = PeerBody::SnapshotAck { transfer: to.transfer, next_offset, failed };
+        core.peers.send_body(to.node, self.group, self.raft.term(), &ack);
     }
 }

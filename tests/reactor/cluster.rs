@@ -81,6 +81,8 @@ pub(crate) struct Cluster {
     pub(crate) faults: Faults,
     /// Pairs (from, to) between which nothing arrives.
     pub(crate) cuts: BTreeSet<(NodeId, NodeId)>,
+    /// Bytes that left from one node for another.
+    pub(crate) sent: BTreeMap<(NodeId, NodeId), u64>,
     random: fastrand::Rng,
 }
 
@@ -108,6 +110,7 @@ impl Cluster {
             live_segments_max: 2,
             faults: Faults::default(),
             cuts: BTreeSet::new(),
+            sent: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed),
         };
         for id in 1..=nodes {
@@ -201,9 +204,9 @@ impl Cluster {
         self.nodes[&id].reactor.status(true)
     }
 
-    /// Every running node's view of every group.
+    /// Every running node's view of every group, without hashes of their states.
     pub(crate) fn groups(&self) -> Vec<(NodeId, GroupStatus)> {
-        let groups = |&id: &NodeId| self.status(id).groups.into_iter().map(move |g| (id, g));
+        let groups = |&id: &NodeId| self.brief(id).into_iter().map(move |g| (id, g));
         self.nodes.keys().flat_map(groups).collect()
     }
 
@@ -224,10 +227,24 @@ impl Cluster {
         })
     }
 
+    /// Whether all nodes run and are settled.
+    pub(crate) fn is_settled_and_up(&mut self) -> bool {
+        self.disks.keys().all(|id| self.is_up(*id)) && self.is_settled()
+    }
+
+    /// A link is made anew: what was on its way is lost.
+    pub(crate) fn reset_link(&mut self, from: NodeId, to: NodeId) {
+        self.network.retain(|flight| (flight.from.node, flight.to.node) != (from, to));
+        let peer = PeerCore { node: to, core: CoreId(0) };
+        let node = self.nodes.get_mut(&from).expect("it runs");
+        node.reactor.step(self.now, Input::PeerLinkReset { peer });
+    }
+
     /// Demands equal state at equal applied index.
     pub(crate) fn assert_replicas_agree(&self) {
         let mut hashes = BTreeMap::new();
-        for (id, status) in self.groups() {
+        let groups = |&id: &NodeId| self.status(id).groups.into_iter().map(move |g| (id, g));
+        for (id, status) in self.nodes.keys().flat_map(groups) {
             let place = (status.group, status.applied_index);
             let (first, hash) = hashes.entry(place).or_insert((id, status.state_hash.clone()));
             assert_eq!(*hash, status.state_hash, "{place:?} differs between {first} and {id}");
@@ -307,6 +324,7 @@ impl Cluster {
     fn perform(&mut self, id: NodeId, effects: Effects) {
         for send in effects.peer_sends {
             self.trace = crc32c_append(self.trace, &send.bytes);
+            *self.sent.entry((id, send.to.node)).or_default() += send.bytes.len() as u64;
             self.fly(PeerCore { node: id, core: CoreId(0) }, send.to, &send.bytes);
         }
         let due: Vec<Time> = effects.log_writes.iter().map(|_| self.due()).collect();
