@@ -7,15 +7,15 @@ use super::core::Core;
 use super::queue::{Pending, Queue, Waiting};
 use super::reads::Reads;
 use super::status::GroupStatus;
-use super::trailing::Trailing;
+use super::trailing::{Keep, Trailing};
 use super::transfer::Receiving;
 use crate::base::{Bytes, GroupId, Index, Time};
 use crate::kv::Machine;
 use crate::raft::{self, EntryKind, ProposeError, Raft, ReadError, RoleKind};
 use crate::wire::client::Outcome;
 
-/// Payload bytes of applied entries kept in memory for followers that fall behind.
-const TRAILING_BYTES: u64 = 32 << 20;
+/// Applied entries kept in memory for followers that fall behind.
+const TRAILING: Keep = Keep { bytes: 32 << 20, entries: 100_000 };
 
 /// One group's replica.
 pub(super) struct Replica {
@@ -132,7 +132,7 @@ impl Replica {
     /// A snapshot up to `snapshot` is durable: the log before it may go, but for a trailing part.
     pub(super) fn compacted(&mut self, now: Time, snapshot: raft::SnapshotMeta) {
         self.snapshot_index = self.snapshot_index.max(snapshot.index);
-        let trailing = self.trailing.keep_from(TRAILING_BYTES).unwrap_or(snapshot.index.next());
+        let trailing = self.trailing.keep_from(TRAILING).unwrap_or(snapshot.index.next());
         let keep_from = trailing.min(snapshot.index.next());
         self.step(now, raft::Input::Compacted { snapshot, keep_from });
     }
