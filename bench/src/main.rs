@@ -1,4 +1,4 @@
-//! `sunstar-bench`: benchmarks that need whole clusters; one command each, JSON lines on stdout,
+//! `sunstar-bench`: benchmarks, most of whole clusters; one command each, JSON lines on stdout,
 //! progress on stderr. `bench/README.md` says how to run them and what the columns mean.
 
 mod child;
@@ -6,6 +6,7 @@ mod compare;
 mod cpu;
 mod error;
 mod nodes;
+mod raft;
 mod soak;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Command {
     Compare(compare::Against),
     /// A long load beside busy loops that occupy the cores; fails on errors and on stalls.
     Soak(soak::Options),
+    /// Our Raft library beside TiKV's: CPU time per proposal, in memory and in one thread.
+    Raft(raft::Options),
     /// One client of one run, in a process of its own so that its CPU time is counted apart.
     #[command(subcommand, hide = true)]
     Drive(compare::Drive),
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Compare(against) => compare::run(&against),
         Command::Soak(options) => soak::run(&options),
+        Command::Raft(options) => raft::run(&options),
         Command::BusyLoop => loop {
             std::hint::black_box(());
         },

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use self::etcd::Etcd;
-pub(crate) use self::report::Drove;
+pub(crate) use self::report::{Drove, Spread};
 use self::report::{Operation, Pair, Ratio, Run, Work, summarize};
 use crate::child::{self, Driver, Interrupt};
 use crate::cpu;
