@@ -67,6 +67,7 @@ impl Raft {
     /// leader in one term is nothing to believe in.
     fn follow(&mut self, now: Time, from: NodeId, output: &mut Output) -> bool {
         let election_at = now + self.random_election_timeout();
+        self.waiters.postpone(now + self.patience());
         match &mut self.role {
             Role::Follower(follower) if follower.leader == Some(from) => {
                 follower.heard_at = now;

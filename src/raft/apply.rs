@@ -20,11 +20,19 @@ impl Raft {
         self.log.applied_index()
     }
 
-    /// Commits up to `index`, if that is further than before, and hands out what may be applied.
-    /// Returns the bytes of payload that were committed.
+    /// Commits up to `index`, if that is further than before, hands out what may be applied, and
+    /// tells who waited for it. Returns the bytes of payload that were committed.
     pub(super) fn commit_to(&mut self, index: Index, output: &mut Output) -> usize {
+        let before = self.log.commit_index();
+        if index <= before {
+            return 0;
+        }
         let committed_bytes = self.log.commit_to(index);
         self.log.hand_out(self.config.apply_bytes_max, output);
+        self.settle_waiters(output);
+        if before < self.membership.current_index() {
+            self.abandon_waiters_if_removed(output);
+        }
         committed_bytes
     }
 
@@ -35,6 +43,7 @@ impl Raft {
     pub(super) fn applied(&mut self, index: Index, output: &mut Output) {
         if self.log.applied(index) {
             self.log.hand_out(self.config.apply_bytes_max, output);
+            self.settle_waiters(output);
         }
     }
 }

@@ -45,6 +45,8 @@ pub struct RaftConfig {
     pub in_flight_bytes_max: usize,
     /// Payload bytes in one append message, at most, unless its first entry alone is larger.
     pub message_bytes_max: usize,
+    /// Entries in one append message, at most.
+    pub message_entries_max: usize,
     /// Payload bytes of uncommitted entries on a leader; past it proposals are refused.
     pub uncommitted_bytes_max: usize,
     /// A leader carries a staged change out by itself once the voters to be have caught up.
@@ -54,6 +56,8 @@ pub struct RaftConfig {
     /// Bytes of entries (and 64 for each) handed out for applying and not reported applied, at
     /// most, unless one entry alone is larger: what one turn spends on applying is bounded by it.
     pub apply_bytes_max: usize,
+    /// What was submitted here and awaits its outcome, at most; past it the next is refused.
+    pub waiters_max: usize,
 }
 
 impl RaftConfig {
@@ -71,10 +75,12 @@ impl RaftConfig {
             in_flight_messages_max: 256,
             in_flight_bytes_max: 16 << 20,
             message_bytes_max: 1 << 20,
+            message_entries_max: 4_096,
             uncommitted_bytes_max: 64 << 20,
             promote_learners: true,
             promotion_lag_max: 128,
             apply_bytes_max: 1 << 20,
+            waiters_max: 64 << 10,
         }
     }
 }

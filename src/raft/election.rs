@@ -47,7 +47,7 @@ impl Raft {
     }
 
     fn become_pre_candidate(&mut self, now: Time, output: &mut Output) {
-        self.leave_role(output);
+        self.leave_role(now, output);
         let own = self.config.node;
         let candidacy = Candidacy {
             votes: vec![(own, true)],
@@ -63,7 +63,7 @@ impl Raft {
     }
 
     fn become_candidate(&mut self, now: Time, transfer: bool, output: &mut Output) {
-        self.leave_role(output);
+        self.leave_role(now, output);
         let own = self.config.node;
         self.hard_state = HardState { term: self.hard_state.term.next(), vote: Some(own) };
         output.hard_state = Some(self.hard_state);

@@ -17,17 +17,17 @@ pub enum ProposeError {
     Overloaded,
 }
 
-/// Why a leader refused what a member forwarded. It is not in the log and never will be.
+/// Why something submitted was refused. It is in no log that counts and never will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Another node leads, or is about to, or none is known to.
     #[error("not the leader")]
     NotLeader {
-        /// Who leads, as far as is known.
+        /// Who leads, as far as is known; during a transfer, who is to.
         leader: Option<NodeId>,
     },
-    /// Too many uncommitted bytes wait for a quorum.
-    #[error("too many uncommitted bytes")]
+    /// Too much waits for a quorum already.
+    #[error("overloaded")]
     Overloaded,
     /// Nothing is committed in the leader's term yet: ask again shortly.
     #[error("the leader has not committed in its term yet")]
@@ -95,4 +95,25 @@ pub enum ReconfigureError {
     /// What is asked for is no configuration.
     #[error(transparent)]
     Invalid(#[from] ConfigurationError),
+}
+
+impl From<ProposeError> for Refusal {
+    fn from(error: ProposeError) -> Self {
+        match error {
+            ProposeError::NotLeader { leader } => Self::NotLeader { leader },
+            ProposeError::Overloaded => Self::Overloaded,
+        }
+    }
+}
+
+impl From<ReconfigureError> for Refusal {
+    fn from(error: ReconfigureError) -> Self {
+        match error {
+            ReconfigureError::NotLeader { leader } => Self::NotLeader { leader },
+            ReconfigureError::NotReady => Self::NotReady,
+            ReconfigureError::UnderWay => Self::UnderWay,
+            ReconfigureError::NoChange => Self::NoChange,
+            ReconfigureError::Invalid(_) => Self::Invalid,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What goes in and what comes out of a replica.
 
-use super::{Entry, HardState, Message, SnapshotMeta};
+use super::{Entry, Forwarded, HardState, Message, Outcome, SnapshotMeta};
 use crate::base::{Index, NodeId, Term};
 
 /// What can happen to a replica.
@@ -77,6 +77,8 @@ pub enum Input {
 /// 4. `committed` entries are applied in order, each once, at any pace; after one or several the
 ///    host steps `Input::Applied`.
 /// 5. `reads` are answered when everything up to their index is applied.
+/// 6. `forwarded` go back in by `Raft::accept`, each once, with the host's clock.
+/// 7. `outcomes` go to whoever submitted.
 #[derive(Debug, Default)]
 pub struct Output {
     /// May leave at once.
@@ -93,6 +95,10 @@ pub struct Output {
     pub reads: Vec<ReadState>,
     /// Read contexts that failed (leadership lost): to be asked again by the client.
     pub reads_failed: Vec<u64>,
+    /// What members ask this leader to propose.
+    pub forwarded: Vec<Forwarded>,
+    /// What became of what was submitted here, by its context.
+    pub outcomes: Vec<(u64, Outcome)>,
     /// Followers that need a snapshot. Named again now and then until they have it: a host that is
     /// sending already need not begin again.
     pub snapshots: Vec<SnapshotRequest>,

@@ -146,15 +146,20 @@ impl Log {
         self.base.index.plus(within as u64).min(index)
     }
 
-    /// The entries from `from` on, as many as fit into `bytes_max`, but at least one if there is
-    /// one. With their size.
-    pub(super) fn read(&self, from: Index, bytes_max: usize) -> (Vec<Entry>, usize) {
+    /// The entries from `from` on, as many as fit into `bytes_max` and `entries_max`, but at least
+    /// one if there is one. With their size.
+    pub(super) fn read(
+        &self,
+        from: Index,
+        bytes_max: usize,
+        entries_max: usize,
+    ) -> (Vec<Entry>, usize) {
         let start = self.position(from).expect("entries asked for are in memory");
         let mut bytes = 0;
         let mut end = start;
         while let Some(entry) = self.entries.get(end) {
             let size = size(entry);
-            if end > start && bytes + size > bytes_max {
+            if end > start && (bytes + size > bytes_max || end - start >= entries_max) {
                 break;
             }
             bytes += size;

@@ -23,6 +23,12 @@ impl MessageBody {
         !matches!(self, Self::PreVote { .. } | Self::PreVoteResponse { granted: true })
     }
 
+    /// Whether it is to be heard in any term. Where a proposal stands, and that there is none,
+    /// stays true; and who asks in an earlier term is answered by whoever knows the request.
+    pub(super) fn outlives_its_term(&self) -> bool {
+        matches!(self, Self::Propose { .. } | Self::ProposeResponse { .. })
+    }
+
     /// Whether only the leader of the message's term says so.
     pub(super) fn is_from_leader(&self) -> bool {
         matches!(self, Self::Append { .. } | Self::Heartbeat { .. })

@@ -87,6 +87,7 @@ mod configuration_bytes;
 mod election;
 mod entry;
 mod error;
+mod forwarding;
 mod io;
 mod log;
 mod membership;
@@ -101,14 +102,17 @@ mod role;
 mod snapshot;
 mod staging;
 mod transfer;
+mod waiters;
 
 pub use config::{Configuration, RaftConfig};
 pub use configuration_bytes::ConfigurationError;
 pub use entry::{Entry, EntryKind};
 pub use error::{ProposeError, ReadError, ReconfigureError, Refusal, TransferError};
+pub use forwarding::Forwarded;
 pub use io::{Input, Output, ReadState, SnapshotRequest};
 pub use message::{Message, MessageBody};
 pub use replica::Raft;
+pub use waiters::{Outcome, WaitFor};
 
 use crate::base::{Index, NodeId, Term, WallTime};
 

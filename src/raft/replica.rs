@@ -3,12 +3,14 @@
 
 use std::cmp::Ordering;
 
+use super::forwarding::{Forwarded, Forwarding};
 use super::log::Log;
 use super::membership::Membership;
 use super::progress::Progress;
 use super::read_index::ForwardedReads;
 use super::replication::Sender;
 use super::role::{Follower, Leader, Role};
+use super::waiters::Waiters;
 use super::{
     Configuration, HardState, Input, Message, MessageBody, Output, RaftConfig, RoleKind, Stored,
     quorum,
@@ -33,6 +35,10 @@ pub struct Raft {
     /// The number of the last read sent to a leader; outlives roles, so that a late answer never
     /// fits a new question.
     pub(super) read_requests: u64,
+    /// What was submitted here and has its place in some log.
+    pub(super) waiters: Waiters,
+    /// What was submitted here and has no place yet; what others forwarded here.
+    pub(super) forwarding: Forwarding,
 }
 
 impl Raft {
@@ -65,7 +71,19 @@ impl Raft {
         // The upper half stays free: the counter never overflows.
         let read_requests = u64::from(random.u32(..)) << 31;
         let role = Role::Follower(follower);
-        Self { config, random, hard_state, log, membership, role, read_requests }
+        let forwarding = Forwarding::new(read_requests, hard_state.term);
+        let waiters = Waiters::default();
+        Self {
+            config,
+            random,
+            hard_state,
+            log,
+            membership,
+            role,
+            read_requests,
+            waiters,
+            forwarding,
+        }
     }
 
     /// Takes one input in. The only way in besides `propose` and `read`. Appends to `output`,
@@ -93,6 +111,11 @@ impl Raft {
 
     /// When `Input::Tick` is wanted next; `Time(u64::MAX)` if never.
     pub fn deadline(&self) -> Time {
+        let waiters = self.waiters_deadline().min(self.forwarding.deadline());
+        waiters.min(self.role_deadline())
+    }
+
+    fn role_deadline(&self) -> Time {
         match &self.role {
             Role::Follower(follower) => {
                 let election = if self.may_stand() { follower.election_at } else { NEVER };
@@ -186,6 +209,7 @@ impl Raft {
     }
 
     fn tick(&mut self, now: Time, output: &mut Output) {
+        self.expire_waiters(now, output);
         let may_stand = self.may_stand();
         match &mut self.role {
             Role::Follower(follower) => {
@@ -218,6 +242,7 @@ impl Raft {
             return;
         }
         match message.term.cmp(&self.hard_state.term) {
+            Ordering::Less if message.body.outlives_its_term() => {}
             Ordering::Less => return self.answer_lower_term(&message, output),
             Ordering::Greater => {
                 if self.is_undisturbed_by(now, &message) {
@@ -272,9 +297,14 @@ impl Raft {
                 self.handle_read_index_response(from, request, index, output);
             }
             MessageBody::TimeoutNow => self.handle_timeout_now(now, from, output),
-            MessageBody::WhoLeads
-            | MessageBody::Propose { .. }
-            | MessageBody::ProposeResponse { .. } => {}
+            MessageBody::Propose { request, kind, payload } => {
+                let forwarded = Forwarded { from, request, kind, payload };
+                self.handle_propose(term, forwarded, output);
+            }
+            MessageBody::ProposeResponse { request, result } => {
+                self.handle_propose_response(now, from, request, result, output);
+            }
+            MessageBody::WhoLeads => {}
         }
     }
 
@@ -317,7 +347,7 @@ impl Raft {
         leader: Option<NodeId>,
         output: &mut Output,
     ) {
-        self.leave_role(output);
+        self.leave_role(now, output);
         self.hard_state = HardState { term, vote: None };
         output.hard_state = Some(self.hard_state);
         self.enter_follower(now, leader);
@@ -330,7 +360,7 @@ impl Raft {
         leader: Option<NodeId>,
         output: &mut Output,
     ) {
-        self.leave_role(output);
+        self.leave_role(now, output);
         self.enter_follower(now, leader);
     }
 
@@ -346,16 +376,20 @@ impl Raft {
     }
 
     /// Ends what depends on the role. Everything that waits gets its answer now, in this term.
-    pub(super) fn leave_role(&mut self, output: &mut Output) {
+    pub(super) fn leave_role(&mut self, now: Time, output: &mut Output) {
         match &mut self.role {
             Role::Follower(follower) => follower.reads.fail_all(output),
             Role::PreCandidate(_) | Role::Candidate(_) => {}
-            Role::Leader(_) => self.fail_read_rounds(output),
+            Role::Leader(_) => {
+                self.fail_read_rounds(output);
+                self.waiters_lose_their_leader(now, output);
+            }
         }
     }
 
     /// What happened to the link says what may have been lost on it.
     fn peer_reset(&mut self, now: Time, peer: NodeId, output: &mut Output) {
+        self.forwarding.reset(peer, output);
         match &mut self.role {
             Role::Follower(follower) if follower.leader == Some(peer) => {
                 follower.reads.fail_all(output);

@@ -211,7 +211,9 @@ impl Sender<'_> {
             if previous_index == self.log.last_index() && !peer.is_probing() {
                 return;
             }
-            let (entries, bytes) = self.log.read(peer.next_index, self.config.message_bytes_max);
+            let (bytes_max, entries_max) =
+                (self.config.message_bytes_max, self.config.message_entries_max);
+            let (entries, bytes) = self.log.read(peer.next_index, bytes_max, entries_max);
             let last_index = previous_index.plus(entries.len() as u64);
             peer.append_sent(now, last_index, bytes);
             let append = self.append(previous_index, previous_term, entries);

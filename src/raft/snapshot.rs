@@ -43,6 +43,7 @@ impl Raft {
             // forgot in a crash.
             self.adopt_term(now, snapshot.term, None, output);
         }
+        self.settle_waiters_by_snapshot(&snapshot, output);
         self.membership = Membership::new(index, snapshot.configuration.clone());
         self.log.restore(snapshot);
         self.log.after(index).for_each(|entry| self.membership.append(entry));
@@ -52,6 +53,7 @@ impl Raft {
         output.entries.extend(self.log.after(index).cloned());
         // What was to be applied is part of the new state.
         output.committed.clear();
+        self.abandon_waiters_if_removed(output);
         let leader = self.leader().unwrap_or(from);
         self.keep_calm(now);
         self.acknowledge(leader, index, output);

@@ -114,8 +114,17 @@ impl Replica {
         }
     }
 
+    /// Proposes what other nodes' replicas forwarded here.
+    fn accept_forwarded(&mut self, core: &Core, now: Time) {
+        for forwarded in std::mem::take(&mut self.output.forwarded) {
+            let wall = core.config.wall(now);
+            self.raft.accept(now, wall, forwarded, &mut self.output);
+        }
+    }
+
     /// Performs what Raft asked for, short of the log write that `Persistence` makes of all groups.
     pub(super) fn perform(&mut self, core: &mut Core, now: Time) {
+        self.accept_forwarded(core, now);
         core.persistence.stage(self.group, &mut self.output);
         for message in self.output.messages.drain(..) {
             core.peers.send(self.group, &message);

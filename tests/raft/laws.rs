@@ -6,6 +6,7 @@ use sunstar::base::{Index, NodeId, Term};
 use sunstar::raft::{Configuration, Entry, Message, MessageBody, Output, Raft, RoleKind};
 
 use crate::node::Node;
+use crate::submissions::Submissions;
 
 /// What the whole world has seen, over all lives of all nodes.
 #[derive(Default)]
@@ -20,6 +21,8 @@ pub(crate) struct Laws {
     pub(crate) committed: BTreeMap<Index, Entry>,
     /// Reads under way, by node and context: what they must at least see.
     reads: BTreeMap<(NodeId, u64), Index>,
+    /// What was submitted.
+    pub(crate) submissions: Submissions,
     /// How often things happened: a run in which nothing does proves nothing.
     pub(crate) elections: u64,
     /// Reads confirmed.
@@ -38,8 +41,9 @@ impl Laws {
         assert!(begun.is_none(), "{node}: context {context} is taken");
     }
 
-    /// A node crashed: its reads are gone.
-    pub(crate) fn forget_reads(&mut self, node: NodeId) {
+    /// A node crashed: who waited there is gone.
+    pub(crate) fn forget_waiting(&mut self, node: NodeId) {
+        self.submissions.forget(node);
         self.reads.retain(|key, _| key.0 != node);
     }
 
@@ -99,7 +103,15 @@ impl Laws {
             let keepers: Vec<NodeId> = nodes.iter().filter(durable).map(|node| node.id).collect();
             let enough = [before, raft.configuration()].iter().any(|c| is_quorum(c, &keepers));
             assert!(enough, "{id}: {index} committed on {keepers:?}, {:?}", raft.configuration());
+            self.submissions.committed(entry);
             self.committed.insert(index, entry.clone());
+        }
+    }
+
+    /// What is said about submissions is true.
+    pub(crate) fn check_outcomes(&mut self, id: NodeId, raft: &Raft, output: &Output) {
+        for &(context, outcome) in &output.outcomes {
+            self.submissions.told(raft, (id, context), outcome);
         }
     }
 

@@ -11,4 +11,5 @@ mod node;
 mod notation;
 mod scripts;
 mod storms;
+mod submissions;
 mod world;

@@ -122,6 +122,8 @@ pub(crate) fn set_option(config: &mut RaftConfig, name: &str, value: &str) {
         "uncommitted-bytes" => config.uncommitted_bytes_max = number(),
         "promote" => config.promote_learners = value == "on",
         "promotion-lag" => config.promotion_lag_max = number() as u64,
+        "message-entries" => config.message_entries_max = number(),
+        "waiters" => config.waiters_max = number(),
         "apply-bytes" => config.apply_bytes_max = number(),
         "first-timeout-ms" => {
             config.first_election_timeout = Some(Micros::from_millis(number() as u64));

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use sunstar::base::{Bytes, Index, NodeId, Term, WallTime};
-use sunstar::raft::{Configuration, Entry, EntryKind, Message, MessageBody, Raft, RoleKind};
+use sunstar::raft::{
+    Configuration, Entry, EntryKind, Message, MessageBody, Outcome, Raft, Refusal, RoleKind,
+};
 
 use crate::disk::Write;
 
@@ -30,6 +32,21 @@ pub(crate) fn state(raft: &Raft) -> String {
 pub(crate) fn lag(raft: &Raft) -> String {
     let (applied, commit) = (raft.applied_index(), raft.commit_index());
     if applied < commit { format!(" applied {applied}") } else { String::new() }
+}
+
+pub(crate) fn outcome(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Done { term, index } => format!("done {term}/{index}"),
+        Outcome::Rejected(refusal) => format!("rejected: {}", self::refusal(refusal)),
+        Outcome::Unknown => "unknown".to_owned(),
+    }
+}
+
+fn refusal(refusal: Refusal) -> String {
+    match refusal {
+        Refusal::NotLeader { leader: Some(leader) } => format!("{refusal}, {leader} is"),
+        _ => refusal.to_string(),
+    }
 }
 
 pub(crate) fn write(write: &Write) -> String {
@@ -65,9 +82,15 @@ fn entry(entry: &Entry) -> String {
     let place = place(entry);
     match entry.kind {
         EntryKind::Noop => place,
-        EntryKind::Command => format!("{place}={}", String::from_utf8_lossy(&entry.payload)),
-        EntryKind::Configuration => Configuration::decode(&entry.payload)
-            .map_or_else(|error| error.to_string(), |c| format!("{place}={}", configuration(&c))),
+        kind => format!("{place}={}", content(kind, &entry.payload)),
+    }
+}
+
+fn content(kind: EntryKind, payload: &[u8]) -> String {
+    match kind {
+        EntryKind::Noop | EntryKind::Command => String::from_utf8_lossy(payload).into_owned(),
+        EntryKind::Configuration => Configuration::decode(payload)
+            .map_or_else(|error| error.to_string(), |decoded| configuration(&decoded)),
     }
 }
 
@@ -149,10 +172,10 @@ fn details(body: &MessageBody) -> String {
         MessageBody::ReadIndex { .. } | MessageBody::TimeoutNow | MessageBody::WhoLeads => {
             String::new()
         }
-        MessageBody::Propose { payload, .. } => format!(" {}", String::from_utf8_lossy(payload)),
+        MessageBody::Propose { kind, payload, .. } => format!(" {}", content(*kind, payload)),
         MessageBody::ProposeResponse { result, .. } => match result {
             Ok((term, index)) => format!(" at {term}/{index}"),
-            Err(refusal) => format!(" refused: {refusal}"),
+            Err(refusal) => format!(" refused: {}", self::refusal(*refusal)),
         },
         MessageBody::ReadIndexResponse { index, .. } => {
             index.map_or(" refused".to_owned(), |index| format!(" index {index}"))
@@ -214,6 +237,16 @@ fn parse_body(kind: &str, fields: &Fields<'_>) -> MessageBody {
         }
         "TimeoutNow" => MessageBody::TimeoutNow,
         "WhoLeads" => MessageBody::WhoLeads,
+        "Propose" => {
+            let payload = Bytes::copy_of(fields.text("command").as_bytes());
+            let request = fields.number("request");
+            MessageBody::Propose { request, kind: EntryKind::Command, payload }
+        }
+        "ProposeResponse" => {
+            let place = fields.has("at").then(|| fields.place("at"));
+            let result = place.ok_or(Refusal::NotLeader { leader: None });
+            MessageBody::ProposeResponse { request: fields.number("request"), result }
+        }
         _ => panic!("unknown message {kind}"),
     }
 }
@@ -228,6 +261,11 @@ impl<'a> Fields<'a> {
 
     fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
+    }
+
+    /// Empty if absent.
+    fn text(&self, name: &str) -> &'a str {
+        self.0.get(name).copied().unwrap_or_default()
     }
 
     /// Zero if absent.

@@ -6,6 +6,8 @@
 //! | `lead n1` | stand for election, settle, and show only the outcome |
 //! | `campaign n1` | stand for election |
 //! | `propose n1 x y` | one command per word |
+//! | `submit n2 7 x [applied]` | submit x at n2 with context 7, wait until it is committed, or applied |
+//! | `submit-change n2 7 n1 n2 n4 [learners=n5] [applied]` | submit a change of the members |
 //! | `read n1 7` | a read with context 7 |
 //! | `deliver [n1->n2] [Kind] [count=1] [last]` | deliver matching messages in flight, oldest first |
 //! | `drop …`, `duplicate …` | lose them; deliver a copy of each and keep them |
@@ -33,7 +35,7 @@ use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
 use sunstar::base::{Index, Micros, NodeId, Time};
-use sunstar::raft::{Configuration, Input, Message};
+use sunstar::raft::{Configuration, Input, Message, WaitFor};
 
 use crate::node::set_option;
 use crate::notation;
@@ -145,6 +147,8 @@ impl Scene<'_> {
             "lead" => self.lead(words[0]),
             "campaign" => self.step(words[0], Input::Campaign),
             "propose" => self.propose(words),
+            "submit" => self.submit(words),
+            "submit-change" => self.submit_change(words),
             "read" => self.read(words),
             "deliver" | "drop" | "duplicate" => self.messages(verb, words),
             "send" => self.world.hand_over(notation::parse_message(words)),
@@ -209,10 +213,7 @@ impl Scene<'_> {
     }
 
     fn configure(&mut self, verb: &str, words: &[&str]) {
-        let learners = words.iter().find_map(|word| word.strip_prefix("learners="));
-        let voters = words.iter().filter(|word| !word.contains('='));
-        let mut target = Configuration::new(voters.map(|word| notation::node(word)));
-        target.learners = learners.map(nodes).unwrap_or_default();
+        let target = target(words);
         let leader = self.world.leader().expect("somebody leads");
         let result = if verb == "stage" {
             self.world.change_members(leader, &target)
@@ -242,6 +243,16 @@ impl Scene<'_> {
                 self.world.note(format!("  refused: {error}"));
             }
         }
+    }
+
+    fn submit(&mut self, words: &[&str]) {
+        let (at, context) = (self.at(words[0]), words[1].parse().expect("a context"));
+        self.world.submit(at, words[2], wait_for(words), context);
+    }
+
+    fn submit_change(&mut self, words: &[&str]) {
+        let (at, context) = (self.at(words[0]), words[1].parse().expect("a context"));
+        self.world.submit_change(at, &target(&words[2..]), wait_for(words), context);
     }
 
     fn read(&mut self, words: &[&str]) {
@@ -405,6 +416,19 @@ impl Scene<'_> {
         let entries = notation::entries(&node.disk.log);
         self.world.note(format!("{word} {}/{} {entries}", snapshot.term, snapshot.index));
     }
+}
+
+/// `n1 n2 [learners=n3]`.
+fn target(words: &[&str]) -> Configuration {
+    let learners = words.iter().find_map(|word| word.strip_prefix("learners="));
+    let voters = words.iter().filter(|word| !word.contains('=') && **word != "applied");
+    let mut target = Configuration::new(voters.map(|word| notation::node(word)));
+    target.learners = learners.map(nodes).unwrap_or_default();
+    target
+}
+
+fn wait_for(words: &[&str]) -> WaitFor {
+    if words.contains(&"applied") { WaitFor::Applied } else { WaitFor::Committed }
 }
 
 /// `n1,n2`.

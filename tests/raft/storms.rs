@@ -2,7 +2,7 @@
 //! and the group must work too. What must hold is checked after every step (`laws`).
 
 use sunstar::base::{Index, Micros, NodeId};
-use sunstar::raft::{Configuration, Input};
+use sunstar::raft::{Configuration, Input, WaitFor};
 
 use crate::world::World;
 
@@ -30,6 +30,8 @@ struct Tally {
     snapshots: u64,
     cuts: u64,
     changes: u64,
+    /// Outcomes told: done, rejected, unknown.
+    told: [u64; 3],
 }
 
 const STEPS: u64 = 5_000;
@@ -45,6 +47,7 @@ fn storms_break_no_law_and_pass() {
     assert!(tally.elections > 2 * tally.storms, "too calm: {tally:?}");
     assert!(tally.snapshots > tally.storms && tally.crashes > tally.storms, "{tally:?}");
     assert!(tally.changes > tally.storms / 2, "{tally:?}");
+    assert!(tally.told.iter().all(|&told| told > tally.storms), "{tally:?}");
     assert!(tally.reads > tally.storms && tally.cuts > tally.storms, "{tally:?}");
 }
 
@@ -107,7 +110,8 @@ impl Storm {
             560..660 => _ = self.world.complete_write(at),
             660..700 => self.apply(at),
             700..780 => self.pass_time(),
-            780..860 => self.propose(),
+            780..830 => self.propose(),
+            830..860 => self.submit(at),
             860..910 => self.read(at),
             910..925 => self.snapshot(at),
             925..950 => self.move_snapshot(),
@@ -127,6 +131,14 @@ impl Storm {
         self.world.apply(at, count);
     }
 
+    fn submit(&mut self, at: usize) {
+        self.next_context += 1;
+        let size = self.random.usize(0..400);
+        let text = format!("submitted {}{:size$}", self.next_context, "");
+        let wait_for = if self.random.bool() { WaitFor::Committed } else { WaitFor::Applied };
+        self.world.submit(at, &text, wait_for, self.next_context);
+    }
+
     fn transfer(&mut self, to: usize) {
         let (Some(leader), to) = (self.world.leader(), self.world.nodes[to].id) else { return };
         // A refusal is an answer.
@@ -143,10 +155,15 @@ impl Storm {
                 _ => {}
             }
         }
-        let changed = if self.random.bool() {
-            self.world.change_members(leader, &target)
-        } else {
-            self.world.reconfigure(leader, &target)
+        let changed = match self.random.u8(0..5) {
+            0 => {
+                self.next_context += 1;
+                let at = self.random.usize(0..self.world.nodes.len());
+                let context = self.next_context;
+                return self.world.submit_change(at, &target, WaitFor::Committed, context);
+            }
+            1..3 => self.world.change_members(leader, &target),
+            _ => self.world.reconfigure(leader, &target),
         };
         self.changes += u64::from(matches!(changed, Some(Ok(_))));
     }
@@ -262,6 +279,7 @@ impl Storm {
             proposed.inspect(|&(_, index)| target = index).is_ok()
         });
         self.run_until(|storm| storm.world.members().all(|node| node.applied.index >= target));
+        self.run_until(|storm| storm.world.laws.submissions.nobody_waits());
     }
 
     /// Lets everything happen in order until it is done, within a minute.
@@ -310,5 +328,8 @@ impl Tally {
         self.snapshots += storm.snapshots;
         self.cuts += storm.cuts;
         self.changes += storm.changes;
+        for (sum, told) in self.told.iter_mut().zip(storm.world.laws.submissions.told) {
+            *sum += told;
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sunstar::base::{Bytes, Index, NodeId, Term, Time, WallTime};
 use sunstar::raft::{
     Configuration, Entry, Input, Message, Output, ProposeError, Raft, ReadError, ReconfigureError,
-    RoleKind, TransferError,
+    RoleKind, TransferError, WaitFor,
 };
 
 use crate::disk::Write;
@@ -63,7 +63,7 @@ impl World {
     pub(crate) fn crash(&mut self, at: usize, survivors: usize) {
         let id = self.nodes[at].id;
         self.nodes[at].crash(survivors);
-        self.laws.forget_reads(id);
+        self.laws.forget_waiting(id);
         self.snapshots_wanted.retain(|wanted| wanted.0 != id);
     }
 
@@ -79,6 +79,37 @@ impl World {
         let wall = WallTime(self.now.0);
         let payload = Bytes::copy_of(text.as_bytes());
         self.with(at, |raft, now, output| raft.propose(now, wall, payload, output))
+    }
+
+    /// Submits a command at any node. Nothing if it is down.
+    pub(crate) fn submit(&mut self, at: usize, text: &str, wait_for: WaitFor, context: u64) {
+        let (id, wall) = (self.nodes[at].id, WallTime(self.now.0));
+        if self.nodes[at].raft.is_none() {
+            return;
+        }
+        let payload = Bytes::copy_of(text.as_bytes());
+        self.laws.submissions.begins((id, context), wait_for, Some(&payload));
+        self.with(at, |raft, now, output| {
+            raft.submit(now, wall, payload, wait_for, context, output);
+        });
+    }
+
+    /// Submits a change of the members at any node. Nothing if it is down.
+    pub(crate) fn submit_change(
+        &mut self,
+        at: usize,
+        target: &Configuration,
+        wait_for: WaitFor,
+        context: u64,
+    ) {
+        let (id, wall) = (self.nodes[at].id, WallTime(self.now.0));
+        if self.nodes[at].raft.is_none() {
+            return;
+        }
+        self.laws.submissions.begins((id, context), wait_for, None);
+        self.with(at, |raft, now, output| {
+            raft.submit_change(now, wall, target, wait_for, context, output);
+        });
     }
 
     pub(crate) fn read(&mut self, at: usize, context: u64) -> Option<Result<(), ReadError>> {
@@ -133,6 +164,7 @@ impl World {
         let (id, raft) = (node.id, self.nodes[at].raft.as_ref()?);
         self.laws.check_step(id, raft, &output);
         self.laws.check_commit(id, raft, &configuration, &self.nodes);
+        self.laws.check_outcomes(id, raft, &output);
         let after = notation::state(raft);
         if *raft.configuration() != configuration {
             let members = notation::configuration(raft.configuration());
@@ -214,6 +246,7 @@ impl World {
         let input = Input::SnapshotInstalled { from: leader, snapshot: snapshot.clone() };
         raft.step(now, input, &mut output);
         self.laws.check_step(follower, raft, &output);
+        self.laws.check_outcomes(follower, raft, &output);
         let line = format!("  {follower} {}", notation::state(raft));
         self.note(line);
         self.nodes[to].applied = snapshot.clone();
@@ -297,11 +330,18 @@ impl World {
             self.note(format!("  {id} read {} at {}", read.context, read.index));
             self.nodes[at].reads.push(read);
         }
+        for (context, outcome) in output.outcomes {
+            self.note(format!("  {id} submission {context} {}", notation::outcome(outcome)));
+        }
         for wanted in output.snapshots {
             self.note(format!("  {id} sends a snapshot to {}", wanted.to));
             self.snapshots_wanted.insert((id, wanted.to));
         }
         self.write(at, write);
+        for forwarded in output.forwarded {
+            let wall = WallTime(self.now.0);
+            self.with(at, |raft, now, output| raft.accept(now, wall, forwarded, output));
+        }
     }
 
     fn write(&mut self, at: usize, write: Write) {
