@@ -146,26 +146,31 @@ impl Log {
         self.base.index.plus(within as u64).min(index)
     }
 
-    /// The entries from `from` on, as many as fit into `bytes_max` and `entries_max`, but at least
-    /// one if there is one. With their size.
+    /// Adds the entries from `from` on to `entries`, as many as fit into `bytes_max` and until there
+    /// are `entries_max`; but at least one, if there is one and `entries` is empty. Returns the size
+    /// of what was added.
     pub(super) fn read(
         &self,
         from: Index,
         bytes_max: usize,
         entries_max: usize,
-    ) -> (Vec<Entry>, usize) {
+        entries: &mut Vec<Entry>,
+    ) -> usize {
         let start = self.position(from).expect("entries asked for are in memory");
+        let at_least = if entries.is_empty() { start + 1 } else { start };
         let mut bytes = 0;
         let mut end = start;
         while let Some(entry) = self.entries.get(end) {
             let size = size(entry);
-            if end > start && (bytes + size > bytes_max || end - start >= entries_max) {
+            let count = entries.len() + end - start;
+            if end >= at_least && (bytes + size > bytes_max || count >= entries_max) {
                 break;
             }
             bytes += size;
             end += 1;
         }
-        (self.entries.range(start..end).cloned().collect(), bytes)
+        entries.extend(self.entries.range(start..end).cloned());
+        bytes
     }
 
     /// The entries after `index` that are in memory.

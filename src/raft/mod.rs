@@ -89,6 +89,7 @@ mod entry;
 mod error;
 mod forwarding;
 mod io;
+mod joining;
 mod log;
 mod membership;
 mod message;

@@ -149,6 +149,27 @@ impl Progress {
         }
     }
 
+    /// How many bytes may still be added to the append that was sent last, so that it stays within
+    /// a message and the window within its limit; `None` unless replicating, with one under way.
+    pub(super) fn room_in_last(&self, config: &RaftConfig) -> Option<usize> {
+        let ProgressState::Replicate { window, .. } = &self.state else { return None };
+        let (_, bytes) = window.appends.back()?;
+        let in_message = config.message_bytes_max.saturating_sub(*bytes);
+        Some(in_message.min(config.in_flight_bytes_max.saturating_sub(window.bytes)))
+    }
+
+    /// Notes that the append sent last, which has not left yet, now goes up to `last_index`.
+    ///
+    /// # Panics
+    /// Unless replicating, with an append under way.
+    pub(super) fn append_extended(&mut self, last_index: Index, bytes: usize) {
+        let ProgressState::Replicate { window, .. } = &mut self.state else {
+            unreachable!("only what was sent without waiting is extended")
+        };
+        window.extend_last(last_index, bytes);
+        self.next_index = last_index.next();
+    }
+
     /// Notes that a heartbeat left.
     pub(super) fn heartbeat_sent(&mut self, now: Time) {
         self.sent_at = now;
@@ -291,6 +312,12 @@ impl Window {
 
     fn push(&mut self, last_index: Index, bytes: usize) {
         self.appends.push_back((last_index, bytes));
+        self.bytes += bytes;
+    }
+
+    fn extend_last(&mut self, last_index: Index, bytes: usize) {
+        let last = self.appends.back_mut().expect("an append is under way");
+        *last = (last_index, last.1 + bytes);
         self.bytes += bytes;
     }
 

@@ -203,6 +203,7 @@ impl Raft {
 impl Sender<'_> {
     /// Sends what a follower lacks, as far as its window allows.
     pub(super) fn send_appends(&self, peer: &mut Progress, now: Time, output: &mut Output) {
+        self.join_last(peer, output);
         while peer.may_send(self.config) {
             let previous_index = peer.next_index.previous();
             let Some(previous_term) = self.log.term_at(previous_index) else {
@@ -213,7 +214,8 @@ impl Sender<'_> {
             }
             let (bytes_max, entries_max) =
                 (self.config.message_bytes_max, self.config.message_entries_max);
-            let (entries, bytes) = self.log.read(peer.next_index, bytes_max, entries_max);
+            let mut entries = Vec::new();
+            let bytes = self.log.read(peer.next_index, bytes_max, entries_max, &mut entries);
             let last_index = previous_index.plus(entries.len() as u64);
             peer.append_sent(now, last_index, bytes);
             let append = self.append(previous_index, previous_term, entries);

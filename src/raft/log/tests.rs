@@ -52,13 +52,16 @@ fn the_last_place_within_a_term_agrees_with_a_search() {
 fn a_read_is_bounded_but_never_empty() {
     let log = log(0, &[1; 5]);
     let one = ENTRY_OVERHEAD_BYTES + 1;
-    let read = |from, bytes_max, entries_max| log.read(Index(from), bytes_max, entries_max);
-    assert_eq!(indices(&read(2, 0, 9).0), [2]);
-    assert_eq!(indices(&read(2, 2 * one, 9).0), [2, 3]);
-    assert_eq!(indices(&read(2, usize::MAX, 3).0), [2, 3, 4]);
-    assert_eq!(indices(&read(2, usize::MAX, 0).0), [2]);
-    assert_eq!(read(2, usize::MAX, 9).1, 4 * one);
-    assert!(read(6, usize::MAX, 9).0.is_empty());
+    let mut entries = Vec::new();
+    assert_eq!(log.read(Index(2), 0, 0, &mut entries), one);
+    assert_eq!(indices(&entries), [2]);
+    assert_eq!(log.read(Index(3), one - 1, 9, &mut entries), 0, "it is not empty any more");
+    assert_eq!(log.read(Index(3), usize::MAX, 1, &mut entries), 0, "one is enough");
+    assert_eq!(log.read(Index(3), 2 * one, 9, &mut entries), 2 * one);
+    assert_eq!(indices(&entries), [2, 3, 4]);
+    entries.clear();
+    assert_eq!(log.read(Index(2), usize::MAX, 3, &mut entries), 3 * one);
+    assert_eq!(log.read(Index(6), usize::MAX, 9, &mut Vec::new()), 0);
 }
 
 #[test]
