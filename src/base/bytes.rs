@@ -119,8 +119,19 @@ impl Eq for AlignedBuf {}
 /// the messages to followers and the state machine at once. Cloning copies a pointer.
 ///
 /// Counted without atomics: it never leaves its core.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Bytes(Option<Rc<AlignedBuf>>);
+#[derive(Clone, Default)]
+pub struct Bytes(Option<Rc<Content>>);
+
+/// What is shared. A few bytes stand beside their count: one allocation, not two.
+enum Content {
+    Few { length: u8, words: [u64; FEW_WORDS] },
+    Many(AlignedBuf),
+}
+
+/// So that `Content` is no larger for it.
+const FEW_WORDS: usize = 4;
+
+const _: () = assert!(size_of::<Content>() == size_of::<AlignedBuf>() + WORD);
 
 impl Bytes {
     /// No bytes.
@@ -131,13 +142,19 @@ impl Bytes {
 
     /// A copy of `bytes`.
     pub fn copy_of(bytes: &[u8]) -> Self {
-        AlignedBuf::copy_of(bytes).into()
+        if bytes.is_empty() || bytes.len() > FEW_WORDS * WORD {
+            return AlignedBuf::copy_of(bytes).into();
+        }
+        let mut words = [0; FEW_WORDS];
+        bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+        let length = u8::try_from(bytes.len()).expect("a few");
+        Self(Some(Rc::new(Content::Few { length, words })))
     }
 }
 
 impl From<AlignedBuf> for Bytes {
     fn from(buffer: AlignedBuf) -> Self {
-        Self((!buffer.is_empty()).then(|| Rc::new(buffer)))
+        Self((!buffer.is_empty()).then(|| Rc::new(Content::Many(buffer))))
     }
 }
 
@@ -145,9 +162,23 @@ impl Deref for Bytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.0.as_deref().map_or(&[], AlignedBuf::as_slice)
+        match self.0.as_deref() {
+            None => &[],
+            Some(Content::Few { length, words }) => {
+                &bytemuck::cast_slice(words)[..usize::from(*length)]
+            }
+            Some(Content::Many(buffer)) => buffer.as_slice(),
+        }
     }
 }
+
+impl PartialEq for Bytes {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Bytes {}
 
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -161,6 +192,17 @@ impl fmt::Debug for Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_are_equal_and_aligned_whatever_their_length() {
+        let text: Vec<u8> = (0..100).collect();
+        for length in 0..text.len() {
+            let bytes = Bytes::copy_of(&text[..length]);
+            assert_eq!(&bytes[..], &text[..length]);
+            assert_eq!(bytes, Bytes::from(AlignedBuf::copy_of(&text[..length])));
+            assert!(length == 0 || bytes.as_ptr().align_offset(WORD) == 0, "{length}");
+        }
+    }
 
     #[test]
     fn growth_after_shrinking_finds_zeros() {
