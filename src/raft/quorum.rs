@@ -61,18 +61,27 @@ fn reached_by_majority<T: Copy + Ord + Default>(
     voters: &[NodeId],
     value: impl Fn(NodeId) -> T,
 ) -> Option<T> {
-    let count = voters.len();
-    assert!(count <= NODES_MAX, "{count} voters, at most {NODES_MAX}");
-    if count == 0 {
-        return None;
+    match voters.len() {
+        0 => None,
+        1..=FEW => Some(middle::<T, FEW>(voters, value)),
+        _ => Some(middle::<T, NODES_MAX>(voters, value)),
     }
-    let mut values = [T::default(); NODES_MAX];
+}
+
+/// The value that a majority has reached, of at least one and at most `ROOM` voters.
+fn middle<T: Copy + Ord + Default, const ROOM: usize>(
+    voters: &[NodeId],
+    value: impl Fn(NodeId) -> T,
+) -> T {
+    let count = voters.len();
+    assert!(count <= ROOM, "{count} voters, at most {ROOM}");
+    let mut values = [T::default(); ROOM];
     for (slot, &voter) in values.iter_mut().zip(voters) {
         *slot = value(voter);
     }
     let values = &mut values[..count];
     values.sort_unstable();
-    Some(values[count - majority(count)])
+    values[count - majority(count)]
 }
 
 fn tally_majority(half: &[NodeId], votes: &[(NodeId, bool)]) -> Tally {
@@ -89,6 +98,10 @@ fn tally_majority(half: &[NodeId], votes: &[(NodeId, bool)]) -> Tally {
         Tally::Pending
     }
 }
+
+/// As many voters as most groups have: counting them happens several times per proposal, and should
+/// not clear room for as many as there could be.
+const FEW: usize = 8;
 
 #[cfg(test)]
 mod tests {
