@@ -28,7 +28,7 @@ use super::sockets::{Greeting, Sockets, Token};
 use super::stall::{IDLE_TICK_INTERVAL, Stalls, TICK_INTERVAL};
 use super::watchdog::{Heartbeat, Watched};
 use crate::base::limits::HANDSHAKE_BODY_MAX;
-use crate::base::{AlignedBuf, CoreId, NodeId, PeerCore, Time};
+use crate::base::{AlignedBuf, CoreId, Micros, NodeId, PeerCore, Time};
 use crate::reactor::{Effects, Input, Reactor};
 
 /// Bytes of the buffer that all sockets of a core are read into.
@@ -96,7 +96,9 @@ pub(super) struct Core {
     pub(super) collector: Collector,
 
     pub(super) stalls: Stalls,
-    /// The node stops: nothing new is accepted or read from clients. Since when.
+    /// The node stops, and hands over what is led here. Since when.
+    pub(super) leaving: Option<Time>,
+    /// Nothing new is accepted or read from clients any more. Since when.
     pub(super) draining: Option<Time>,
     /// This core has nothing in flight, and said so.
     quiescent: bool,
@@ -167,6 +169,7 @@ impl Core {
             registry,
             collector: Collector::default(),
             stalls: Stalls::default(),
+            leaving: None,
             draining: None,
             quiescent: false,
             node,
@@ -201,11 +204,24 @@ impl Core {
         }
     }
 
-    /// Stops accepting and reading clients once the node stops.
+    /// Once the node stops: hands over what is led here, serving as before meanwhile; then stops
+    /// accepting and reading clients.
     pub(super) fn maybe_begin_draining(&mut self) {
         if self.draining.is_some() || !self.node.is_stopping() {
             return;
         }
+        if self.leaving.is_none() {
+            self.step(Input::HandOver);
+        }
+        let since = *self.leaving.get_or_insert(self.now);
+        // An attempt is given up after an election timeout; another may follow.
+        let patience = Micros(self.node.config.election_timeout.0 * 2);
+        if self.reactor.has_handed_over() || self.now.since(since) >= patience {
+            self.begin_draining();
+        }
+    }
+
+    fn begin_draining(&mut self) {
         self.draining = Some(self.now);
         // Closing a listener takes it out of the epoll.
         self.client_listener = None;

@@ -196,7 +196,7 @@ impl Raft {
         if self.configuration().is_voter(self.config.node) {
             return;
         }
-        let successor = self.successor();
+        let successor = self.successor(|_| true);
         let started = successor.is_some_and(|to| self.transfer(now, to, output).is_ok());
         if !started {
             self.become_follower(now, None, output);

@@ -132,6 +132,11 @@ impl Raft {
         }
     }
 
+    /// The settings it was made with.
+    pub fn config(&self) -> &RaftConfig {
+        &self.config
+    }
+
     /// What this replica is in its term.
     pub fn role(&self) -> RoleKind {
         self.role.kind()

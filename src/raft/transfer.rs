@@ -56,11 +56,25 @@ impl Raft {
         Ok(())
     }
 
-    /// The voter that lacks least: whom to hand the leadership to before shutting down.
-    pub fn successor(&self) -> Option<NodeId> {
+    /// Leader only: who is being made ready to lead, while a transfer is under way.
+    pub fn transfer_target(&self) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else { return None };
+        leader.transfer.map(|transfer| transfer.to)
+    }
+
+    /// Leader only: how many entries `node` is not known to have; nothing if it is no member.
+    pub fn lag(&self, node: NodeId) -> Option<u64> {
+        let Role::Leader(leader) = &self.role else { return None };
+        leader.peer(node).map(|peer| self.log.last_index().0 - peer.match_index.0)
+    }
+
+    /// Leader only: of the other voters that `is_live`, as far as the host knows, the one that
+    /// lacks least: whom to hand the leadership to before shutting down.
+    pub fn successor(&self, is_live: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
         let voters = &self.configuration().voters;
-        let voters = leader.peers.iter().filter(|peer| voters.binary_search(&peer.node).is_ok());
+        let is_voter = |node| voters.binary_search(&node).is_ok();
+        let voters = leader.peers.iter().filter(|peer| is_voter(peer.node) && is_live(peer.node));
         // Of equals the first, so that the choice is the same in every run.
         voters.rev().max_by_key(|peer| peer.match_index).map(|peer| peer.node)
     }

@@ -74,6 +74,9 @@ pub enum Input<'a> {
         /// The other end.
         peer: PeerCore,
     },
+    /// The node is about to stop: groups led here are handed to other nodes
+    /// (`Reactor::has_handed_over`). Everything else goes on meanwhile.
+    HandOver,
     /// The deadline was reached.
     Tick,
 }

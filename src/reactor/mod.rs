@@ -35,6 +35,7 @@ mod convert;
 mod core;
 mod effects;
 mod input;
+mod leadership;
 mod peers;
 mod persistence;
 mod queue;
@@ -85,6 +86,10 @@ pub struct Reactor {
     /// Bytes of state that the replicas hold: the sum of `replicas[i].state_bytes`. Kept, because
     /// every write asks for it and there may be thousands of groups.
     state_bytes: u64,
+    /// When leadership is looked at next.
+    leadership_at: Time,
+    /// The node is about to stop: nothing is to be led here.
+    leaving: bool,
     turns: u64,
 }
 
@@ -114,6 +119,8 @@ impl Reactor {
             timers,
             forwards: Vec::new(),
             state_bytes,
+            leadership_at: now,
+            leaving: false,
             turns: 0,
         };
         reactor.campaign_where_preferred(now);
@@ -138,7 +145,7 @@ impl Reactor {
             }
             Input::SnapshotWritten { snapshot } => self.snapshot_written(now, snapshot),
             Input::NodeUp { node, incarnation, smp } => {
-                if self.core.peers.up(node, incarnation, smp) {
+                if self.core.peers.up(now, node, (incarnation, smp)) {
                     self.reset_peer(now, node);
                     self.campaign_where_preferred(now);
                 }
@@ -148,6 +155,7 @@ impl Reactor {
                 self.reset_peer(now, node);
             }
             Input::PeerLinkReset { peer } => self.reset_peer(now, peer.node),
+            Input::HandOver => self.leave(now),
             // What a closed connection still awaits runs its course: a hang-up undoes no command.
             Input::ClientClosed { .. } | Input::Tick => {}
         }
@@ -181,7 +189,7 @@ impl Reactor {
         if !self.touched.is_empty() {
             return Time(0);
         }
-        let timers = self.timers.next().unwrap_or(Time(u64::MAX));
+        let timers = self.timers.next().unwrap_or(Time(u64::MAX)).min(self.leadership_at);
         let transfers = self.core.sendings.deadline();
         let others = self.core.persistence.deadline().into_iter().chain(transfers);
         others.fold(timers, Time::min)
@@ -278,6 +286,9 @@ impl Reactor {
     /// Where this node leads by preference and nobody is known to, it stands as soon as it can see
     /// a majority: a cluster that starts need not wait for an election timeout.
     fn campaign_where_preferred(&mut self, now: Time) {
+        if self.leaving {
+            return;
+        }
         for i in 0..self.replicas.len() {
             let replica = &self.replicas[i];
             let Some(info) = self.core.config.shard_map.group(replica.group) else { continue };
@@ -322,6 +333,7 @@ impl Reactor {
             let Some(i) = self.position(group) else { continue };
             self.step_raft(now, i, raft::Input::SnapshotFailed { to });
         }
+        self.look_at_leadership(now);
     }
 
     fn rearm(&mut self, i: usize) {
@@ -336,6 +348,9 @@ impl Reactor {
             for i in std::mem::take(&mut self.queued) {
                 self.touch(i);
                 self.replicas[i].propose(&mut self.core, now);
+                if !self.replicas[i].queue.is_empty() {
+                    self.queued.push(i);
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::convert;
 use super::effects::{Effects, PeerSend};
-use crate::base::{GroupId, Incarnation, NodeId, PeerCore, Term};
+use crate::base::{GroupId, Incarnation, NodeId, PeerCore, Term, Time};
 use crate::placement::ShardMap;
 use crate::raft;
 use crate::wire::peer::{PeerBatchBuilder, PeerBody};
@@ -19,6 +19,8 @@ const BATCH_BYTES: usize = 4 << 20;
 struct Peer {
     incarnation: Incarnation,
     smp: u16,
+    /// Since when it is up as this process.
+    since: Time,
 }
 
 /// The other nodes, and what this turn says to them.
@@ -38,9 +40,18 @@ struct Outgoing {
 
 impl Peers {
     /// A node was reached. Returns whether it was down before, or came back as another process.
-    pub(super) fn up(&mut self, node: NodeId, incarnation: Incarnation, smp: u16) -> bool {
-        let previous = self.up.insert(node, Peer { incarnation, smp });
-        previous.is_none_or(|peer| peer.incarnation != incarnation || peer.smp != smp)
+    pub(super) fn up(
+        &mut self,
+        now: Time,
+        node: NodeId,
+        (incarnation, smp): (Incarnation, u16),
+    ) -> bool {
+        let same = |peer: &Peer| peer.incarnation == incarnation && peer.smp == smp;
+        if self.up.get(&node).is_some_and(same) {
+            return false;
+        }
+        self.up.insert(node, Peer { incarnation, smp, since: now });
+        true
     }
 
     pub(super) fn down(&mut self, node: NodeId) {
@@ -49,6 +60,11 @@ impl Peers {
 
     pub(super) fn is_up(&self, node: NodeId) -> bool {
         self.up.contains_key(&node)
+    }
+
+    /// Since when a node is up, if it is.
+    pub(super) fn up_since(&self, node: NodeId) -> Option<Time> {
+        self.up.get(&node).map(|peer| peer.since)
     }
 
     /// How many cores a node runs, if it is up.

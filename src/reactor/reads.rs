@@ -74,6 +74,12 @@ impl Reads {
         self.remove(context)
     }
 
+    /// A failed round's reads wait for the next: nobody was told anything of them.
+    pub(super) fn ask_again(&mut self, round: Round) {
+        self.gathering.frames.extend_from_slice(&round.frames);
+        self.gathering.waiting.extend(round.waiting);
+    }
+
     /// A round whose index is applied, if there is one.
     pub(super) fn pop_applied(&mut self, applied: Index) -> Option<Round> {
         let at = self.confirmed.iter().position(|(index, _)| *index <= applied)?;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::answers::Context;
 use super::core::Core;
+use super::leadership::Leadership;
 use super::queue::{Pending, Queue, Waiting};
 use super::reads::Reads;
 use super::status::GroupStatus;
@@ -39,6 +40,8 @@ pub(super) struct Replica {
     /// The index the newest durable snapshot covers.
     pub snapshot_index: Index,
     pub receiving: Option<Receiving>,
+    /// Who leads, and since when.
+    pub leadership: Leadership,
     trailing: Trailing,
 }
 
@@ -59,6 +62,7 @@ impl Replica {
             timer,
             snapshot_index,
             receiving: None,
+            leadership: Leadership::default(),
             trailing: Trailing::default(),
         }
     }
@@ -82,10 +86,14 @@ impl Replica {
 
     pub(super) fn step(&mut self, now: Time, input: raft::Input) {
         self.raft.step(now, input, &mut self.output);
+        self.leadership.observe(now, self.is_leader(), &self.raft);
     }
 
-    /// Turns gathered commands into entries and begins a read round.
+    /// Turns gathered commands into entries, unless they wait for a leader.
     pub(super) fn propose(&mut self, core: &mut Core, now: Time) {
+        if self.awaits_leader() {
+            return;
+        }
         let wall = core.config.wall(now);
         while let Some(mut draft) = self.queue.pop() {
             let payload = Bytes::from(std::mem::take(&mut draft.payload));
@@ -107,6 +115,7 @@ impl Replica {
             Ok(()) => self.reads.begun(context),
             // The leader's first entry is on its way: its commit brings this replica back here.
             Err(ReadError::NotReady) => {}
+            Err(ReadError::NoLeader) if self.awaits_leader() => {}
             Err(ReadError::NoLeader) => {
                 let round = self.reads.take_gathering();
                 self.refuse_all(core, &round.waiting, Outcome::NotLeader);
@@ -244,7 +253,10 @@ impl Replica {
             self.reads.confirmed(read.context, read.index);
         }
         while let Some(context) = self.output.reads_failed.pop() {
-            if let Some(round) = self.reads.failed(context) {
+            let Some(round) = self.reads.failed(context) else { continue };
+            if self.awaits_leader() {
+                self.reads.ask_again(round);
+            } else {
                 self.refuse_all(core, &round.waiting, Outcome::NotLeader);
             }
         }

@@ -65,7 +65,7 @@ impl Reactor {
         let Some(i) = self.position(group) else { return self.elsewhere(waiting, group, frame) };
         let replica = &mut self.replicas[i];
         let length = frame.bytes.len();
-        let refusal = if !replica.is_leader() {
+        let refusal = if !replica.is_leader() && !replica.awaits_leader() {
             Some(Outcome::NotLeader)
         } else if full {
             Some(Outcome::Full)

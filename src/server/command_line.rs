@@ -42,8 +42,8 @@ fn start() -> Command {
     Command::new("start")
         .about("Run a node; the first start makes its data directory")
         .long_about(
-            "Run a node; the first start makes its data directory. SIGTERM and SIGINT finish what \
-             is in flight and exit 0; a second one exits at once.",
+            "Run a node; the first start makes its data directory. SIGTERM and SIGINT hand the \
+             groups led here to other nodes, finish what is in flight and exit 0; a second one exits at once.",
         )
         .args(settings())
         .arg(

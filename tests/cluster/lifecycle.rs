@@ -42,6 +42,42 @@ fn a_node_that_is_asked_to_stop_under_load_does() {
 }
 
 #[test]
+fn a_node_that_is_asked_to_stop_hands_its_groups_over_first() {
+    let mut cluster = Cluster::start(Shape { nodes: 3, smp: 2 });
+    let targets = cluster.targets();
+    let ledgers = append_during(&targets, 8, |progress| {
+        for leaving in 0..3 {
+            progress.await_more("before a stop", 20);
+            let led = led_with_terms(cluster.node(leaving));
+            let id = cluster.node(leaving).plan().id;
+            assert!(cluster.node(leaving).terminate().success());
+            // Nobody had to miss it: the successors led, in a later term, before it was gone.
+            for node in cluster.nodes().iter().filter(|node| node.plan().id != id) {
+                let status = node.status(false).expect("it runs");
+                for group in status.groups() {
+                    let Some((_, term)) = led.iter().find(|(led, _)| *led == group.group) else {
+                        continue;
+                    };
+                    assert!(group.leader != Some(id) && group.term > *term, "{group:?}");
+                }
+            }
+            progress.await_more("with one node less", 20);
+            cluster.node(leaving).start();
+            cluster.await_leaders();
+        }
+    });
+    assert_all_found(&targets, &ledgers);
+    cluster.assert_replicas_agree();
+}
+
+/// The groups that a node leads, with their terms.
+fn led_with_terms(node: &Node) -> Vec<(u32, u64)> {
+    let status = node.status(false).expect("it runs");
+    let led = status.groups().into_iter().filter(|group| group.role == "leader");
+    led.map(|group| (group.group, group.term)).collect()
+}
+
+#[test]
 fn a_node_alone_serves_and_survives_its_death() {
     let mut cluster = Cluster::start(Shape { nodes: 1, smp: 1 });
     let targets = cluster.targets();

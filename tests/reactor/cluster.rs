@@ -150,6 +150,16 @@ impl Cluster {
         }
     }
 
+    /// Tells a node that it is about to stop.
+    pub(crate) fn hand_over(&mut self, id: NodeId) {
+        self.nodes.get_mut(&id).expect("it runs").reactor.step(self.now, Input::HandOver);
+    }
+
+    /// Whether a node that is about to stop may.
+    pub(crate) fn has_handed_over(&self, id: NodeId) -> bool {
+        self.nodes[&id].reactor.has_handed_over()
+    }
+
     /// Gives bytes of a client to a node.
     pub(crate) fn send(&mut self, node: NodeId, connection: ConnectionId, bytes: Vec<u8>) {
         self.inbox.push((node, connection, bytes));

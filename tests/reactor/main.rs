@@ -4,6 +4,7 @@
 
 mod client;
 mod cluster;
+mod leadership;
 mod scenarios;
 mod storm;
 mod transfers;

@@ -147,6 +147,8 @@ impl Storm {
                 self.crashes += 1;
                 self.cluster.crash(id);
             }
+            // It stops later, or is cut short.
+            38..40 if self.cluster.is_up(id) => self.cluster.hand_over(id),
             4..20 if !self.cluster.is_up(id) => self.cluster.start(id),
             20..24 => {
                 let other = NodeId(random.u64(1..=NODES));

@@ -19,6 +19,7 @@ pub(crate) struct CoreStatus {
 pub(crate) struct GroupStatus {
     pub(crate) group: u32,
     pub(crate) role: String,
+    pub(crate) term: u64,
     pub(crate) leader: Option<u64>,
     pub(crate) applied_index: u64,
     pub(crate) state_hash: Option<String>,
