@@ -65,20 +65,8 @@ pub enum Input {
     },
 }
 
-/// What a step asks of the host. The host empties it; a step only appends.
-///
-/// Order of duties:
-/// 1. `messages` may leave at once.
-/// 2. `hard_state` and `entries` go to the log. `entries` may begin at or below an index given out
-///    before: everything from there on is replaced.
-/// 3. `messages_after_durable` leave when all that was given out so far, in this or any earlier
-///    step, is durable; one to this node itself (a candidate's own vote) is stepped back in then.
-///    After it the host steps `Input::Appended` with the last durable entry's place.
-/// 4. `committed` entries are applied in order, each once, at any pace; after one or several the
-///    host steps `Input::Applied`.
-/// 5. `reads` are answered when everything up to their index is applied.
-/// 6. `forwarded` go back in by `Raft::accept`, each once, with the host's clock.
-/// 7. `outcomes` go to whoever submitted.
+/// What a step asks of the host. The host empties it; a step only appends. In which order it is to be
+/// performed, the module's documentation says ("Embedding").
 #[derive(Debug, Default)]
 pub struct Output {
     /// May leave at once.
@@ -102,6 +90,34 @@ pub struct Output {
     /// Followers that need a snapshot. Named again now and then until they have it: a host that is
     /// sending already need not begin again.
     pub snapshots: Vec<SnapshotRequest>,
+}
+
+impl Output {
+    /// Whether there is nothing to perform.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            messages,
+            messages_after_durable,
+            hard_state,
+            entries,
+            committed,
+            reads,
+            reads_failed,
+            forwarded,
+            outcomes,
+            snapshots,
+        } = self;
+        messages.is_empty()
+            && messages_after_durable.is_empty()
+            && hard_state.is_none()
+            && entries.is_empty()
+            && committed.is_empty()
+            && reads.is_empty()
+            && reads_failed.is_empty()
+            && forwarded.is_empty()
+            && outcomes.is_empty()
+            && snapshots.is_empty()
+    }
 }
 
 /// A confirmed read.

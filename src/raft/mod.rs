@@ -17,59 +17,225 @@
 //!    deadline ◀── └───────────────────┘ ──▶ committed entries, confirmed reads
 //! ```
 //!
-//! - *Inputs*: [`Raft::step`] takes an [`Input`]; [`Raft::propose`] and [`Raft::read`] are inputs
-//!   with an answer.
-//! - *Outputs*: each appends to an [`Output`], whose documentation numbers the host's duties.
+//! - *Inputs*: [`Raft::step`] takes an [`Input`]; [`Raft::submit`], [`Raft::propose`],
+//!   [`Raft::read`] and their like are inputs with an answer.
+//! - *Outputs*: each appends to an [`Output`], which the host performs.
 //! - *Queries*: [`Raft::deadline`] says when a tick is wanted; the others look without changing.
 //!
-//! The host brings transport, disk, clock and state machine. Appending is asynchronous: any number
-//! of writes may be under way, completed in order or reported late. What must be durable before a
-//! message leaves is in `messages_after_durable`; a leader sends entries while its own disk still
-//! writes them, and counts itself only when that is done.
+//! # Embedding
+//! The host brings everything that touches the world; each part can be anything that keeps its rule:
+//!
+//! | part | rule |
+//! |---|---|
+//! | transport | delivers messages as they were sent, or late, twice, in another order, or never; where it knows that it lost some, [`Input::PeerReset`] saves time |
+//! | disk | what it reports durable survives; writes complete in the order they were given |
+//! | clock | one that does not go back, for [`Time`]; any for [`WallTime`], which only stamps entries |
+//! | state machine | the same entries in the same order give the same state everywhere |
+//! | failure detector | none is needed; a shared one saves heartbeats |
+//! | randomness | a seed that differs between replicas, and between starts of one |
+//!
+//! After every input the host performs what the [`Output`] asks for, in this order:
+//!
+//! 1. `messages` leave. They may overtake the disk.
+//! 2. `hard_state` and `entries` are given to the disk; entries may replace the log's tail.
+//! 3. When that, and all that was given to it before, is durable: `messages_after_durable` leave, and
+//!    [`Input::Appended`] reports the last entry. Votes, terms and acknowledgements are among them: a
+//!    replica that forgot one after a crash would break its word. Those to oneself are stepped in.
+//! 4. `committed` entries go to the state machine, at its own pace; [`Input::Applied`] reports how
+//!    far it is.
+//! 5. `reads` are answered once everything up to their index is applied; `reads_failed` were not
+//!    confirmed and may be asked again.
+//! 6. `forwarded` come back in by [`Raft::accept`]: a leader stamps proposals by the host's clock.
+//! 7. `outcomes` go to those who submitted.
+//! 8. `snapshots` names followers that need the state itself: taking, sending and loading it is the
+//!    host's, who reports [`Input::Compacted`], [`Input::SnapshotInstalled`] and the rest.
+//!
+//! Nothing of it has to be waited for before the next input, but the order within each kind holds:
+//! writes in the order given, entries in the order of their index. A leader sends entries while its
+//! own disk still writes them, and counts itself only when that is done.
+//!
+//! What must be durable before what: a snapshot before [`Input::Compacted`] and
+//! [`Input::SnapshotInstalled`]; hard state with or before the entries of its term. After a crash
+//! [`Raft::new`] gets what the disk holds, and the state machine begins at the snapshot.
 //!
 //! # Example
-//! A group of one, whose disk is always as fast as it is asked:
+//! Three replicas of a list of words, with everything around them in memory. A follower takes a
+//! command, another one answers a linearizable read, the leader is lost and comes back.
 //!
 //! ```
-//! use sunstar::base::{Bytes, GroupId, Micros, NodeId, Time, WallTime};
-//! use sunstar::raft::{Configuration, Input, Output, Raft, RaftConfig, Stored};
+//! use std::collections::{BTreeMap, VecDeque};
 //!
-//! let node = NodeId(1);
-//! let config = RaftConfig { seed: 7, ..RaftConfig::new(GroupId(1), node) };
-//! let mut stored = Stored::default();
-//! stored.snapshot.configuration = Configuration::new([node]);
-//! let mut raft = Raft::new(Time(0), config, stored);
-//! let (mut output, mut applied) = (Output::default(), Vec::new());
-//!
-//! let mut settle = |raft: &mut Raft, output: &mut Output, now| loop {
-//!     // 1. Messages leave (a group of one has nobody to talk to). 2. Log and hard state are
-//!     // written. 3. Then what waited for the disk leaves; messages to oneself come back in.
-//!     let written = output.entries.drain(..).last();
-//!     output.hard_state = None;
-//!     for message in std::mem::take(&mut output.messages_after_durable) {
-//!         raft.step(now, Input::Message(message), output);
-//!     }
-//!     if let Some(entry) = written {
-//!         raft.step(now, Input::Appended { term: entry.term, index: entry.index }, output);
-//!     }
-//!     // 4. Committed entries are applied.
-//!     if let Some(last) = output.committed.last().map(|entry| entry.index) {
-//!         applied.extend(output.committed.drain(..).map(|entry| entry.payload));
-//!         raft.step(now, Input::Applied { index: last }, output);
-//!     }
-//!     if output.entries.is_empty() && output.messages_after_durable.is_empty() {
-//!         break;
-//!     }
+//! use sunstar::base::{Bytes, GroupId, Index, NodeId, Time, WallTime};
+//! use sunstar::raft::{
+//!     Configuration, EntryKind, Input, Message, Outcome, Output, Raft, RaftConfig, ReadState,
+//!     Stored, WaitFor,
 //! };
 //!
-//! let now = raft.deadline();
-//! raft.step(now, Input::Tick, &mut output);
-//! settle(&mut raft, &mut output, now);
-//! raft.propose(now, WallTime(1), Bytes::copy_of(b"hello"), &mut output)?;
-//! settle(&mut raft, &mut output, now);
-//! assert_eq!(applied.last().map(|payload| &payload[..]), Some(&b"hello"[..]));
-//! # Ok::<(), sunstar::raft::ProposeError>(())
+//! /// One replica and what it needs around it.
+//! struct Host {
+//!     raft: Raft,
+//!     /// What the inputs asked for and nobody has performed yet.
+//!     output: Output,
+//!     /// What a crash leaves. This one is always as fast as it is asked.
+//!     disk: Stored,
+//!     /// The state machine, and how far it is.
+//!     words: Vec<String>,
+//!     applied: Index,
+//!     reads: Vec<ReadState>,
+//!     outcomes: Vec<(u64, Outcome)>,
+//! }
+//!
+//! impl Host {
+//!     fn start(node: NodeId, now: Time, disk: Stored) -> Self {
+//!         // Differs between replicas, and between starts of one.
+//!         let seed = node.0 << 32 | now.0;
+//!         let config = RaftConfig { seed, ..RaftConfig::new(GroupId(1), node) };
+//!         Self {
+//!             raft: Raft::new(now, config, disk.clone()),
+//!             output: Output::default(),
+//!             // There are no snapshots here: the state machine begins with nothing.
+//!             words: Vec::new(),
+//!             applied: disk.snapshot.index,
+//!             disk,
+//!             reads: Vec::new(),
+//!             outcomes: Vec::new(),
+//!         }
+//!     }
+//!
+//!     /// Performs the host's duties. Performing may ask for more.
+//!     fn perform(&mut self, node: NodeId, now: Time, network: &mut VecDeque<Message>) {
+//!         while !self.output.is_empty() {
+//!             let todo = std::mem::take(&mut self.output);
+//!             // 1. What may overtake the disk leaves.
+//!             network.extend(todo.messages);
+//!             // 2. The disk: entries may replace the tail.
+//!             self.disk.hard_state = todo.hard_state.unwrap_or(self.disk.hard_state);
+//!             let written = todo.entries.last().map(|entry| (entry.term, entry.index));
+//!             for entry in todo.entries {
+//!                 self.disk.entries.retain(|older| older.index < entry.index);
+//!                 self.disk.entries.push(entry);
+//!             }
+//!             // 3. All is durable now.
+//!             for message in todo.messages_after_durable {
+//!                 if message.to == node {
+//!                     self.raft.step(now, Input::Message(message), &mut self.output);
+//!                 } else {
+//!                     network.push_back(message);
+//!                 }
+//!             }
+//!             if let Some((term, index)) = written {
+//!                 self.raft.step(now, Input::Appended { term, index }, &mut self.output);
+//!             }
+//!             // 4. The state machine.
+//!             for entry in todo.committed {
+//!                 if entry.kind == EntryKind::Command {
+//!                     self.words.push(String::from_utf8_lossy(&entry.payload).into_owned());
+//!                 }
+//!                 self.applied = entry.index;
+//!             }
+//!             self.raft.step(now, Input::Applied { index: self.applied }, &mut self.output);
+//!             // 5. to 7.
+//!             self.reads.extend(todo.reads);
+//!             for forwarded in todo.forwarded {
+//!                 self.raft.accept(now, WallTime(now.0), forwarded, &mut self.output);
+//!             }
+//!             self.outcomes.extend(todo.outcomes);
+//!             // 8. Nothing is ever compacted here.
+//!             assert!(todo.snapshots.is_empty());
+//!         }
+//!     }
+//! }
+//!
+//! /// Hosts, the messages between them, and one clock.
+//! struct Cluster {
+//!     hosts: BTreeMap<NodeId, Host>,
+//!     network: VecDeque<Message>,
+//!     now: Time,
+//! }
+//!
+//! impl Cluster {
+//!     fn run_until(&mut self, done: impl Fn(&BTreeMap<NodeId, Host>) -> bool) {
+//!         loop {
+//!             for (&node, host) in &mut self.hosts {
+//!                 host.perform(node, self.now, &mut self.network);
+//!             }
+//!             if let Some(message) = self.network.pop_front() {
+//!                 // To a node that is down: lost.
+//!                 if let Some(host) = self.hosts.get_mut(&message.to) {
+//!                     host.raft.step(self.now, Input::Message(message), &mut host.output);
+//!                 }
+//!             } else if done(&self.hosts) {
+//!                 return;
+//!             } else {
+//!                 // Nothing happens by itself any more: time passes until somebody wants a tick.
+//!                 let deadlines = self.hosts.values().map(|host| host.raft.deadline());
+//!                 self.now = self.now.max(deadlines.min().expect("hosts"));
+//!                 for host in self.hosts.values_mut() {
+//!                     if host.raft.deadline() <= self.now {
+//!                         host.raft.step(self.now, Input::Tick, &mut host.output);
+//!                     }
+//!                 }
+//!             }
+//!         }
+//!     }
+//!
+//!     /// Waits until all that are up follow one leader; that leader and a follower.
+//!     fn leader_and_follower(&mut self) -> (NodeId, NodeId) {
+//!         self.run_until(|hosts| {
+//!             let leader = hosts.values().next().and_then(|host| host.raft.leader());
+//!             leader.is_some_and(|leader| hosts.contains_key(&leader))
+//!                 && hosts.values().all(|host| host.raft.leader() == leader)
+//!         });
+//!         let leader = self.hosts.values().find_map(|host| host.raft.leader()).expect("agreed on");
+//!         (leader, *self.hosts.keys().find(|&&node| node != leader).expect("a follower"))
+//!     }
+//!
+//!     /// Submits a word anywhere, and waits until it can be seen there.
+//!     fn submit(&mut self, at: NodeId, word: &str, context: u64) -> Outcome {
+//!         let (now, wall) = (self.now, WallTime(self.now.0));
+//!         let host = self.hosts.get_mut(&at).expect("is up");
+//!         let payload = Bytes::copy_of(word.as_bytes());
+//!         host.raft.submit(now, wall, payload, WaitFor::Applied, context, &mut host.output);
+//!         self.run_until(|hosts| hosts[&at].outcomes.iter().any(|told| told.0 == context));
+//!         self.hosts[&at].outcomes.last().expect("told").1
+//!     }
+//! }
+//!
+//! let mut disk = Stored::default();
+//! disk.snapshot.configuration = Configuration::new([1, 2, 3].map(NodeId));
+//! let start = |node| (NodeId(node), Host::start(NodeId(node), Time(0), disk.clone()));
+//! let hosts = [1, 2, 3].map(start).into_iter().collect();
+//! let mut cluster = Cluster { hosts, network: VecDeque::new(), now: Time(0) };
+//!
+//! // The group elects a leader; a follower takes a command.
+//! let (leader, follower) = cluster.leader_and_follower();
+//! let outcome = cluster.submit(follower, "hello", 7);
+//! assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+//!
+//! // The third replica reads: what was done before it must be seen.
+//! let third = *cluster.hosts.keys().find(|&&n| n != leader && n != follower).expect("three");
+//! let host = cluster.hosts.get_mut(&third).expect("is up");
+//! host.raft.read(cluster.now, 8, &mut host.output)?;
+//! cluster.run_until(|hosts| {
+//!     let host = &hosts[&third];
+//!     host.reads.iter().any(|read| read.context == 8 && read.index <= host.applied)
+//! });
+//! assert_eq!(cluster.hosts[&third].words, ["hello"]);
+//!
+//! // The leader is lost, with all but its disk. The others elect another and go on.
+//! let disk = cluster.hosts.remove(&leader).expect("was up").disk;
+//! let (_, follower) = cluster.leader_and_follower();
+//! let outcome = cluster.submit(follower, "world", 9);
+//! assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+//!
+//! // It comes back and catches up.
+//! cluster.hosts.insert(leader, Host::start(leader, cluster.now, disk));
+//! cluster.run_until(|hosts| hosts.values().all(|host| host.words == ["hello", "world"]));
+//! # Ok::<(), sunstar::raft::ReadError>(())
 //! ```
+//!
+//! [`Time`]: crate::base::Time
+//! [`WallTime`]: crate::base::WallTime
 //!
 //! # Sources
 //! Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm* (extended version):

@@ -90,7 +90,7 @@ impl Raft {
     /// never clears it.
     ///
     /// # Panics
-    /// If the host breaks the order of its duties (see `Output`). Messages never cause a panic,
+    /// If the host breaks the order of its duties (module documentation). Messages never cause a panic,
     /// whatever they hold.
     pub fn step(&mut self, now: Time, input: Input, output: &mut Output) {
         match input {
