@@ -66,17 +66,21 @@ impl Raft {
     /// Follows the sender, who says it leads this term. Returns whether it can be so: a second
     /// leader in one term is nothing to believe in.
     fn follow(&mut self, now: Time, from: NodeId, output: &mut Output) -> bool {
-        let election_at = now + self.random_election_timeout();
+        let election_at = now + self.election_timeout_after(Some(from));
+        let life = self.liveness.life(from);
         self.waiters.postpone(now + self.patience());
         match &mut self.role {
             Role::Follower(follower) if follower.leader == Some(from) => {
                 follower.heard_at = now;
                 follower.election_at = election_at;
+                follower.leader_life = follower.leader_life.or(life);
+                follower.doubts = false;
             }
             Role::Follower(follower) if follower.leader.is_some() => return false,
             Role::Leader(_) => return false,
             _ => self.become_follower(now, Some(from), output),
         }
+        self.promise(now, from);
         true
     }
 

@@ -1,5 +1,6 @@
 //! Who votes, and the settings of one replica.
 
+use super::Lease;
 use crate::base::{GroupId, Micros, NodeId};
 
 /// The members of a group: the voters, and during a joint change the outgoing voters too.
@@ -21,6 +22,7 @@ pub struct Configuration {
 }
 
 /// The settings of one replica.
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 #[derive(Clone, Debug)]
 pub struct RaftConfig {
     /// The group, for messages and diagnostics.
@@ -33,8 +35,14 @@ pub struct RaftConfig {
     pub election_timeout: Micros,
     /// How often a leader makes itself heard.
     pub heartbeat_interval: Micros,
-    /// The first election timeout after start, instead of a random one: small on the replica that ought to lead.
-    pub first_election_timeout: Option<Micros>,
+    /// Who ought to lead. It stands soon after a start; others wait an election timeout longer for
+    /// its sake, unless it is known to be down or is the leader they miss.
+    pub preferred_leader: Option<NodeId>,
+    /// The host tells by `Input::PeerUp` and `Input::PeerDown` who is alive. Then a group without
+    /// work sends nothing, and a leader that lives is not replaced for being silent.
+    pub shared_detector: bool,
+    /// Reads under a lease, for those who trust their clocks; `None`: every read asks a quorum.
+    pub lease: Option<Lease>,
     /// Ask before standing (thesis, section 9.6).
     pub pre_vote: bool,
     /// A leader that hears from no quorum within an election timeout steps down (thesis, section 6.2).
@@ -69,7 +77,9 @@ impl RaftConfig {
             seed: node.0 << 32 | u64::from(group.0),
             election_timeout: Micros::from_millis(1_000),
             heartbeat_interval: Micros::from_millis(100),
-            first_election_timeout: None,
+            preferred_leader: None,
+            shared_detector: false,
+            lease: None,
             pre_vote: true,
             check_quorum: true,
             in_flight_messages_max: 256,
@@ -97,6 +107,11 @@ impl Configuration {
     /// Whether `node` counts in a quorum of either half.
     pub fn is_voter(&self, node: NodeId) -> bool {
         self.voters.binary_search(&node).is_ok() || self.outgoing.binary_search(&node).is_ok()
+    }
+
+    /// Whether `node` receives the log.
+    pub fn is_member(&self, node: NodeId) -> bool {
+        self.is_voter(node) || self.learners.binary_search(&node).is_ok()
     }
 
     /// Whether the group is between two configurations.

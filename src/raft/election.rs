@@ -15,6 +15,7 @@
 //!
 //! Source: Raft, sections 5.2 and 5.4.1.
 
+use super::lease::Hold;
 use super::progress::Progress;
 use super::quorum::{self, Tally};
 use super::read_index::ReadRounds;
@@ -27,7 +28,11 @@ impl Raft {
     pub(super) fn campaign(&mut self, now: Time, output: &mut Output) {
         match self.role {
             Role::Leader(_) => return,
-            _ if self.may_stand() => {}
+            _ if self.may_stand() => {
+                if let Some(until) = self.promised_until(now) {
+                    return self.postpone_election(until);
+                }
+            }
             Role::Follower(_) => return,
             // No longer: whoever stood keeps quiet from now on.
             _ => return self.become_follower(now, None, output),
@@ -36,6 +41,18 @@ impl Raft {
             self.become_pre_candidate(now, output);
         } else {
             self.become_candidate(now, false, output);
+        }
+    }
+
+    /// This vote is promised: it may not even be this replica's own.
+    fn postpone_election(&mut self, until: Time) {
+        let at = until + self.moment();
+        match &mut self.role {
+            Role::Follower(follower) => follower.election_at = at,
+            Role::PreCandidate(candidacy) | Role::Candidate(candidacy) => {
+                candidacy.election_at = at;
+            }
+            Role::Leader(_) => {}
         }
     }
 
@@ -111,6 +128,9 @@ impl Raft {
 
     /// Whether a request for votes in a later term is to be ignored, because a leader is alive.
     pub(super) fn is_undisturbed_by(&self, now: Time, message: &Message) -> bool {
+        if self.is_promised_to_another(now, message) {
+            return true;
+        }
         let request = match message.body {
             MessageBody::PreVote { .. } => true,
             MessageBody::Vote { transfer, .. } => !transfer,
@@ -121,11 +141,18 @@ impl Raft {
         }
         match &self.role {
             Role::Follower(follower) => {
-                follower.leader.is_some() && now < follower.heard_at + self.config.election_timeout
+                let lately = now < follower.heard_at + self.config.election_timeout;
+                follower.leader.is_some() && (lately || self.leader_is_alive())
             }
             Role::PreCandidate(_) | Role::Candidate(_) => false,
             Role::Leader(_) => true,
         }
+    }
+
+    /// Someone misses a leader that is alive as far as is known here.
+    pub(super) fn answer_disturber(&mut self, now: Time, from: NodeId, output: &mut Output) {
+        self.show_leadership(now, from, output);
+        self.hear_of_missed_leader(now, output);
     }
 
     pub(super) fn handle_pre_vote(
@@ -232,6 +259,8 @@ impl Raft {
             durable_index: Index::ZERO,
             uncommitted_bytes: self.log.after(commit).map(|entry| entry.payload.len()).sum(),
             transfer: None,
+            quiet: false,
+            lease: Hold::default(),
             reads: ReadRounds::default(),
         });
         let noop = Entry {

@@ -151,6 +151,7 @@ impl Raft {
             let (kind, payload) = entry;
             return self.answer(leader, MessageBody::Propose { request, kind, payload }, output);
         }
+        self.look_for_leader(now, output);
         match self.propose_entry(now, wall, entry, output) {
             Ok(place) => self.wait_at(now, place, waiter, output),
             Err(refusal) => waiter.tell(Outcome::Rejected(refusal), output),
@@ -222,11 +223,13 @@ impl Forwarding {
         self.pending.front().map_or(Time(u64::MAX), |pending| pending.deadline)
     }
 
-    /// Gives up requests whose time is over.
-    pub(super) fn expire(&mut self, now: Time, output: &mut Output) {
+    /// Gives up requests whose time is over. Returns whether there were any.
+    pub(super) fn expire(&mut self, now: Time, output: &mut Output) -> bool {
+        let before = self.pending.len();
         while let Some(pending) = self.pending.pop_front_if(|pending| pending.deadline <= now) {
             pending.waiter.tell(Outcome::Unknown, output);
         }
+        self.pending.len() < before
     }
 
     /// The link to `leader` was reset: request or answer may be lost.

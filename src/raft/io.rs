@@ -57,6 +57,20 @@ pub enum Input {
     },
     /// Stand for election now, whatever the timeout.
     Campaign,
+    /// The failure detector reaches a node, in this life of its process. Tells all that
+    /// `PeerReset` tells, too. Said again, it is no news.
+    PeerUp {
+        /// The node.
+        peer: NodeId,
+        /// Differs between any two lives of the node's process: one that died and came back leads
+        /// nothing any more.
+        incarnation: u64,
+    },
+    /// The failure detector has lost a node; reads on their way to it are given up.
+    PeerDown {
+        /// The node.
+        peer: NodeId,
+    },
     /// The link to a peer came up or went down; what was in flight to it may be lost. Reads on
     /// their way between the two are given up: no answer may outlive the link it was asked on.
     PeerReset {

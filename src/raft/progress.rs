@@ -30,6 +30,9 @@ pub(super) struct Progress {
     /// The first entry to send next. Optimistic while replicating: advanced when sent, set back
     /// when the follower refuses.
     pub(super) next_index: Index,
+    /// How far the follower has said that it knows the log to be committed. Zero again when it may
+    /// have begun anew.
+    pub(super) known_commit: Index,
     /// How to send.
     pub(super) state: ProgressState,
     /// When an answer last came, or the leader took office: what check-quorum counts.
@@ -100,6 +103,7 @@ impl Progress {
             node,
             match_index: Index::ZERO,
             next_index: last_index.next(),
+            known_commit: Index::ZERO,
             state: ProgressState::Probe { asked_at: None },
             heard_at: now,
             sent_at: now,
@@ -176,6 +180,12 @@ impl Progress {
         self.heartbeat_sent_at = now;
     }
 
+    /// The leader makes itself heard again: the silence before it proves nothing.
+    pub(super) fn wake(&mut self, now: Time) {
+        self.heard_at = now;
+        self.sent_at = now;
+    }
+
     /// When the next heartbeat is due, `awaited_round` being the oldest read round not confirmed.
     ///
     /// An append keeps the follower calm as well as a heartbeat does. But its answer waits for a
@@ -225,6 +235,7 @@ impl Progress {
 
     /// What was on its way may be lost: ask anew. A snapshot's sending is the host's to resume.
     pub(super) fn reset(&mut self, log: LogRange) {
+        self.known_commit = Index::ZERO;
         if !self.awaits_snapshot() {
             self.become_probe(self.resume_from(log));
         }

@@ -14,6 +14,7 @@
 //!   its predecessor committed (Raft, section 8; etcd#7331).
 //! - Rounds are numbered by the leader, within its term. Answers are matched by that number, never
 //!   by anything a client chose: an answer to an old round must not confirm a new one (etcd#20418).
+//! - While the leader holds a lease, nobody need be asked (`lease`).
 //! - One answer confirms all rounds up to its own: the follower gave it later than it got those.
 //!
 //! Source: thesis, section 6.4.
@@ -36,6 +37,8 @@ pub(super) struct ReadRounds {
 #[derive(Debug)]
 struct PendingRead {
     round: u64,
+    /// When the round began: before any of its heartbeats left.
+    begun_at: Time,
     /// The commit index when the read came.
     index: Index,
     origin: Origin,
@@ -74,6 +77,11 @@ impl Raft {
     /// started then.
     pub fn read(&mut self, now: Time, context: u64, output: &mut Output) -> Result<(), ReadError> {
         match &self.role {
+            Role::Leader(_) if self.holds_lease(now) => {
+                let index = self.log.commit_index();
+                output.reads.push(ReadState { context, index });
+                Ok(())
+            }
             Role::Leader(_) if self.has_committed_in_term() => {
                 self.begin_round(now, Origin::Host(context), output);
                 Ok(())
@@ -90,9 +98,10 @@ impl Raft {
     }
 
     fn begin_round(&mut self, now: Time, origin: Origin, output: &mut Output) {
+        self.wake(now);
         let index = self.log.commit_index();
         let Some((leader, sender)) = self.as_leader() else { return };
-        let round = leader.reads.begin(index, origin);
+        let round = leader.reads.begin(now, index, origin);
         for peer in &mut leader.peers {
             sender.send_heartbeat(peer, now, round, output);
         }
@@ -122,6 +131,7 @@ impl Raft {
         };
         let Some(confirmed) = quorum::reached(self.membership.current(), answered) else { return };
         while let Some(read) = self.take_read(|read| read.round <= confirmed) {
+            self.renew_lease(read.begun_at);
             self.finish_read(&read, true, output);
         }
     }
@@ -155,7 +165,10 @@ impl Raft {
         context: u64,
         output: &mut Output,
     ) -> Result<(), ReadError> {
-        let leader = self.leader().ok_or(ReadError::NoLeader)?;
+        let Some(leader) = self.leader().filter(|&leader| self.may_address(now, leader)) else {
+            self.look_for_leader(now, output);
+            return Err(ReadError::NoLeader);
+        };
         let Role::Follower(follower) = &mut self.role else { return Err(ReadError::NoLeader) };
         self.read_requests += 1;
         let request = self.read_requests;
@@ -171,7 +184,10 @@ impl Raft {
         request: u64,
         output: &mut Output,
     ) {
-        if matches!(self.role, Role::Leader(_)) && self.has_committed_in_term() {
+        if self.holds_lease(now) {
+            let index = Some(self.log.commit_index());
+            self.answer(from, MessageBody::ReadIndexResponse { request, index }, output);
+        } else if matches!(self.role, Role::Leader(_)) && self.has_committed_in_term() {
             self.begin_round(now, Origin::Follower(from, request), output);
         } else {
             let body = MessageBody::ReadIndexResponse { request, index: None };
@@ -215,9 +231,9 @@ impl ReadRounds {
             .retain(|read| !matches!(read.origin, Origin::Follower(from, _) if from == node));
     }
 
-    fn begin(&mut self, index: Index, origin: Origin) -> u64 {
+    fn begin(&mut self, begun_at: Time, index: Index, origin: Origin) -> u64 {
         self.round += 1;
-        self.pending.push_back(PendingRead { round: self.round, index, origin });
+        self.pending.push_back(PendingRead { round: self.round, begun_at, index, origin });
         self.round
     }
 }
@@ -228,11 +244,13 @@ impl ForwardedReads {
         self.pending.front().map(|read| read.deadline)
     }
 
-    /// Gives up those whose time is over.
-    pub(super) fn expire(&mut self, now: Time, output: &mut Output) {
+    /// Gives up those whose time is over. Returns whether there were any.
+    pub(super) fn expire(&mut self, now: Time, output: &mut Output) -> bool {
+        let before = self.pending.len();
         while let Some(read) = self.pending.pop_front_if(|read| read.deadline <= now) {
             output.reads_failed.push(read.context);
         }
+        self.pending.len() < before
     }
 
     /// Gives up all.

@@ -156,6 +156,9 @@ impl Raft {
     /// Another configuration is in force on this leader. What waits for a quorum may have one now,
     /// or must ask others.
     fn configuration_changed(&mut self, now: Time, output: &mut Output) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.lease.end();
+        }
         self.update_peers(now);
         self.send_appends_to_all(now, output);
         self.ask_again_for_reads(now, output);

@@ -3,11 +3,13 @@
 
 use std::cmp::Ordering;
 
+use super::contacts::Contacts;
 use super::forwarding::{Forwarded, Forwarding};
+use super::lease::Promise;
+use super::liveness::Liveness;
 use super::log::Log;
 use super::membership::Membership;
 use super::progress::Progress;
-use super::read_index::ForwardedReads;
 use super::replication::Sender;
 use super::role::{Follower, Leader, Role};
 use super::waiters::Waiters;
@@ -23,7 +25,7 @@ pub struct Raft {
     /// Settings; never change.
     pub(super) config: RaftConfig,
     /// Where randomness comes from.
-    random: fastrand::Rng,
+    pub(super) random: fastrand::Rng,
     /// Term and vote. Handed out whenever it changes; the term never falls.
     pub(super) hard_state: HardState,
     /// The log and how far it is committed.
@@ -32,6 +34,12 @@ pub struct Raft {
     pub(super) membership: Membership,
     /// What this replica is in its term.
     pub(super) role: Role,
+    /// Who is alive, as the host's failure detector says.
+    pub(super) liveness: Liveness,
+    /// Whom this replica's vote is promised to.
+    pub(super) promise: Promise,
+    /// Nodes outside the configuration that may be answered.
+    pub(super) contacts: Contacts,
     /// The number of the last read sent to a leader; outlives roles, so that a late answer never
     /// fits a new question.
     pub(super) read_requests: u64,
@@ -50,7 +58,7 @@ impl Raft {
     /// # Panics
     /// If the stored entries do not follow the snapshot and each other: recovery checks them.
     pub fn new(now: Time, config: RaftConfig, stored: Stored) -> Self {
-        let mut random = fastrand::Rng::with_seed(config.seed);
+        let random = fastrand::Rng::with_seed(config.seed);
         let mut membership =
             Membership::new(stored.snapshot.index, stored.snapshot.configuration.clone());
         stored.entries.iter().for_each(|entry| membership.append(entry));
@@ -60,30 +68,26 @@ impl Raft {
             // Entries came to the disk without their term: then no vote of that term left either.
             hard_state = HardState { term: log.last_term(), vote: None };
         }
-        let first = config.first_election_timeout;
-        let timeout = first.unwrap_or_else(|| random_timeout(&mut random, config.election_timeout));
-        let follower = Follower {
-            leader: None,
-            heard_at: now,
-            election_at: now + timeout,
-            reads: ForwardedReads::default(),
-        };
-        // The upper half stays free: the counter never overflows.
-        let read_requests = u64::from(random.u32(..)) << 31;
-        let role = Role::Follower(follower);
-        let forwarding = Forwarding::new(read_requests, hard_state.term);
-        let waiters = Waiters::default();
-        Self {
+        let promise = Promise::at_start(now, config.lease, config.election_timeout);
+        let mut raft = Self {
+            role: Role::Follower(Follower::new(now)),
             config,
             random,
             hard_state,
             log,
             membership,
-            role,
-            read_requests,
-            waiters,
-            forwarding,
-        }
+            liveness: Liveness::default(),
+            promise,
+            contacts: Contacts::default(),
+            read_requests: 0,
+            waiters: Waiters::default(),
+            forwarding: Forwarding::new(0, hard_state.term),
+        };
+        raft.wait_for_leader(now);
+        // The upper half stays free: the counter never overflows.
+        raft.read_requests = u64::from(raft.random.u32(..)) << 31;
+        raft.forwarding = Forwarding::new(raft.read_requests, hard_state.term);
+        raft
     }
 
     /// Takes one input in. The only way in besides `propose` and `read`. Appends to `output`,
@@ -106,6 +110,8 @@ impl Raft {
             Input::SnapshotFailed { to } => self.snapshot_failed(now, to),
             Input::Campaign => self.campaign(now, output),
             Input::PeerReset { peer } => self.peer_reset(now, peer, output),
+            Input::PeerUp { peer, incarnation } => self.peer_up(now, peer, incarnation, output),
+            Input::PeerDown { peer } => self.peer_down(now, peer, output),
         }
     }
 
@@ -118,10 +124,12 @@ impl Raft {
     fn role_deadline(&self) -> Time {
         match &self.role {
             Role::Follower(follower) => {
-                let election = if self.may_stand() { follower.election_at } else { NEVER };
+                let stands = self.may_stand() && !self.is_content();
+                let election = if stands { follower.election_at } else { NEVER };
                 follower.reads.deadline().map_or(election, |reads| reads.min(election))
             }
             Role::PreCandidate(candidacy) | Role::Candidate(candidacy) => candidacy.election_at,
+            Role::Leader(leader) if leader.quiet => NEVER,
             Role::Leader(leader) => {
                 let round = leader.reads.awaited_round();
                 let interval = self.config.heartbeat_interval;
@@ -215,12 +223,14 @@ impl Raft {
 
     fn tick(&mut self, now: Time, output: &mut Output) {
         self.expire_waiters(now, output);
-        let may_stand = self.may_stand();
+        let stands = self.may_stand() && !self.is_content();
         match &mut self.role {
             Role::Follower(follower) => {
-                follower.reads.expire(now, output);
-                if may_stand && now >= follower.election_at {
-                    self.campaign(now, output);
+                let unanswered = follower.reads.expire(now, output);
+                if stands && now >= follower.election_at {
+                    self.miss_leader(now, output);
+                } else if unanswered {
+                    self.doubt_leader(now, output);
                 }
             }
             Role::PreCandidate(candidacy) | Role::Candidate(candidacy) => {
@@ -231,9 +241,10 @@ impl Raft {
             Role::Leader(leader) => {
                 let lost_at = lost_quorum_at(&self.config, self.membership.current(), leader);
                 if now >= lost_at {
-                    self.become_follower(now, None, output);
-                } else {
-                    self.expire_transfer(now, output);
+                    return self.become_follower(now, None, output);
+                }
+                self.expire_transfer(now, output);
+                if !self.maybe_fall_silent(now) {
                     self.send_due_heartbeats(now, output);
                 }
             }
@@ -246,18 +257,24 @@ impl Raft {
         if !self.is_admissible(&message) {
             return;
         }
+        self.note_contact(now, message.from);
+        self.wake(now);
+        if self.is_abdication(&message) {
+            self.leader_lost(now, output);
+        }
         match message.term.cmp(&self.hard_state.term) {
             Ordering::Less if message.body.outlives_its_term() => {}
-            Ordering::Less => return self.answer_lower_term(&message, output),
+            Ordering::Less => return self.answer_lower_term(now, &message, output),
             Ordering::Greater => {
                 if self.is_undisturbed_by(now, &message) {
-                    return;
+                    return self.answer_disturber(now, message.from, output);
                 }
                 if message.body.moves_term() {
                     let leader = message.body.is_from_leader().then_some(message.from);
                     self.adopt_term(now, message.term, leader, output);
                 }
             }
+            Ordering::Equal if self.is_promised_to_another(now, &message) => return,
             Ordering::Equal => {}
         }
         self.dispatch(now, message, output);
@@ -292,8 +309,8 @@ impl Raft {
             MessageBody::Heartbeat { commit_index, round } => {
                 self.handle_heartbeat(now, from, commit_index, round, output);
             }
-            MessageBody::HeartbeatResponse { round, .. } => {
-                self.handle_heartbeat_response(now, from, round, output);
+            MessageBody::HeartbeatResponse { round, commit_index } => {
+                self.handle_heartbeat_response(now, from, (round, commit_index), output);
             }
             MessageBody::ReadIndex { request } => {
                 self.handle_read_index(now, from, request, output);
@@ -309,7 +326,7 @@ impl Raft {
             MessageBody::ProposeResponse { request, result } => {
                 self.handle_propose_response(now, from, request, result, output);
             }
-            MessageBody::WhoLeads => {}
+            MessageBody::WhoLeads => self.show_leadership(now, from, output),
         }
     }
 
@@ -329,8 +346,9 @@ impl Raft {
     /// Tells a sender that it is behind. A leader or candidate that was cut off for a while frees
     /// itself by it; without an answer a group with pre-vote can stay leaderless for ever
     /// (etcd#8501).
-    fn answer_lower_term(&self, message: &Message, output: &mut Output) {
+    fn answer_lower_term(&mut self, now: Time, message: &Message, output: &mut Output) {
         let body = match message.body {
+            MessageBody::WhoLeads => return self.show_leadership(now, message.from, output),
             MessageBody::PreVote { .. } => MessageBody::PreVoteResponse { granted: false },
             MessageBody::Vote { .. } => MessageBody::VoteResponse { granted: false },
             MessageBody::Append { .. } | MessageBody::Heartbeat { .. } => {
@@ -342,6 +360,14 @@ impl Raft {
             _ => return,
         };
         output.messages_after_durable.push(self.message(message.from, body));
+    }
+
+    /// After a start: whoever ought to lead does not wait for long.
+    fn wait_for_leader(&mut self, now: Time) {
+        let preferred = self.config.preferred_leader == Some(self.config.node);
+        let soon = preferred.then_some(self.config.heartbeat_interval);
+        let election_at = now + soon.unwrap_or_else(|| self.random_election_timeout());
+        self.role = Role::Follower(Follower { election_at, ..Follower::new(now) });
     }
 
     /// Becomes a follower in a later term.
@@ -374,10 +400,11 @@ impl Raft {
     fn enter_follower(&mut self, now: Time, leader: Option<NodeId>) {
         let election_at = match &self.role {
             Role::Follower(follower) if leader.is_none() => follower.election_at,
-            _ => now + self.random_election_timeout(),
+            _ => now + self.election_timeout_after(leader),
         };
-        let reads = ForwardedReads::default();
-        self.role = Role::Follower(Follower { leader, heard_at: now, election_at, reads });
+        let leader_life = leader.and_then(|leader| self.liveness.life(leader));
+        let follower = Follower::new(now);
+        self.role = Role::Follower(Follower { leader, leader_life, election_at, ..follower });
     }
 
     /// Ends what depends on the role. Everything that waits gets its answer now, in this term.
@@ -393,7 +420,7 @@ impl Raft {
     }
 
     /// What happened to the link says what may have been lost on it.
-    fn peer_reset(&mut self, now: Time, peer: NodeId, output: &mut Output) {
+    pub(super) fn peer_reset(&mut self, now: Time, peer: NodeId, output: &mut Output) {
         self.forwarding.reset(peer, output);
         match &mut self.role {
             Role::Follower(follower) if follower.leader == Some(peer) => {
@@ -428,7 +455,14 @@ impl Raft {
     }
 
     pub(super) fn random_election_timeout(&mut self) -> Micros {
-        random_timeout(&mut self.random, self.config.election_timeout)
+        self.election_timeout_after(self.leader())
+    }
+
+    /// How long to wait before standing when `leader` falls silent. Source: Raft, section 9.3.
+    pub(super) fn election_timeout_after(&mut self, leader: Option<NodeId>) -> Micros {
+        let timeout = self.config.election_timeout.0;
+        let random = self.random.u64(0..timeout.max(1));
+        Micros(timeout + random + self.deference(leader).0)
     }
 
     fn lost_quorum_at(&self, leader: &Leader) -> Time {
@@ -438,7 +472,7 @@ impl Raft {
 
 /// When a leader that hears nothing more must step down. Source: thesis, section 6.2.
 fn lost_quorum_at(config: &RaftConfig, members: &Configuration, leader: &Leader) -> Time {
-    if !config.check_quorum {
+    if !config.check_quorum || leader.quiet {
         return NEVER;
     }
     let heard_at = |node| {
@@ -448,11 +482,6 @@ fn lost_quorum_at(config: &RaftConfig, members: &Configuration, leader: &Leader)
         leader.peer(node).map_or(Time::default(), |peer: &Progress| peer.heard_at)
     };
     quorum::reached(members, heard_at).map_or(NEVER, |heard| heard + config.election_timeout)
-}
-
-/// A random time in `timeout..2 * timeout`. Source: Raft, section 9.3.
-fn random_timeout(random: &mut fastrand::Rng, timeout: Micros) -> Micros {
-    Micros(timeout.0 + random.u64(0..timeout.0.max(1)))
 }
 
 const NEVER: Time = Time(u64::MAX);

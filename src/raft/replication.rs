@@ -149,13 +149,14 @@ impl Raft {
         &mut self,
         now: Time,
         from: NodeId,
-        round: u64,
+        (round, commit_index): (u64, Index),
         output: &mut Output,
     ) {
         let Some((leader, sender)) = self.as_leader() else { return };
         let current_round = leader.reads.round();
         let Some(peer) = leader.peer_mut(from) else { return };
         peer.heard_at = now;
+        peer.known_commit = commit_index;
         let resume = peer.heartbeat_answered(now, sender.config.heartbeat_interval);
         if resume == Resume::Ask {
             sender.ask(peer, now, output);
@@ -168,6 +169,7 @@ impl Raft {
     }
 
     pub(super) fn send_appends_to_all(&mut self, now: Time, output: &mut Output) {
+        self.wake(now);
         let Some((leader, sender)) = self.as_leader() else { return };
         for peer in &mut leader.peers {
             sender.send_appends(peer, now, output);
@@ -191,6 +193,7 @@ impl Raft {
     /// The link to a follower was reset: what was on its way is to be asked for again, and a read
     /// it had forwarded was answered into the void.
     pub(super) fn reset_peer(&mut self, now: Time, node: NodeId, output: &mut Output) {
+        self.wake(now);
         let Some((leader, sender)) = self.as_leader() else { return };
         leader.reads.forget(node);
         if let Some(peer) = leader.peer_mut(node) {

@@ -1,6 +1,7 @@
 //! What a replica is, and what it only knows while it is that.
 
 use super::RoleKind;
+use super::lease::Hold;
 use super::progress::Progress;
 use super::read_index::{ForwardedReads, ReadRounds};
 use super::transfer::Transfer;
@@ -23,7 +24,14 @@ pub(super) struct Follower {
     /// When the leader was last heard; meaningless without one. For a whole election timeout from
     /// then on nobody else gets this replica's vote.
     pub(super) heard_at: Time,
-    /// When to stand for election unless something happens first.
+    /// The life the leader was in when it was heard; `None` where the detector did not know it.
+    pub(super) leader_life: Option<u64>,
+    /// The leader lives, but was asked whether it still leads and has not been heard since.
+    pub(super) doubts: bool,
+    /// When all were last asked who leads.
+    pub(super) searched_at: Option<Time>,
+    /// When to stand for election unless something happens first. While the leader is known to be
+    /// alive it may lie in the past (`Raft::is_content`).
     pub(super) election_at: Time,
     /// Reads that wait for the leader's answer.
     pub(super) reads: ForwardedReads,
@@ -43,6 +51,9 @@ pub(super) struct Candidacy {
 /// Leads the group.
 #[derive(Debug)]
 pub(super) struct Leader {
+    /// Nothing to do and nothing to be said: no heartbeats, no deadline. Set at a tick only;
+    /// whatever happens ends it (`Raft::wake`).
+    pub(super) quiet: bool,
     /// Every other member, by node id.
     pub(super) peers: Vec<Progress>,
     /// This replica's own log is durable up to here, counting only what was appended in this term;
@@ -53,8 +64,25 @@ pub(super) struct Leader {
     pub(super) uncommitted_bytes: usize,
     /// A successor being prepared; proposals are refused meanwhile.
     pub(super) transfer: Option<Transfer>,
+    /// Until when reads need not be confirmed.
+    pub(super) lease: Hold,
     /// Reads that wait for a quorum to confirm the leadership.
     pub(super) reads: ReadRounds,
+}
+
+impl Follower {
+    /// Without a leader, and due to stand: whoever makes one says when.
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            leader: None,
+            heard_at: now,
+            leader_life: None,
+            doubts: false,
+            searched_at: None,
+            election_at: now,
+            reads: ForwardedReads::default(),
+        }
+    }
 }
 
 impl Role {

@@ -52,6 +52,7 @@ impl Raft {
             return Err(TransferError::NotAnotherVoter);
         }
         role.transfer = Some(Transfer { to, deadline, asked: false });
+        self.wake(now);
         self.advance_transfer(to, output);
         Ok(())
     }
@@ -86,6 +87,7 @@ impl Raft {
         let caught_up = |last| peers.iter().any(|p| p.node == peer && p.match_index == last);
         if transfer.to == peer && !transfer.asked && caught_up(sender.log.last_index()) {
             transfer.asked = true;
+            leader.lease.revoke();
             output.messages.push(sender.message(peer, MessageBody::TimeoutNow));
         }
     }

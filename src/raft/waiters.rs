@@ -152,7 +152,9 @@ impl Raft {
 
     /// Gives up what has waited too long.
     pub(super) fn expire_waiters(&mut self, now: Time, output: &mut Output) {
-        self.forwarding.expire(now, output);
+        if self.forwarding.expire(now, output) {
+            self.doubt_leader(now, output);
+        }
         if self.waiters_deadline() <= now {
             self.waiters.abandon(output);
         }

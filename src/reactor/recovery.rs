@@ -8,7 +8,7 @@ use super::core::Core;
 use super::persistence::Persistence;
 use super::replica::Replica;
 use super::snapshots::{self, LoadError, Loaded};
-use crate::base::{GroupId, Micros, NodeId, SlotSet, Time};
+use crate::base::{GroupId, NodeId, SlotSet, Time};
 use crate::kv::Machine;
 use crate::placement::GroupInfo;
 use crate::raft::{self, Configuration, HardState, Raft, RaftConfig, SnapshotMeta, Stored};
@@ -138,12 +138,13 @@ fn first_meta(info: &GroupInfo) -> SnapshotMeta {
 }
 
 fn raft_config(config: &ReactorConfig, info: &GroupInfo) -> RaftConfig {
-    let first = Micros(config.election_timeout.0 / 10);
     RaftConfig {
         seed: seed(config.seed, config.node, info.id),
         election_timeout: config.election_timeout,
         heartbeat_interval: config.heartbeat_interval,
-        first_election_timeout: (info.preferred_leader == config.node).then_some(first),
+        preferred_leader: Some(info.preferred_leader),
+        shared_detector: false,
+        lease: None,
         in_flight_messages_max: IN_FLIGHT_MESSAGES_MAX,
         in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
         message_bytes_max: MESSAGE_BYTES_MAX,

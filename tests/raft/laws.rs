@@ -27,6 +27,8 @@ pub(crate) struct Laws {
     pub(crate) elections: u64,
     /// Reads confirmed.
     pub(crate) reads_confirmed: u64,
+    /// Of those, reads that a leader answered under its lease.
+    pub(crate) reads_leased: u64,
 }
 
 impl Laws {

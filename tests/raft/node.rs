@@ -3,8 +3,11 @@
 use std::collections::VecDeque;
 
 use crate::disk::{Disk, Write};
-use sunstar::base::{GroupId, Index, Micros, NodeId, Term, Time};
-use sunstar::raft::{Configuration, Entry, Message, Raft, RaftConfig, ReadState, SnapshotMeta};
+use crate::notation;
+use sunstar::base::{GroupId, Index, NodeId, Term, Time};
+use sunstar::raft::{
+    Configuration, Entry, Lease, Message, Raft, RaftConfig, ReadState, SnapshotMeta,
+};
 
 /// One node of a `World`.
 pub(crate) struct Node {
@@ -125,8 +128,10 @@ pub(crate) fn set_option(config: &mut RaftConfig, name: &str, value: &str) {
         "message-entries" => config.message_entries_max = number(),
         "waiters" => config.waiters_max = number(),
         "apply-bytes" => config.apply_bytes_max = number(),
-        "first-timeout-ms" => {
-            config.first_election_timeout = Some(Micros::from_millis(number() as u64));
+        "preferred" => config.preferred_leader = Some(notation::node(value)),
+        "shared-detector" => config.shared_detector = value == "on",
+        "lease-drift" => {
+            config.lease = Some(Lease { drift_percent: number() as u64 });
         }
         _ => panic!("unknown option {name}"),
     }

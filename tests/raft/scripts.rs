@@ -25,6 +25,8 @@
 //! | `compact n1 [trailing=0]` | take a snapshot, forget what it covers |
 //! | `snapshot n1->n2`, `snapshot-failed n1->n2` | a wanted snapshot arrives, or does not |
 //! | `reset n1->n2` | n1 learns that its link to n2 was reset |
+//! | `detect` | every failure detector tells everything, rightly |
+//! | `up n1->n2`, `down n1->n2` | n1's failure detector says so of n2, rightly or not |
 //! | `transfer n1->n2` | n1 hands its leadership over |
 //! | `configure n1 n2 n3 [learners=n4]` | the leader changes the members to these |
 //! | `stage n1 n2 n3 [learners=n4]` | the same, once the new voters have caught up |
@@ -183,6 +185,11 @@ impl Scene<'_> {
                     Input::PeerReset { peer: to }
                 };
                 self.step(&from.to_string(), input);
+            }
+            "detect" => self.world.detect_all(),
+            "up" | "down" => {
+                let (at, other) = self.pair(words[0]);
+                self.world.detect(at, other, verb == "up");
             }
             "configure" | "stage" => self.configure(verb, words),
             "transfer" => {

@@ -2,7 +2,7 @@
 //! and the group must work too. What must hold is checked after every step (`laws`).
 
 use sunstar::base::{Index, Micros, NodeId};
-use sunstar::raft::{Configuration, Input, WaitFor};
+use sunstar::raft::{Configuration, Input, Lease, WaitFor};
 
 use crate::world::World;
 
@@ -32,6 +32,9 @@ struct Tally {
     changes: u64,
     /// Outcomes told: done, rejected, unknown.
     told: [u64; 3],
+    reads_leased: u64,
+    /// Storms that ended in a group without anything to do.
+    quiet: u64,
 }
 
 const STEPS: u64 = 5_000;
@@ -49,6 +52,8 @@ fn storms_break_no_law_and_pass() {
     assert!(tally.changes > tally.storms / 2, "{tally:?}");
     assert!(tally.told.iter().all(|&told| told > tally.storms), "{tally:?}");
     assert!(tally.reads > tally.storms && tally.cuts > tally.storms, "{tally:?}");
+    assert!(tally.reads_leased > tally.storms, "{tally:?}");
+    assert!(tally.quiet > tally.storms / 3, "{tally:?}");
 }
 
 /// Which seeds to run: `SUNSTAR_RAFT_SEEDS=from..to`, or the usual ones.
@@ -70,11 +75,18 @@ impl Storm {
         let (window, bytes) = (random.usize(1..8), random.usize(1..2_000));
         let lag = random.u64(0..16);
         let apply_bytes = random.usize(1..2_000);
+        // What a lease allows for, clocks do not exceed: they run from 0.9 to 1.1.
+        let lease = (random.u8(0..3) == 0).then_some(Lease { drift_percent: 19 });
+        let shared_detector = random.bool();
+        let preferred = Some(NodeId(random.u64(1..=nodes))).filter(|_| random.bool());
         for node in &mut world.nodes {
             node.clock_rate = random.u64(900..1_100);
             node.disk_held = random.u8(0..4) > 0;
             node.apply_held = random.u8(0..4) > 0;
             node.config.apply_bytes_max = apply_bytes;
+            node.config.lease = lease;
+            node.config.shared_detector = shared_detector;
+            node.config.preferred_leader = preferred;
             node.config.seed ^= seed << 32;
             node.config.pre_vote = pre_vote;
             node.config.check_quorum = check_quorum;
@@ -106,7 +118,8 @@ impl Storm {
     fn gust(&mut self) {
         let at = self.random.usize(0..self.world.nodes.len());
         match self.random.u32(0..1_003) {
-            0..560 => self.move_message(),
+            0..550 => self.move_message(),
+            550..560 => self.detect(at),
             560..660 => _ = self.world.complete_write(at),
             660..700 => self.apply(at),
             700..780 => self.pass_time(),
@@ -123,6 +136,16 @@ impl Storm {
             997..999 => self.transfer(at),
             999..1_002 => self.reconfigure(),
             _ => self.world.step(at, Input::Campaign),
+        }
+    }
+
+    /// A failure detector speaks: late as it happens, and sometimes wrongly.
+    fn detect(&mut self, at: usize) {
+        let other = self.random.usize(0..self.world.nodes.len());
+        let wrong = self.random.u8(0..10) == 0;
+        if at != other {
+            let up = self.world.is_reachable(at, other);
+            self.world.detect(at, other, up != wrong);
         }
     }
 
@@ -268,6 +291,7 @@ impl Storm {
             while self.world.complete_write(at) {}
             while self.world.apply(at, usize::MAX) > 0 {}
         }
+        self.world.detect_all();
         let mut target = Index::ZERO;
         self.run_until(|storm| {
             let Some(leader) = storm.world.agreed_leader() else { return false };
@@ -280,6 +304,9 @@ impl Storm {
         });
         self.run_until(|storm| storm.world.members().all(|node| node.applied.index >= target));
         self.run_until(|storm| storm.world.laws.submissions.nobody_waits());
+        if self.world.nodes[0].config.shared_detector {
+            self.run_until(|storm| storm.world.is_quiet());
+        }
     }
 
     /// Lets everything happen in order until it is done, within a minute.
@@ -331,5 +358,7 @@ impl Tally {
         for (sum, told) in self.told.iter_mut().zip(storm.world.laws.submissions.told) {
             *sum += told;
         }
+        self.reads_leased += storm.world.laws.reads_leased;
+        self.quiet += u64::from(storm.world.is_quiet());
     }
 }

@@ -114,7 +114,9 @@ impl World {
 
     pub(crate) fn read(&mut self, at: usize, context: u64) -> Option<Result<(), ReadError>> {
         let id = self.nodes[at].id;
-        self.nodes[at].raft.as_ref()?;
+        let raft = self.nodes[at].raft.as_ref()?;
+        let leased = raft.holds_lease(self.nodes[at].clock(self.now));
+        self.laws.reads_leased += u64::from(leased);
         self.laws.read_begins(id, context);
         self.with(at, |raft, now, output| {
             let result = raft.read(now, context, output);
@@ -254,6 +256,30 @@ impl World {
         self.perform(to, output, Some(snapshot));
     }
 
+    /// What a failure detector would rightly say: whether one node reaches another and is answered.
+    pub(crate) fn is_reachable(&self, from: usize, to: usize) -> bool {
+        let (here, there) = (self.nodes[from].id, self.nodes[to].id);
+        let cut = self.cuts.contains(&(here, there)) || self.cuts.contains(&(there, here));
+        self.nodes[to].raft.is_some() && !cut
+    }
+
+    /// A node's failure detector speaks of another, truly or not.
+    pub(crate) fn detect(&mut self, at: usize, other: usize, up: bool) {
+        let (peer, incarnation) = (self.nodes[other].id, self.nodes[other].lives);
+        let input = if up { Input::PeerUp { peer, incarnation } } else { Input::PeerDown { peer } };
+        self.step(at, input);
+    }
+
+    /// Every failure detector tells the truth about everybody.
+    pub(crate) fn detect_all(&mut self) {
+        for at in 0..self.nodes.len() {
+            for other in (0..self.nodes.len()).filter(|&other| other != at) {
+                let up = self.is_reachable(at, other);
+                self.detect(at, other, up);
+            }
+        }
+    }
+
     pub(crate) fn leader(&self) -> Option<usize> {
         let replicas = self.nodes.iter().map(|node| node.raft.as_ref()).enumerate();
         let leaders = replicas.filter_map(|(at, raft)| Some((raft?, at)));
@@ -288,6 +314,13 @@ impl World {
         let configuration = leader.map(|raft| raft.configuration().clone()).unwrap_or_default();
         let member = move |node: &&Node| configuration.members().any(|member| member == node.id);
         self.nodes.iter().filter(member)
+    }
+
+    /// Whether no member wants to be woken.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.in_flight.is_empty()
+            && self.members().count() > 0
+            && self.members().all(|node| node.wakes_at().is_none())
     }
 
     /// Every node in a few words.
