@@ -6,6 +6,7 @@
 //! | `lead n1` | stand for election, settle, and show only the outcome |
 //! | `campaign n1` | stand for election |
 //! | `propose n1 x y` | one command per word |
+//! | `propose-together n1 x y` | the same, in one turn of the host |
 //! | `submit n2 7 x [applied]` | submit x at n2 with context 7, wait until it is committed, or applied |
 //! | `submit-change n2 7 n1 n2 n4 [learners=n5] [applied]` | submit a change of the members |
 //! | `read n1 7` | a read with context 7 |
@@ -149,6 +150,7 @@ impl Scene<'_> {
             "lead" => self.lead(words[0]),
             "campaign" => self.step(words[0], Input::Campaign),
             "propose" => self.propose(words),
+            "propose-together" => self.world.propose_together(self.at(words[0]), &words[1..]),
             "submit" => self.submit(words),
             "submit-change" => self.submit_change(words),
             "read" => self.read(words),

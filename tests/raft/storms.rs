@@ -222,7 +222,7 @@ impl Storm {
         let size = self.random.usize(0..400);
         let text = format!("{}{:size$}", self.proposals, "");
         // A refusal is an answer.
-        _ = self.world.propose(leader, &text);
+        self.world.propose_together(leader, &[text.as_str(), "b", "c"][..self.random.usize(1..4)]);
     }
 
     fn read(&mut self, at: usize) {

@@ -81,6 +81,17 @@ impl World {
         self.with(at, |raft, now, output| raft.propose(now, wall, payload, output))
     }
 
+    /// Proposes several commands before anyone looks at the output, as a host does that has them at
+    /// once. Nothing if the node is down; what is refused is.
+    pub(crate) fn propose_together(&mut self, at: usize, texts: &[&str]) {
+        let wall = WallTime(self.now.0);
+        self.with(at, |raft, now, output| {
+            for text in texts {
+                _ = raft.propose(now, wall, Bytes::copy_of(text.as_bytes()), output);
+            }
+        });
+    }
+
     /// Submits a command at any node. Nothing if it is down.
     pub(crate) fn submit(&mut self, at: usize, text: &str, wait_for: WaitFor, context: u64) {
         let (id, wall) = (self.nodes[at].id, WallTime(self.now.0));
