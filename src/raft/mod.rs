@@ -29,9 +29,9 @@
 //! |---|---|
 //! | transport | delivers messages as they were sent, or late, twice, in another order, or never; where it knows that it lost some, [`Input::PeerReset`] saves time |
 //! | disk | what it reports durable survives; writes complete in the order they were given |
-//! | clock | one that does not go back, for [`Time`]; any for [`WallTime`], which only stamps entries |
+//! | clock | one that does not go back, for [`Time`], and runs nearly like the others' where leases are on; any for [`WallTime`], which only stamps entries |
 //! | state machine | the same entries in the same order give the same state everywhere |
-//! | failure detector | none is needed; a shared one saves heartbeats |
+//! | failure detector | none is needed; where all groups of a host share one ([`Input::PeerUp`], [`Input::PeerDown`]), quiet groups send nothing and losses are known at once. It may be late and wrong |
 //! | randomness | a seed that differs between replicas, and between starts of one |
 //!
 //! After every input the host performs what the [`Output`] asks for, in this order:
