@@ -5,6 +5,7 @@
 //!
 //! Source: Raft, section 5.3 and figure 2, "`AppendEntries` RPC".
 
+use super::planted::Bug;
 use super::replication::hand_out;
 use super::role::Role;
 use super::{Configuration, Entry, EntryKind, MessageBody, Output, Raft};
@@ -28,6 +29,14 @@ impl Raft {
         }
         let committed = self.log.commit_index();
         if previous_index < committed {
+            if self.config.has(Bug::RefusesBelowCommit) {
+                return self.reject(
+                    from,
+                    previous_index.max(self.log.base_index()),
+                    previous_term,
+                    output,
+                );
+            }
             // What is committed is in the leader's log too. A refusal here, where terms may be
             // forgotten, would send the leader back for ever (scylla#9552).
             return self.acknowledge(from, committed, output);
@@ -39,8 +48,12 @@ impl Raft {
         self.append_new(entries, output);
         // Not up to the log's end: beyond what this message proves, the rest of the log may be
         // another leader's (scylla#9965).
-        self.commit_to(commit_index.min(proven_index), output);
-        self.acknowledge(from, proven_index, output);
+        let tail = self.config.has(Bug::FollowerCommitsItsTail);
+        let provable = if tail { self.log.last_index() } else { proven_index };
+        self.commit_to(commit_index.min(provable), output);
+        let whole = self.config.has(Bug::AckOfWholeLog);
+        let matching = if whole { self.log.last_index() } else { proven_index };
+        self.acknowledge(from, matching, output);
     }
 
     pub(super) fn handle_heartbeat(
@@ -86,11 +99,14 @@ impl Raft {
 
     /// Appends what is not here yet, replacing from the first entry on whose term conflicts.
     fn append_new(&mut self, entries: Vec<Entry>, output: &mut Output) {
-        let known = |entry: &Entry| self.log.matches(entry.index, entry.term);
+        let always = self.config.has(Bug::TruncatesWithoutConflict);
+        let known = |entry: &Entry| !always && self.log.matches(entry.index, entry.term);
         let new_from = entries.iter().position(|entry| !known(entry));
         let Some(new_from) = new_from else { return };
         self.log.truncate_from(entries[new_from].index);
-        self.membership.truncate_from(entries[new_from].index);
+        if !self.config.has(Bug::ConfigurationNotRolledBack) {
+            self.membership.truncate_from(entries[new_from].index);
+        }
         for entry in entries.into_iter().skip(new_from) {
             hand_out(&entry, output);
             self.membership.append(&entry);
@@ -100,6 +116,9 @@ impl Raft {
 
     pub(super) fn acknowledge(&self, to: NodeId, match_index: Index, output: &mut Output) {
         let response = self.message(to, MessageBody::AppendResponse { match_index });
+        if self.config.has(Bug::AckBeforeDurable) {
+            return output.messages.push(response);
+        }
         output.messages_after_durable.push(response);
     }
 
@@ -110,6 +129,9 @@ impl Raft {
         let hint_index = self.log.last_place_within(hint_index, term);
         let hint_term = self.log.term_at(hint_index).expect("at the base or after it");
         let body = MessageBody::AppendReject { rejected_index, hint_index, hint_term };
+        if self.config.has(Bug::RejectBeforeDurable) {
+            return output.messages.push(self.message(to, body));
+        }
         output.messages_after_durable.push(self.message(to, body));
     }
 

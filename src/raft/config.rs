@@ -66,6 +66,9 @@ pub struct RaftConfig {
     pub apply_bytes_max: usize,
     /// What was submitted here and awaits its outcome, at most; past it the next is refused.
     pub waiters_max: usize,
+    /// The mistake to make, if any.
+    #[cfg(feature = "planted-bugs")]
+    pub planted: Option<super::Bug>,
 }
 
 impl RaftConfig {
@@ -91,6 +94,8 @@ impl RaftConfig {
             promotion_lag_max: 128,
             apply_bytes_max: 1 << 20,
             waiters_max: 64 << 10,
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
         }
     }
 }

@@ -16,11 +16,12 @@
 //! Source: Raft, sections 5.2 and 5.4.1.
 
 use super::lease::Hold;
+use super::planted::Bug;
 use super::progress::Progress;
 use super::quorum::{self, Tally};
 use super::read_index::ReadRounds;
 use super::role::{Candidacy, Leader, Role};
-use super::{Entry, EntryKind, HardState, Message, MessageBody, Output, Raft};
+use super::{Entry, EntryKind, HardState, Message, MessageBody, Output, Raft, RoleKind};
 use crate::base::{Bytes, Index, NodeId, Term, Time};
 
 impl Raft {
@@ -102,8 +103,7 @@ impl Raft {
         let (Role::PreCandidate(candidacy) | Role::Candidate(candidacy)) = &self.role else {
             return;
         };
-        let answered = candidacy.votes.iter().any(|vote| vote.0 == peer);
-        if !answered && self.membership.current().is_voter(peer) {
+        if !candidacy.has_voted(peer) && self.membership.current().is_voter(peer) {
             self.ask_for_vote(peer, output);
         }
     }
@@ -120,6 +120,9 @@ impl Raft {
             Role::Candidate(candidacy) => {
                 let transfer = candidacy.transfer;
                 let body = MessageBody::Vote { last_index, last_term, transfer };
+                if self.config.has(Bug::RequestBeforeDurable) {
+                    return output.messages.push(self.message(to, body));
+                }
                 output.messages_after_durable.push(self.message(to, body));
             }
             Role::Follower(_) | Role::Leader(_) => unreachable!("only candidates ask"),
@@ -144,7 +147,8 @@ impl Raft {
                 let lately = now < follower.heard_at + self.config.election_timeout;
                 follower.leader.is_some() && (lately || self.leader_is_alive())
             }
-            Role::PreCandidate(_) | Role::Candidate(_) => false,
+            Role::PreCandidate(_) => self.config.has(Bug::PreCandidateAnswersNobody),
+            Role::Candidate(_) => false,
             Role::Leader(_) => true,
         }
     }
@@ -178,10 +182,14 @@ impl Raft {
         (last_index, last_term): (Index, Term),
         output: &mut Output,
     ) {
-        let granted = self.may_vote_for(from) && self.log.is_covered_by(last_index, last_term);
+        let shorter = self.config.has(Bug::VotesForShorterLogs);
+        let covered = shorter || self.log.is_covered_by(last_index, last_term);
+        let granted = self.may_vote_for(from) && covered;
         if granted && self.hard_state.vote.is_none() {
             self.hard_state.vote = Some(from);
-            output.hard_state = Some(self.hard_state);
+            if !self.config.has(Bug::VoteNotStored) {
+                output.hard_state = Some(self.hard_state);
+            }
         }
         if granted {
             let election_at = now + self.random_election_timeout();
@@ -194,13 +202,17 @@ impl Raft {
             }
         }
         let response = self.message(from, MessageBody::VoteResponse { granted });
+        if self.config.has(Bug::VoteBeforeDurable) {
+            return output.messages.push(response);
+        }
         output.messages_after_durable.push(response);
     }
 
     /// Whether this term's vote is still free, or `candidate`'s already. Where a leader is known,
     /// the election is over.
     fn may_vote_for(&self, candidate: NodeId) -> bool {
-        self.hard_state.vote.map_or(self.leader().is_none(), |vote| vote == candidate)
+        let twice = self.config.has(Bug::VotesTwice) && self.role() == RoleKind::Follower;
+        twice || self.hard_state.vote.map_or(self.leader().is_none(), |vote| vote == candidate)
     }
 
     /// A grant speaks of the term after this one; one of an earlier question says as much.
@@ -215,12 +227,15 @@ impl Raft {
         let current = self.hard_state.term;
         let expected = if granted { current.next() } else { current };
         let stranger = !self.membership.current().is_voter(from);
+        if self.config.has(Bug::PreVotesCountAsVotes) && granted && term == current {
+            return self.handle_vote_response(now, from, granted, output);
+        }
         let Role::PreCandidate(candidacy) = &mut self.role else { return };
         if stranger || term != expected {
             return;
         }
         candidacy.count(from, granted);
-        match quorum::tally(self.membership.current(), &candidacy.votes) {
+        match quorum::tally(&self.config.electors(self.membership.current()), &candidacy.votes) {
             Tally::Won => self.become_candidate(now, false, output),
             Tally::Lost => self.become_follower(now, None, output),
             Tally::Pending => {}
@@ -234,13 +249,16 @@ impl Raft {
         granted: bool,
         output: &mut Output,
     ) {
-        let stranger = !self.membership.current().is_voter(from);
+        let stranger = !self.config.electors(self.membership.current()).is_voter(from);
         let Role::Candidate(candidacy) = &mut self.role else { return };
         if stranger {
             return;
         }
+        if self.config.has(Bug::DuplicateVotesCount) && granted && candidacy.has_voted(from) {
+            return self.become_leader(now, output);
+        }
         candidacy.count(from, granted);
-        match quorum::tally(self.membership.current(), &candidacy.votes) {
+        match quorum::tally(&self.config.electors(self.membership.current()), &candidacy.votes) {
             Tally::Won => self.become_leader(now, output),
             Tally::Lost => self.become_follower(now, None, output),
             Tally::Pending => {}
@@ -270,7 +288,9 @@ impl Raft {
             kind: EntryKind::Noop,
             payload: Bytes::new(),
         };
-        self.append_own(noop, output);
+        if !self.config.has(Bug::NoEntryOnTakingOffice) {
+            self.append_own(noop, output);
+        }
         self.send_appends_to_all(now, output);
     }
 }
@@ -278,8 +298,12 @@ impl Raft {
 impl Candidacy {
     /// Counts a vote; of a voter's answers the first.
     fn count(&mut self, from: NodeId, granted: bool) {
-        if !self.votes.iter().any(|vote| vote.0 == from) {
+        if !self.has_voted(from) {
             self.votes.push((from, granted));
         }
+    }
+
+    fn has_voted(&self, voter: NodeId) -> bool {
+        self.votes.iter().any(|vote| vote.0 == voter)
     }
 }

@@ -271,9 +271,15 @@ impl Log {
     /// # Panics
     /// If the snapshot covers nothing new.
     pub(super) fn restore(&mut self, snapshot: SnapshotMeta) {
+        let follows = self.matches(snapshot.index, snapshot.term);
+        self.begin_after(snapshot, follows);
+    }
+
+    /// Begins after a snapshot, with what comes after it here if that `follows` it.
+    pub(super) fn begin_after(&mut self, snapshot: SnapshotMeta, follows: bool) {
         let commit = self.commit_index;
         assert!(snapshot.index > commit, "snapshot at {}, commit {commit}", snapshot.index);
-        if self.matches(snapshot.index, snapshot.term) {
+        if follows {
             let kept = self.entries.partition_point(|entry| entry.index <= snapshot.index);
             self.entries.drain(..kept);
         } else {

@@ -12,6 +12,7 @@
 //! Source: thesis, section 4.1, "a server always uses the latest configuration in its log,
 //! regardless of whether the entry is committed".
 
+use super::planted::Bug;
 use super::{Configuration, Entry, EntryKind, Raft};
 use crate::base::Index;
 
@@ -99,7 +100,8 @@ impl Raft {
     pub(super) fn may_stand(&self) -> bool {
         let own = self.config.node;
         let uncommitted = self.membership.current_index() > self.log.commit_index();
-        let before = self.membership.previous().filter(|_| uncommitted);
+        let forgets = self.config.has(Bug::RemovedVoterMayNotStand);
+        let before = self.membership.previous().filter(|_| uncommitted && !forgets);
         self.membership.current().is_voter(own) || before.is_some_and(|c| c.is_voter(own))
     }
 }

@@ -262,6 +262,7 @@ mod liveness;
 mod log;
 mod membership;
 mod message;
+mod planted;
 mod progress;
 mod quiet;
 mod quorum;
@@ -283,6 +284,8 @@ pub use forwarding::Forwarded;
 pub use io::{Input, Output, ReadState, SnapshotRequest};
 pub use lease::Lease;
 pub use message::{Message, MessageBody};
+#[cfg(feature = "planted-bugs")]
+pub use planted::Bug;
 pub use replica::Raft;
 pub use waiters::{Outcome, WaitFor};
 

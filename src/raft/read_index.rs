@@ -21,6 +21,7 @@
 
 use std::collections::VecDeque;
 
+use super::planted::Bug;
 use super::role::Role;
 use super::{MessageBody, Output, Raft, ReadError, ReadState, quorum};
 use crate::base::{Index, NodeId, Time};
@@ -82,7 +83,7 @@ impl Raft {
                 output.reads.push(ReadState { context, index });
                 Ok(())
             }
-            Role::Leader(_) if self.has_committed_in_term() => {
+            Role::Leader(_) if self.knows_what_to_read() => {
                 self.begin_round(now, Origin::Host(context), output);
                 Ok(())
             }
@@ -95,6 +96,10 @@ impl Raft {
     /// Whether an entry of this term is committed.
     pub(super) fn has_committed_in_term(&self) -> bool {
         self.log.matches(self.log.commit_index(), self.hard_state.term)
+    }
+
+    fn knows_what_to_read(&self) -> bool {
+        self.has_committed_in_term() || self.config.has(Bug::ReadsBeforeCommitInTerm)
     }
 
     fn begin_round(&mut self, now: Time, origin: Origin, output: &mut Output) {
@@ -129,7 +134,8 @@ impl Raft {
             }
             leader.peer(node).map_or(0, |peer| peer.round_acknowledged)
         };
-        let Some(confirmed) = quorum::reached(self.membership.current(), answered) else { return };
+        let members = self.config.witnesses(self.membership.current());
+        let Some(confirmed) = quorum::reached(&members, answered) else { return };
         while let Some(read) = self.take_read(|read| read.round <= confirmed) {
             self.renew_lease(read.begun_at);
             self.finish_read(&read, true, output);
@@ -187,7 +193,7 @@ impl Raft {
         if self.holds_lease(now) {
             let index = Some(self.log.commit_index());
             self.answer(from, MessageBody::ReadIndexResponse { request, index }, output);
-        } else if matches!(self.role, Role::Leader(_)) && self.has_committed_in_term() {
+        } else if matches!(self.role, Role::Leader(_)) && self.knows_what_to_read() {
             self.begin_round(now, Origin::Follower(from, request), output);
         } else {
             let body = MessageBody::ReadIndexResponse { request, index: None };

@@ -17,6 +17,7 @@
 //!
 //! Source: thesis, section 4.3, and Raft, section 6.
 
+use super::planted::Bug;
 use super::progress::Progress;
 use super::role::Role;
 use super::{Configuration, ConfigurationError, Entry, EntryKind, Output, Raft, ReconfigureError};
@@ -89,7 +90,7 @@ impl Raft {
         if target.is_joint() || target.is_staged() {
             return Err(ConfigurationError::Joint.into());
         }
-        if !self.has_committed_in_term() {
+        if !self.has_committed_in_term() && !self.config.has(Bug::ChangeBeforeCommitInTerm) {
             return Err(ReconfigureError::NotReady);
         }
         let current = self.configuration();
@@ -97,7 +98,8 @@ impl Raft {
         let staged_other = current.is_staged()
             && target.voters != current.voters
             && target.voters != current.voters_next;
-        if uncommitted || current.is_joint() || staged_other {
+        let under_way = uncommitted || current.is_joint() || staged_other;
+        if under_way && !self.config.has(Bug::TwoChangesAtOnce) {
             return Err(ReconfigureError::UnderWay);
         }
         if target == current {
@@ -196,7 +198,8 @@ impl Raft {
 
     /// A leader that is out hands over, and steps down where nobody can take over.
     fn hand_over_if_removed(&mut self, now: Time, output: &mut Output) {
-        if self.configuration().is_voter(self.config.node) {
+        let stays = self.config.has(Bug::RemovedLeaderStays);
+        if stays || self.configuration().is_voter(self.config.node) {
             return;
         }
         let successor = self.successor(|_| true);

@@ -9,6 +9,7 @@ use super::lease::Promise;
 use super::liveness::Liveness;
 use super::log::Log;
 use super::membership::Membership;
+use super::planted::Bug;
 use super::progress::Progress;
 use super::replication::Sender;
 use super::role::{Follower, Leader, Role};
@@ -126,7 +127,9 @@ impl Raft {
             Role::Follower(follower) => {
                 let stands = self.may_stand() && !self.is_content();
                 let election = if stands { follower.election_at } else { NEVER };
-                follower.reads.deadline().map_or(election, |reads| reads.min(election))
+                let hangs = self.config.has(Bug::LostForwardedReadHangs);
+                let reads = follower.reads.deadline().filter(|_| !hangs);
+                reads.map_or(election, |reads| reads.min(election))
             }
             Role::PreCandidate(candidacy) | Role::Candidate(candidacy) => candidacy.election_at,
             Role::Leader(leader) if leader.quiet => NEVER,
@@ -226,7 +229,8 @@ impl Raft {
         let stands = self.may_stand() && !self.is_content();
         match &mut self.role {
             Role::Follower(follower) => {
-                let unanswered = follower.reads.expire(now, output);
+                let hangs = self.config.has(Bug::LostForwardedReadHangs);
+                let unanswered = !hangs && follower.reads.expire(now, output);
                 if stands && now >= follower.election_at {
                     self.miss_leader(now, output);
                 } else if unanswered {
@@ -264,12 +268,13 @@ impl Raft {
         }
         match message.term.cmp(&self.hard_state.term) {
             Ordering::Less if message.body.outlives_its_term() => {}
+            Ordering::Less if self.counts_though_old(&message) => {}
             Ordering::Less => return self.answer_lower_term(now, &message, output),
             Ordering::Greater => {
                 if self.is_undisturbed_by(now, &message) {
                     return self.answer_disturber(now, message.from, output);
                 }
-                if message.body.moves_term() {
+                if self.is_term_adopted_from(&message.body) {
                     let leader = message.body.is_from_leader().then_some(message.from);
                     self.adopt_term(now, message.term, leader, output);
                 }
@@ -278,6 +283,30 @@ impl Raft {
             Ordering::Equal => {}
         }
         self.dispatch(now, message, output);
+    }
+
+    /// Whether the later term in a message is one to adopt.
+    fn is_term_adopted_from(&self, body: &MessageBody) -> bool {
+        match body {
+            MessageBody::PreVote { .. } if self.config.has(Bug::PreVoteRaisesTerms) => true,
+            MessageBody::PreVoteResponse { .. }
+                if self.config.has(Bug::PreVoteRefusalTeachesNothing) =>
+            {
+                false
+            }
+            _ => body.moves_term(),
+        }
+    }
+
+    /// Only bugs count what was said in an earlier term.
+    fn counts_though_old(&self, message: &Message) -> bool {
+        match message.body {
+            MessageBody::VoteResponse { .. } => {
+                self.config.has(Bug::OwnVoteOfAnyTerm) && message.from == self.config.node
+            }
+            MessageBody::AppendResponse { .. } => self.config.has(Bug::AckOfAnyTerm),
+            _ => false,
+        }
     }
 
     fn dispatch(&mut self, now: Time, message: Message, output: &mut Output) {
@@ -349,8 +378,16 @@ impl Raft {
     fn answer_lower_term(&mut self, now: Time, message: &Message, output: &mut Output) {
         let body = match message.body {
             MessageBody::WhoLeads => return self.show_leadership(now, message.from, output),
+            MessageBody::PreVote { .. } if self.config.has(Bug::LowerTermPreVoteUnanswered) => {
+                return;
+            }
             MessageBody::PreVote { .. } => MessageBody::PreVoteResponse { granted: false },
             MessageBody::Vote { .. } => MessageBody::VoteResponse { granted: false },
+            _ if message.body.is_from_leader()
+                && self.config.has(Bug::LowerTermLeaderUnanswered) =>
+            {
+                return;
+            }
             MessageBody::Append { .. } | MessageBody::Heartbeat { .. } => {
                 MessageBody::HeartbeatResponse { round: 0, commit_index: self.log.commit_index() }
             }
@@ -380,7 +417,9 @@ impl Raft {
     ) {
         self.leave_role(now, output);
         self.hard_state = HardState { term, vote: None };
-        output.hard_state = Some(self.hard_state);
+        if !self.config.has(Bug::TermNotStored) {
+            output.hard_state = Some(self.hard_state);
+        }
         self.enter_follower(now, leader);
     }
 
@@ -472,7 +511,8 @@ impl Raft {
 
 /// When a leader that hears nothing more must step down. Source: thesis, section 6.2.
 fn lost_quorum_at(config: &RaftConfig, members: &Configuration, leader: &Leader) -> Time {
-    if !config.check_quorum || leader.quiet {
+    let silence_matters = config.check_quorum && !config.has(Bug::SilenceKeepsTheLeader);
+    if !silence_matters || leader.quiet {
         return NEVER;
     }
     let heard_at = |node| {
@@ -484,7 +524,7 @@ fn lost_quorum_at(config: &RaftConfig, members: &Configuration, leader: &Leader)
     quorum::reached(members, heard_at).map_or(NEVER, |heard| heard + config.election_timeout)
 }
 
-const NEVER: Time = Time(u64::MAX);
+pub(super) const NEVER: Time = Time(u64::MAX);
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 //! Source: Raft, sections 5.3 and 5.4.2.
 
 use super::log::Log;
+use super::planted::Bug;
 use super::progress::{Progress, Resume};
 use super::role::Role;
 use super::{Entry, EntryKind, Message, MessageBody, Output, ProposeError, Raft, RaftConfig};
@@ -58,6 +59,9 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { unreachable!("only a leader appends") };
         leader.uncommitted_bytes += entry.payload.len();
         self.membership.append(&entry);
+        if self.config.has(Bug::LeaderCountsUnwritten) {
+            leader.durable_index = entry.index;
+        }
         hand_out(&entry, output);
         self.log.append(entry);
     }
@@ -69,12 +73,15 @@ impl Raft {
     /// travel in `messages_after_durable` and need no count here.
     pub(super) fn appended(&mut self, now: Time, term: Term, index: Index, output: &mut Output) {
         let last = self.log.last_index();
-        if term != self.hard_state.term {
+        if term != self.hard_state.term && !self.config.has(Bug::CompletionOfAnyTerm) {
             return;
         }
         let Role::Leader(leader) = &mut self.role else { return };
         assert!(index <= last, "durable up to {index}, but the log ends at {last}");
         leader.durable_index = leader.durable_index.max(index);
+        if self.config.has(Bug::LateCompletionTakesBack) {
+            leader.durable_index = index;
+        }
         self.maybe_commit(now, output);
     }
 
@@ -89,9 +96,11 @@ impl Raft {
             }
             leader.peer(node).map_or(Index::ZERO, |peer| peer.match_index)
         };
-        let Some(index) = quorum::reached(self.membership.current(), matched) else { return };
+        let members = self.config.keepers(self.membership.current());
+        let Some(index) = quorum::reached(&members, matched) else { return };
         let before = self.log.commit_index();
-        if index > before && self.log.matches(index, self.hard_state.term) {
+        let any_term = self.config.has(Bug::OldTermsCommitByCounting);
+        if index > before && (any_term || self.log.matches(index, self.hard_state.term)) {
             let committed_bytes = self.commit_to(index, output);
             if let Role::Leader(leader) = &mut self.role {
                 leader.uncommitted_bytes -= committed_bytes;
@@ -136,7 +145,10 @@ impl Raft {
         let Some(peer) = leader.peer_mut(from) else { return };
         peer.heard_at = now;
         let resume_after = sender.log.last_place_within(hint_index, hint_term);
-        if peer.awaits_snapshot() {
+        if sender.config.has(Bug::RefusalBelowMatch) {
+            peer.next_index = resume_after.next();
+        }
+        if peer.awaits_snapshot() && !sender.config.has(Bug::LostSnapshotStaysLost) {
             // It answers, and still lacks what only a snapshot has. Should the host believe that
             // it has sent one, that was lost.
             output.snapshots.push(SnapshotRequest { to: from });
@@ -154,11 +166,14 @@ impl Raft {
     ) {
         let Some((leader, sender)) = self.as_leader() else { return };
         let current_round = leader.reads.round();
+        let any = sender.config.has(Bug::AnyAnswerConfirmsReads);
+        let round = if any { current_round } else { round };
         let Some(peer) = leader.peer_mut(from) else { return };
         peer.heard_at = now;
         peer.known_commit = commit_index;
-        let resume = peer.heartbeat_answered(now, sender.config.heartbeat_interval);
-        if resume == Resume::Ask {
+        let interval = sender.config.heartbeat_interval;
+        let lost = sender.config.has(Bug::LostAppendsStayLost);
+        if !lost && peer.heartbeat_answered(now, interval) == Resume::Ask {
             sender.ask(peer, now, output);
         }
         sender.send_appends(peer, now, output);
@@ -183,7 +198,8 @@ impl Raft {
         for peer in &mut leader.peers {
             if now >= peer.heartbeat_due(sender.config.heartbeat_interval, awaited) {
                 sender.send_heartbeat(peer, now, round, output);
-                if asked == Some(peer.node) {
+                let repeats = !sender.config.has(Bug::LostTransferHangs);
+                if asked == Some(peer.node) && repeats {
                     output.messages.push(sender.message(peer.node, MessageBody::TimeoutNow));
                 }
             }
@@ -210,6 +226,9 @@ impl Sender<'_> {
         while peer.may_send(self.config) {
             let previous_index = peer.next_index.previous();
             let Some(previous_term) = self.log.term_at(previous_index) else {
+                if self.config.has(Bug::ForgottenEntriesNeedNoSnapshot) {
+                    return;
+                }
                 return Self::request_snapshot(peer, now, output);
             };
             if previous_index == self.log.last_index() && !peer.is_probing() {
@@ -259,7 +278,9 @@ impl Sender<'_> {
         output: &mut Output,
     ) {
         peer.heartbeat_sent(now);
-        let commit_index = self.log.commit_index().min(peer.match_index);
+        let unproven = self.config.has(Bug::HeartbeatCommitsUnproven);
+        let proven = if unproven { self.log.last_index() } else { peer.match_index };
+        let commit_index = self.log.commit_index().min(proven);
         let body = MessageBody::Heartbeat { commit_index, round };
         output.messages.push(self.message(peer.node, body));
     }

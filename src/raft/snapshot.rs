@@ -7,6 +7,7 @@
 //! "not there", it is named again. So neither a lost snapshot nor a lost acknowledgement is final.
 
 use super::membership::Membership;
+use super::planted::Bug;
 use super::role::Role;
 use super::{Output, Raft, SnapshotMeta};
 use crate::base::{Index, NodeId, Time};
@@ -16,7 +17,8 @@ impl Raft {
     /// asked before the state machine is replaced: the log may have caught up meanwhile.
     pub fn wants_snapshot(&self, index: Index) -> bool {
         let leads = matches!(self.role, Role::Leader(_));
-        !leads && index > self.log.commit_index()
+        let any = self.config.has(Bug::OldSnapshotInstalled);
+        !leads && (any || index > self.log.commit_index())
     }
 
     /// The host has a snapshot of its own: what lies before `keep_from` is forgotten.
@@ -44,8 +46,14 @@ impl Raft {
             self.adopt_term(now, snapshot.term, None, output);
         }
         self.settle_waiters_by_snapshot(&snapshot, output);
-        self.membership = Membership::new(index, snapshot.configuration.clone());
-        self.log.restore(snapshot);
+        if !self.config.has(Bug::SnapshotWithoutConfiguration) {
+            self.membership = Membership::new(index, snapshot.configuration.clone());
+        }
+        if self.config.has(Bug::SnapshotKeepsTheLog) {
+            self.log.begin_after(snapshot, true);
+        } else {
+            self.log.restore(snapshot);
+        }
         self.log.after(index).for_each(|entry| self.membership.append(entry));
         // Entries given out before are no longer wanted; those that stay are given out again,
         // so that a host may simply begin its log anew.
@@ -76,7 +84,8 @@ impl Raft {
 
     pub(super) fn snapshot_failed(&mut self, now: Time, to: NodeId) {
         let Some((leader, sender)) = self.as_leader() else { return };
-        if let Some(peer) = leader.peer_mut(to) {
+        let lost = sender.config.has(Bug::LostSnapshotStaysLost);
+        if let Some(peer) = leader.peer_mut(to).filter(|_| !lost) {
             peer.snapshot_failed(now, sender.log.range());
         }
     }

@@ -11,6 +11,8 @@
 //!
 //! Source: thesis, section 3.10.
 
+use super::planted::Bug;
+use super::replica::NEVER;
 use super::role::{Leader, Role};
 use super::{MessageBody, Output, Raft, TransferError};
 use crate::base::{NodeId, Time};
@@ -41,7 +43,8 @@ impl Raft {
     ) -> Result<(), TransferError> {
         let leader = self.leader();
         let voter = self.membership.current().voters.binary_search(&to).is_ok();
-        let deadline = now + self.config.election_timeout;
+        let hangs = self.config.has(Bug::LostTransferHangs);
+        let deadline = if hangs { NEVER } else { now + self.config.election_timeout };
         let Role::Leader(role) = &mut self.role else {
             return Err(TransferError::NotLeader { leader });
         };
@@ -84,7 +87,10 @@ impl Raft {
     pub(super) fn advance_transfer(&mut self, peer: NodeId, output: &mut Output) {
         let Some((leader, sender)) = self.as_leader() else { return };
         let Leader { transfer: Some(transfer), peers, .. } = leader else { return };
-        let caught_up = |last| peers.iter().any(|p| p.node == peer && p.match_index == last);
+        let caught_up = |last| {
+            sender.config.has(Bug::TransferToLaggingVoter)
+                || peers.iter().any(|p| p.node == peer && p.match_index == last)
+        };
         if transfer.to == peer && !transfer.asked && caught_up(sender.log.last_index()) {
             transfer.asked = true;
             leader.lease.revoke();
