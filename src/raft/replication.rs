@@ -198,8 +198,10 @@ impl Raft {
         for peer in &mut leader.peers {
             if now >= peer.heartbeat_due(sender.config.heartbeat_interval, awaited) {
                 sender.send_heartbeat(peer, now, round, output);
+                // A change of the members may have been appended since it was asked.
+                let has_everything = peer.match_index == sender.log.last_index();
                 let repeats = !sender.config.has(Bug::LostTransferHangs);
-                if asked == Some(peer.node) && repeats {
+                if asked == Some(peer.node) && has_everything && repeats {
                     output.messages.push(sender.message(peer.node, MessageBody::TimeoutNow));
                 }
             }
