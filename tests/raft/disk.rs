@@ -1,7 +1,7 @@
 //! A node's disk: hard state, a log, and the newest snapshot beside it.
 
 use sunstar::base::{Index, Term};
-use sunstar::raft::{Configuration, Entry, HardState, Message, SnapshotMeta, Stored};
+use sunstar::raft::{Configuration, Entry, EntryKind, HardState, Message, SnapshotMeta, Stored};
 
 /// What a crash leaves.
 pub(crate) struct Disk {
@@ -74,7 +74,10 @@ impl Disk {
         if let Some(snapshot) = &write.snapshot {
             self.base = (snapshot.term, snapshot.index);
             self.log.clear();
-            self.snapshot = snapshot.clone();
+            // The node may have taken a later one itself meanwhile.
+            if snapshot.index > self.snapshot.index {
+                self.snapshot = snapshot.clone();
+            }
         }
         for entry in &write.entries {
             let position = self.position(entry.index).expect("after the log's begin");
@@ -82,6 +85,13 @@ impl Disk {
             self.log.truncate(position);
             self.log.push(entry.clone());
         }
+    }
+
+    /// Every configuration that a restart may find: that of the snapshot, and those in the log.
+    pub(crate) fn configurations(&self) -> Vec<Configuration> {
+        let changes = self.log.iter().filter(|entry| entry.kind == EntryKind::Configuration);
+        let changes = changes.map(|entry| Configuration::decode(&entry.payload).expect("encoded"));
+        std::iter::once(self.snapshot.configuration.clone()).chain(changes).collect()
     }
 
     fn position(&self, index: Index) -> Option<usize> {

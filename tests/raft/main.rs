@@ -2,14 +2,22 @@
 //!
 //! - `scripts`: every file under `tests/scripts/raft` is run and compared with what it says.
 //!   `UPDATE_EXPECT=1 cargo test --test raft` rewrites them.
-//! - `storms`: randomised clusters with drops, reordering, crashes, cuts and changing members,
-//!   checked after every step. `SUNSTAR_RAFT_SEEDS=from..to cargo test --test raft storm` runs others than usual.
+//! - `storms`: randomised clusters with drops, reordering, crashes, cuts and changing members, each
+//!   with a climate of its own, checked after every step and for progress afterwards.
+//!   `SUNSTAR_RAFT_SEEDS=from..to cargo test --test raft storm` runs others than usual.
+//! - `planted`: with the feature `planted-bugs`, storms must find every mistake made on purpose.
 
+mod calm;
+mod climate;
 mod disk;
 mod laws;
 mod node;
 mod notation;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod scripts;
+mod storm;
 mod storms;
 mod submissions;
+mod tally;
 mod world;

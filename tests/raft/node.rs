@@ -21,6 +21,8 @@ pub(crate) struct Node {
     pub(crate) writes: VecDeque<Write>,
     /// Whether writes wait for the script instead of completing at once.
     pub(crate) disk_held: bool,
+    /// Whether completions of writes are reported late and in any order.
+    pub(crate) completions_held: bool,
     /// The state machine: how far it is.
     pub(crate) applied: SnapshotMeta,
     /// Given to the state machine, not applied yet.
@@ -48,6 +50,7 @@ impl Node {
             disk_held: false,
             to_apply: VecDeque::new(),
             apply_held: false,
+            completions_held: false,
             reads: Vec::new(),
             clock_rate: 1_000,
             lives: 0,

@@ -22,11 +22,21 @@ pub(crate) struct World {
     pub(crate) in_flight: Vec<Message>,
     /// Directions in which nothing gets through.
     pub(crate) cuts: BTreeSet<(NodeId, NodeId)>,
+    /// Reports of durable writes that were held back.
+    pub(crate) completions: Vec<Completion>,
     /// Snapshots the leaders were asked for: (leader, follower).
     pub(crate) snapshots_wanted: BTreeSet<(NodeId, NodeId)>,
     pub(crate) laws: Laws,
     /// What happened since it was last taken, for scripts; `None` where nobody reads it.
     pub(crate) trace: Option<Vec<String>>,
+}
+
+/// A node's writes up to here are durable, and it was not told.
+#[derive(Clone, Copy)]
+pub(crate) struct Completion {
+    node: NodeId,
+    term: Term,
+    index: Index,
 }
 
 impl World {
@@ -39,8 +49,9 @@ impl World {
             nodes,
             in_flight: Vec::new(),
             cuts: BTreeSet::new(),
+            completions: Vec::new(),
             snapshots_wanted: BTreeSet::new(),
-            laws: Laws::default(),
+            laws: Laws::new(configuration),
             trace: None,
         }
     }
@@ -63,7 +74,8 @@ impl World {
     pub(crate) fn crash(&mut self, at: usize, survivors: usize) {
         let id = self.nodes[at].id;
         self.nodes[at].crash(survivors);
-        self.laws.forget_waiting(id);
+        self.laws.crashed(id);
+        self.completions.retain(|completion| completion.node != id);
         self.snapshots_wanted.retain(|wanted| wanted.0 != id);
     }
 
@@ -127,7 +139,9 @@ impl World {
         let id = self.nodes[at].id;
         let raft = self.nodes[at].raft.as_ref()?;
         let leased = raft.holds_lease(self.nodes[at].clock(self.now));
-        self.laws.reads_leased += u64::from(leased);
+        if leased {
+            self.laws.tally.count("reads under a lease");
+        }
         self.laws.read_begins(id, context);
         self.with(at, |raft, now, output| {
             let result = raft.read(now, context, output);
@@ -170,26 +184,26 @@ impl World {
         let node = &mut self.nodes[at];
         let now = node.clock(self.now);
         let raft = node.raft.as_mut()?;
-        let before = notation::state(raft);
         let configuration = raft.configuration().clone();
+        let show = |raft: &Raft| (notation::state(raft), raft.configuration().clone());
+        let before = self.trace.as_ref().map(|_| show(raft));
         let mut output = Output::default();
         let result = call(raft, now, &mut output);
         let (id, raft) = (node.id, self.nodes[at].raft.as_ref()?);
         self.laws.check_step(id, raft, &output);
         self.laws.check_commit(id, raft, &configuration, &self.nodes);
         self.laws.check_outcomes(id, raft, &output);
-        let after = notation::state(raft);
-        if *raft.configuration() != configuration {
-            let members = notation::configuration(raft.configuration());
-            let line = format!("  {id} members {members}");
-            if let Some(trace) = &mut self.trace {
-                trace.push(line);
+        if let (Some((state, members)), Some(trace)) = (before, &mut self.trace) {
+            let after = show(raft);
+            if members != after.1 {
+                trace.push(format!("  {id} members {}", notation::configuration(&after.1)));
+            }
+            if state != after.0 {
+                trace.push(format!("  {id} {}", after.0));
             }
         }
-        if before != after {
-            self.note(format!("  {id} {after}"));
-        }
         self.perform(at, output, None);
+        self.laws.check_node(&self.nodes[at]);
         Some(result)
     }
 
@@ -205,8 +219,11 @@ impl World {
         let at = self.nodes.iter().position(|node| node.id == message.to);
         let up = at.filter(|&at| !lost && self.nodes[at].raft.is_some());
         let suffix = if up.is_some() { "" } else { "  (lost)" };
-        self.note(format!("{}{suffix}", notation::message(&message)));
+        if self.trace.is_some() {
+            self.note(format!("{}{suffix}", notation::message(&message)));
+        }
         if let Some(at) = up {
+            self.laws.is_asked(&self.nodes[at], &message);
             self.step(at, Input::Message(message));
         }
     }
@@ -217,8 +234,32 @@ impl World {
         for message in messages {
             self.send(at, message);
         }
-        self.step(at, Input::Appended { term, index });
+        let node = self.nodes[at].id;
+        if self.nodes[at].completions_held {
+            self.completions.push(Completion { node, term, index });
+        } else {
+            self.step(at, Input::Appended { term, index });
+        }
         true
+    }
+
+    /// Reports a completion that was held back; perhaps it will be reported `again`.
+    pub(crate) fn report(&mut self, position: usize, again: bool) {
+        let completion = self.completions[position];
+        if !again {
+            self.completions.remove(position);
+        }
+        let Completion { node, term, index } = completion;
+        self.step(self.position(node), Input::Appended { term, index });
+    }
+
+    /// Cuts a node's links, those to it and those from it.
+    pub(crate) fn isolate(&mut self, at: usize, inwards: bool, outwards: bool) {
+        let node = self.nodes[at].id;
+        for other in self.nodes.iter().map(|other| other.id) {
+            self.cuts.extend(inwards.then_some((other, node)));
+            self.cuts.extend(outwards.then_some((node, other)));
+        }
     }
 
     /// Wakes a node if its time has come by its own clock.
@@ -260,11 +301,13 @@ impl World {
         raft.step(now, input, &mut output);
         self.laws.check_step(follower, raft, &output);
         self.laws.check_outcomes(follower, raft, &output);
+        self.laws.tally.count("snapshots installed");
         let line = format!("  {follower} {}", notation::state(raft));
         self.note(line);
         self.nodes[to].applied = snapshot.clone();
         self.nodes[to].to_apply.clear();
         self.perform(to, output, Some(snapshot));
+        self.laws.check_node(&self.nodes[to]);
     }
 
     /// What a failure detector would rightly say: whether one node reaches another and is answered.
@@ -298,11 +341,14 @@ impl World {
         leaders.max_by_key(|(raft, _)| raft.term()).map(|(_, at)| at)
     }
 
-    /// The leader whom all others follow, and who has committed all it has.
-    pub(crate) fn agreed_leader(&self) -> Option<usize> {
+    /// The leader whom all other members but `away` follow, and who has committed all it has.
+    pub(crate) fn agreed_leader(&self, away: Option<NodeId>) -> Option<usize> {
         let at = self.leader()?;
         let leader = self.nodes[at].raft.as_ref()?;
-        let mut members = self.members();
+        if !leader.configuration().is_voter(self.nodes[at].id) {
+            return None;
+        }
+        let mut members = self.members().filter(|node| Some(node.id) != away);
         let follows = |node: &Node| {
             let raft = node.raft.as_ref();
             raft.is_some_and(|raft| {
@@ -401,7 +447,7 @@ impl World {
             return;
         }
         let id = self.nodes[at].id;
-        if !empty {
+        if !empty && self.trace.is_some() {
             self.note(format!("  {id} writes {}", notation::write(&write)));
         }
         self.nodes[at].writes.push_back(write);

@@ -1,0 +1,132 @@
+//! After a storm: what works again must make itself felt, within ten election timeouts.
+//!
+//! First one node may stay away, if the others can do without it: stopped, cut off, or heard but
+//! deaf. They must go on. Then everything works, and all members must have the same log with
+//! something new in it, under a leader that belongs to the group, with nobody left without an
+//! answer; and with a shared failure detector the group falls silent.
+
+use sunstar::base::{Index, Micros, NodeId};
+use sunstar::raft::Configuration;
+
+use crate::storm::Storm;
+
+/// How long a group whose faults have ended may take, in election timeouts of the slowest clock.
+const PATIENCE: u64 = 10;
+
+impl Storm {
+    pub(crate) fn calm(&mut self) {
+        if let Some(away) = self.somebody_dispensable() {
+            self.send_away(away);
+            self.world.detect_all();
+            self.world.laws.tally.count("calms with one away");
+            self.world.note(format!("calm without {away}"));
+            self.progress(Some(away));
+        }
+        self.world.cuts.clear();
+        self.repair(None);
+        self.world.detect_all();
+        self.world.laws.tally.count("calms");
+        self.world.note("calm".to_owned());
+        self.progress(None);
+        self.run_until(|storm| storm.world.laws.submissions.nobody_waits());
+        if self.world.nodes[0].config.shared_detector {
+            self.run_until(|storm| storm.world.is_quiet());
+            self.world.laws.tally.count("groups that fell silent");
+        }
+    }
+
+    /// Cuts a node off, or not quite.
+    fn send_away(&mut self, away: NodeId) {
+        self.world.cuts.clear();
+        self.repair(Some(away));
+        let at = self.world.position(away);
+        match self.random.u8(0..4) {
+            0 => self.world.crash(at, 0),
+            1 => self.world.isolate(at, true, true),
+            2 => self.world.isolate(at, false, true),
+            _ => {
+                // Deaf, it steps down as leader with check-quorum only, and as candidate leaves the
+                // others in peace with pre-vote only.
+                let config = &self.world.nodes[at].config;
+                let silent = !(config.check_quorum && config.pre_vote);
+                self.world.isolate(at, true, silent);
+            }
+        }
+    }
+
+    /// Something new gets committed and applied by all members but one that is away.
+    fn progress(&mut self, away: Option<NodeId>) {
+        let begun = self.world.now;
+        let mut target = Index::ZERO;
+        self.run_until(|storm| {
+            let Some(leader) = storm.world.agreed_leader(away) else { return false };
+            if storm.world.is_changing(leader) && away.is_none() {
+                return false;
+            }
+            let proposed = storm.world.propose(leader, "end").expect("a leader is up");
+            // A transfer that is still under way is given up before long.
+            proposed.inspect(|&(_, index)| target = index).is_ok()
+        });
+        self.run_until(|storm| {
+            let mut members = storm.world.members().filter(|node| Some(node.id) != away);
+            members.all(|node| node.applied.index >= target)
+                && !storm.world.laws.is_reading(|node| Some(node) != away)
+        });
+        let millis = self.world.now.since(begun).0 / 1_000;
+        self.world.laws.tally.at_most("longest until progress, ms", millis);
+    }
+
+    /// Lets everything happen in order until it is done.
+    fn run_until(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
+        let slowest = self.world.nodes.iter().map(|node| node.clock_rate).min();
+        let timeout = self.world.nodes[0].config.election_timeout.0;
+        let patience = PATIENCE * timeout * 1_000 / slowest.expect("a node");
+        let end = self.world.now + Micros(patience);
+        while !done(self) {
+            self.settle();
+            if done(self) {
+                return;
+            }
+            // In a group that is silent nobody wants to be woken.
+            let wake = self.world.next_wake().unwrap_or(end);
+            self.world.now = self.world.now.max(wake);
+            let states = self.world.states();
+            assert!(self.world.now < end, "no progress in calm: {states:#?}");
+            for at in 0..self.world.nodes.len() {
+                self.world.tick(at);
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        let mut delivered = 0;
+        while !self.world.in_flight.is_empty() {
+            self.world.deliver(0);
+            delivered += 1;
+            assert!(delivered < 100_000, "messages without end");
+        }
+        while !self.world.snapshots_wanted.is_empty() {
+            self.move_snapshot();
+        }
+        while !self.world.completions.is_empty() {
+            self.complete();
+        }
+    }
+
+    /// A node without which every configuration that may be in force has its majorities.
+    fn somebody_dispensable(&mut self) -> Option<NodeId> {
+        let away = self.world.nodes[self.random.usize(0..self.world.nodes.len())].id;
+        let replicas = self.world.nodes.iter().filter_map(|node| node.raft.as_ref());
+        let latest = replicas.map(sunstar::raft::Raft::configuration);
+        let committed = self.world.laws.configurations.values();
+        let stored = self.world.nodes.iter().flat_map(|node| node.disk.configurations());
+        let all = stored.collect::<Vec<_>>();
+        let mut all = latest.chain(committed).chain(&all);
+        all.all(|members| can_do_without(members, away)).then_some(away)
+    }
+}
+
+fn can_do_without(members: &Configuration, away: NodeId) -> bool {
+    let groups = [&members.voters, &members.outgoing, &members.voters_next];
+    groups.iter().all(|voters| voters.len() > 2 || !voters.contains(&away))
+}
