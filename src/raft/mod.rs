@@ -260,6 +260,7 @@ mod joining;
 mod lease;
 mod liveness;
 mod log;
+mod lost_quorum;
 mod membership;
 mod message;
 mod planted;
@@ -283,6 +284,7 @@ pub use error::{ProposeError, ReadError, ReconfigureError, Refusal, TransferErro
 pub use forwarding::Forwarded;
 pub use io::{Input, Output, ReadState, SnapshotRequest};
 pub use lease::Lease;
+pub use lost_quorum::ForceError;
 pub use message::{Message, MessageBody};
 #[cfg(feature = "planted-bugs")]
 pub use planted::Bug;

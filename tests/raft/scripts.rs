@@ -31,6 +31,7 @@
 //! | `transfer n1->n2` | n1 hands its leadership over |
 //! | `configure n1 n2 n3 [learners=n4]` | the leader changes the members to these |
 //! | `stage n1 n2 n3 [learners=n4]` | the same, once the new voters have caught up |
+//! | `force n1 n1 n3` | n1's log is made to say that n1 and n3 are the whole group |
 //! | `status`, `log n1` | show all states; show what is on a disk |
 
 use std::fmt::Write as _;
@@ -198,6 +199,14 @@ impl Scene<'_> {
                 let (from, to) = notation::ends(words[0]);
                 let at = self.world.position(from);
                 if let Some(Err(error)) = self.world.transfer(at, to) {
+                    self.world.note(format!("  refused: {error}"));
+                }
+            }
+            "force" => {
+                let voters: Vec<NodeId> =
+                    words[1..].iter().map(|word| notation::node(word)).collect();
+                let at = self.at(words[0]);
+                if let Some(Err(error)) = self.world.force(at, &voters) {
                     self.world.note(format!("  refused: {error}"));
                 }
             }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use sunstar::base::{Bytes, Index, NodeId, Term, Time, WallTime};
 use sunstar::raft::{
-    Configuration, Entry, Input, Message, Output, ProposeError, Raft, ReadError, ReconfigureError,
-    RoleKind, TransferError, WaitFor,
+    Configuration, Entry, ForceError, Input, Message, Output, ProposeError, Raft, ReadError,
+    ReconfigureError, RoleKind, TransferError, WaitFor,
 };
 
 use crate::disk::Write;
@@ -155,6 +155,10 @@ impl World {
 
     pub(crate) fn transfer(&mut self, at: usize, to: NodeId) -> Option<Result<(), TransferError>> {
         self.with(at, |raft, now, output| raft.transfer(now, to, output))
+    }
+
+    pub(crate) fn force(&mut self, at: usize, voters: &[NodeId]) -> Option<Result<(), ForceError>> {
+        self.with(at, |raft, _, output| raft.force_configuration(voters, output))
     }
 
     pub(crate) fn reconfigure(
