@@ -42,6 +42,12 @@ pub enum DataDirError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is nothing in it.
+    #[error("`{}` holds no node's data: check --data-dir", path.display())]
+    Blank {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A formatted directory without its superblock.
     #[error(
         "`{}` holds a log but no superblock: its identity is lost. Restore the file `superblock` \
@@ -138,6 +144,20 @@ impl DataDir {
             None => format(config)?,
         };
         Ok(Self { _lock: lock, incarnation, formatted })
+    }
+
+    /// Locks a directory that was formatted before, and reads its superblock.
+    ///
+    /// # Errors
+    /// As `open`; and if it is blank.
+    pub(super) fn open_formatted(config: &NodeConfig) -> Result<Self, DataDirError> {
+        let blank = || DataDirError::Blank { path: config.data_dir.clone() };
+        if !config.data_dir.exists() {
+            return Err(blank());
+        }
+        let lock = lock(&config.data_dir)?;
+        let incarnation = read_superblock(config)?.ok_or_else(blank)?.incarnation;
+        Ok(Self { _lock: lock, incarnation, formatted: false })
     }
 
     /// Whether `open` would succeed on what is there now; changes nothing but the lock file.

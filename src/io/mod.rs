@@ -34,6 +34,7 @@ mod disk;
 mod handshake;
 mod inbox;
 mod links;
+mod lost_quorum;
 mod memory;
 mod mesh;
 mod node;
@@ -51,6 +52,9 @@ mod watchdog;
 
 pub use config::NodeConfig;
 pub use data_dir::DataDirError;
+pub use lost_quorum::{OfflineNode, RecoverQuorumError};
 pub use node::{RunError, run};
 pub use preflight::{PreflightError, preflight};
 pub use recover::RecoverFilesError;
+
+pub use crate::reactor::Survivor;

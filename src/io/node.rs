@@ -326,18 +326,14 @@ impl Start {
         let (node, core) = (&self.node, self.id);
         let began = node.clock.now();
         let directory = node.config.core_dir(core.0);
-        let identity = Identity {
-            cluster: node.config.cluster,
-            node: node.config.node,
-            incarnation: node.incarnation,
-            core,
-        };
+        let identity = core_identity(&node.config, node.incarnation, core);
         let mut found = recover(&directory, identity, node.config.segment_bytes)
             .map_err(|source| RunError::RecoverFiles { core, source })?;
         let recovered = std::mem::take(&mut found.recovered);
         let (batches, torn_bytes) = (recovered.log.batches, recovered.log.torn_bytes);
         let snapshots = recovered.snapshots.len();
-        let reactor = Reactor::new(node.clock.now(), self.reactor_config(), recovered)
+        let config = reactor_config(&node.config, node.incarnation, &node.clock, core);
+        let reactor = Reactor::new(node.clock.now(), config, recovered)
             .map_err(|source| RunError::Recover { core, directory, source })?;
         tracing::info!(
             %core,
@@ -351,26 +347,40 @@ impl Start {
         );
         Ok((reactor, found))
     }
+}
 
-    fn reactor_config(&self) -> ReactorConfig {
-        let (config, clock) = (&self.node.config, &self.node.clock);
-        ReactorConfig {
-            cluster: config.cluster,
-            node: config.node,
-            incarnation: self.node.incarnation,
-            core: self.id,
-            smp: config.cores(),
-            shard_map: config.shard_map.clone(),
-            // Another in every run, so that nodes do not go on colliding.
-            seed: clock.wall_offset() ^ self.node.incarnation.0.rotate_left(u32::from(self.id.0)),
-            wall_offset: clock.wall_offset(),
-            election_timeout: config.election_timeout,
-            heartbeat_interval: config.heartbeat_interval,
-            segment_bytes: config.segment_bytes,
-            log_writes_in_flight_max: LOG_WRITES_IN_FLIGHT_MAX,
-            live_segments_max: LIVE_SEGMENTS_MAX,
-            memory_max: config.memory / u64::from(config.cores()),
-        }
+/// Whose log and snapshots a core's are.
+pub(super) fn core_identity(
+    config: &NodeConfig,
+    incarnation: Incarnation,
+    core: CoreId,
+) -> Identity {
+    Identity { cluster: config.cluster, node: config.node, incarnation, core }
+}
+
+/// The settings of a core's reactor.
+pub(super) fn reactor_config(
+    config: &NodeConfig,
+    incarnation: Incarnation,
+    clock: &Clock,
+    core: CoreId,
+) -> ReactorConfig {
+    ReactorConfig {
+        cluster: config.cluster,
+        node: config.node,
+        incarnation,
+        core,
+        smp: config.cores(),
+        shard_map: config.shard_map.clone(),
+        // Another in every run, so that nodes do not go on colliding.
+        seed: clock.wall_offset() ^ incarnation.0.rotate_left(u32::from(core.0)),
+        wall_offset: clock.wall_offset(),
+        election_timeout: config.election_timeout,
+        heartbeat_interval: config.heartbeat_interval,
+        segment_bytes: config.segment_bytes,
+        log_writes_in_flight_max: LOG_WRITES_IN_FLIGHT_MAX,
+        live_segments_max: LIVE_SEGMENTS_MAX,
+        memory_max: config.memory / u64::from(config.cores()),
     }
 }
 

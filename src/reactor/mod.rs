@@ -36,6 +36,7 @@ mod core;
 mod effects;
 mod input;
 mod leadership;
+mod lost_quorum;
 mod peers;
 mod persistence;
 mod queue;
@@ -56,6 +57,7 @@ pub use effects::{
     Close, CoreMessage, CoreSend, Effects, LogWrite, PeerSend, PrepareSegment, Reply, SnapshotWrite,
 };
 pub use input::Input;
+pub use lost_quorum::{Offline, Survivor};
 pub use status::{CoreStatus, GroupStatus};
 
 use self::convert::Incoming;

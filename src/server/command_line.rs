@@ -4,6 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::layers::Layers;
 use super::setting::{Kind, SETTINGS, Setting};
+use crate::base::NodeId;
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
@@ -18,6 +19,7 @@ pub(crate) fn command() -> Command {
         .subcommand(dev())
         .subcommand(ctl())
         .subcommand(config())
+        .subcommand(recover_quorum())
         .subcommand(Command::new("version").about("Show version and formats"))
 }
 
@@ -58,6 +60,52 @@ fn start() -> Command {
 
 /// The hidden flag by which `dev` ties its nodes to its own life.
 pub(crate) const EXIT_WITH_PARENT: &str = "exit-with-parent";
+
+fn recover_quorum() -> Command {
+    Command::new("recover-quorum")
+        .about("Last resort: rewrite who votes in a group whose majority is lost for good")
+        .long_about(
+            "Last resort: rewrite who votes in a group whose majority is lost for good. Works on \
+             the data directory of a node that does not run, with the settings that node is started \
+             with. Without consent it only shows what the node has.\n\n\
+             What the lost members had acknowledged and this node never received is lost. What this \
+             node received counts from then on, whether or not it was ever acknowledged. The lost \
+             members must never start again with their data: two clusters would go on under one \
+             name. Of several survivors take the one whose last entry is of the highest term, then \
+             the highest index, with all others stopped.",
+        )
+        .args(settings())
+        .arg(
+            Arg::new(GROUPS)
+                .long(GROUPS)
+                .value_name("GROUP,…")
+                .value_delimiter(',')
+                .required(true)
+                .help("The groups, by number; `all`: every group this node has a replica of"),
+        )
+        .arg(
+            Arg::new(VOTERS)
+                .long(VOTERS)
+                .value_name("NODE,…")
+                .value_delimiter(',')
+                .value_parser(clap::value_parser!(NodeId))
+                .required(true)
+                .help("Who votes from then on: survivors, this node among them"),
+        )
+        .arg(
+            Arg::new(CONSENT)
+                .long(CONSENT)
+                .action(ArgAction::SetTrue)
+                .help("Do it, not only show what is there"),
+        )
+}
+
+/// Which groups `recover-quorum` is for.
+pub(crate) const GROUPS: &str = "group";
+/// Who is to vote in them.
+pub(crate) const VOTERS: &str = "voters";
+/// That it is meant.
+pub(crate) const CONSENT: &str = "i-understand-that-data-may-be-lost";
 
 fn config() -> Command {
     Command::new("config")

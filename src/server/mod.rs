@@ -25,6 +25,7 @@ mod layers;
 mod logging;
 mod machine;
 mod nearest;
+mod recover_quorum;
 mod setting;
 mod start;
 mod status;
@@ -49,6 +50,7 @@ pub fn main() -> ExitCode {
         ("ctl", Some(("status", matches))) => Ok(ctl_status(matches)),
         ("config", Some(("check", matches))) => config_check(matches),
         ("config", Some(("print", matches))) => config_print(matches),
+        ("recover-quorum", _) => recover_quorum(matches),
         ("version", _) => Ok(version()),
         _ => unreachable!("every command is matched above"),
     };
@@ -58,6 +60,11 @@ pub fn main() -> ExitCode {
 fn start(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let config = Config::read(&gather(matches)?, &Machine::look())?;
     start::start(&config, matches.get_one::<i32>(command_line::EXIT_WITH_PARENT).copied())
+}
+
+fn recover_quorum(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let config = Config::read(&gather(matches)?, &Machine::look())?;
+    recover_quorum::recover_quorum(&config, matches)
 }
 
 fn ctl_status(matches: &ArgMatches) -> ExitCode {

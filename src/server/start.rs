@@ -33,7 +33,8 @@ fn follow(parent: i32) -> Result<(), String> {
     }
 }
 
-fn node_config(config: &Config) -> Result<NodeConfig, String> {
+/// What `io` needs to know of it.
+pub(crate) fn node_config(config: &Config) -> Result<NodeConfig, String> {
     // The runtime opens files relative to no directory at all.
     let data_dir = std::path::absolute(&config.data_dir)
         .map_err(|error| format!("node.data_dir = `{}`: {error}", config.data_dir.display()))?;

@@ -7,5 +7,6 @@
 mod garbage;
 mod kill;
 mod lifecycle;
+mod quorum;
 mod routing;
 mod support;

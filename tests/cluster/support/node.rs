@@ -46,6 +46,19 @@ impl NodePlan {
             .expect("the server's binary runs")
     }
 
+    /// Runs another command of the binary with this node's settings and `more`: how it ended, and
+    /// all it said.
+    pub(crate) fn run(&self, command: &str, more: &[&str]) -> (ExitStatus, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_sunstar"))
+            .args([command, "--overprovisioned"])
+            .args(self.arguments())
+            .args(more)
+            .output()
+            .expect("the server's binary runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status, String::from_utf8(said).expect("text"))
+    }
+
     fn arguments(&self) -> Vec<String> {
         let pairs = [
             ("node-id", format!("n{}", self.id)),
