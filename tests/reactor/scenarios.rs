@@ -137,6 +137,31 @@ fn everything_acknowledged_survives_the_loss_of_all_nodes_at_once() {
 }
 
 #[test]
+fn a_node_that_comes_back_applies_a_little_in_each_turn() {
+    let mut cluster = started(1, 4);
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let leader = cluster.leader(G1).expect("started");
+    let back = cluster.ids().into_iter().find(|id| *id != leader).expect("three nodes");
+    cluster.crash(back);
+    let value = vec![b'v'; 600 << 10];
+    for i in 0..12 {
+        client.write(&mut cluster, OperationKind::Put, &format!("key-{i}"), &value);
+    }
+    cluster.start(back);
+    let mut most_in_a_turn = 0;
+    let mut applied = cluster.brief(back)[0].applied_index.0;
+    cluster.run_until(5_000, |cluster| {
+        let now = cluster.brief(back)[0].applied_index.0;
+        most_in_a_turn = most_in_a_turn.max(now - applied);
+        applied = now;
+        cluster.is_settled()
+    });
+    cluster.assert_replicas_agree();
+    // A turn looks twice: before its log write is issued, and after what waited for nothing.
+    assert!(most_in_a_turn <= 4, "{most_in_a_turn} entries of 600 KiB in one turn");
+}
+
+#[test]
 fn segments_are_recycled_and_a_far_follower_gets_a_snapshot() {
     let mut cluster = started(1, 9);
     let mut client = Client::open(&mut cluster, 1, G1);
