@@ -30,7 +30,8 @@ const LAG_MAX: u64 = 64;
 /// wait where nobody is known to lead.
 const LOOKS_PER_TIMEOUT: u64 = 4;
 
-/// Attempts at handing over one group's leadership when the node stops.
+/// Attempts at handing over one group's leadership when the node stops: of nodes that stop at the
+/// same time each would pass it on to the next for ever.
 const LEAVING_ATTEMPTS_MAX: u32 = 2;
 
 /// After so many failed attempts the pause before the next grows no longer.
@@ -45,8 +46,10 @@ pub(super) struct Leadership {
     known: bool,
     /// Somebody was known until just now: until when requests wait for the next.
     waits_until: Option<Time>,
-    /// How often this replica tried to hand over since it leads, or since the node stops.
+    /// How often this replica tried to give it back to the preferred node since it leads.
     attempts: u32,
+    /// How often it was handed over since the node stops.
+    leaving_attempts: u32,
     /// No attempt at giving it back to the preferred node before.
     next_attempt_at: Time,
 }
@@ -99,11 +102,12 @@ impl Replica {
 
     /// Hands the leadership to the voter that is up and lacks least, if there is one.
     fn hand_over(&mut self, core: &Core, now: Time) {
-        if !self.is_leader() || self.leadership.attempts >= LEAVING_ATTEMPTS_MAX {
+        if !self.is_leader() || self.leadership.leaving_attempts >= LEAVING_ATTEMPTS_MAX {
             return;
         }
         if let Some(successor) = self.raft.successor(|node| core.peers.is_up(node)) {
-            self.transfer(core, successor, now);
+            self.leadership.leaving_attempts += 1;
+            self.transfer(successor, now);
         }
     }
 
@@ -115,13 +119,12 @@ impl Replica {
             && core.peers.up_since(preferred).is_some_and(|since| now.since(since) >= steady);
         let due = now >= self.leadership.next_attempt_at && self.leadership.is_steady(now, steady);
         if ready && due {
-            self.transfer(core, preferred, now);
+            self.leadership.attempted(now, steady);
+            self.transfer(preferred, now);
         }
     }
 
-    fn transfer(&mut self, core: &Core, to: NodeId, now: Time) {
-        let pause = Micros(core.config.election_timeout.0 * STEADY_TIMEOUTS);
-        self.leadership.attempted(now, pause);
+    fn transfer(&mut self, to: NodeId, now: Time) {
         match self.raft.transfer(now, to, &mut self.output) {
             Ok(()) => tracing::info!(group = %self.group, %to, "handing the leadership over"),
             Err(error) => tracing::debug!(group = %self.group, %to, %error, "not handed over"),
@@ -150,7 +153,7 @@ impl Reactor {
         if !self.leaving {
             self.leaving = true;
             for i in 0..self.replicas.len() {
-                self.touch(i).leadership.attempts = 0;
+                self.touch(i);
                 self.replicas[i].hand_over(&self.core, now);
             }
         }

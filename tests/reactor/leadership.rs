@@ -151,6 +151,19 @@ fn a_successor_that_does_not_answer_is_not_waited_for_for_ever() {
 }
 
 #[test]
+fn nodes_that_all_stop_do_not_pass_it_on_for_ever() {
+    let mut cluster = started(57);
+    let before = term(&cluster, G1);
+    cluster.ids().into_iter().for_each(|id| cluster.hand_over(id));
+    cluster.run_until(2_000, |cluster| {
+        cluster.ids().into_iter().all(|id| cluster.has_handed_over(id)) && cluster.is_settled()
+    });
+    (0..STEADY).for_each(|_| cluster.round());
+    // Each of three passes it on twice.
+    assert!(term(&cluster, G1).0 <= before.0 + 6, "{before:?} {:?}", term(&cluster, G1));
+}
+
+#[test]
 fn leadership_goes_back_to_the_preferred_node_once_that_is_steady() {
     let mut cluster = started(55);
     let away = preferred(&cluster, G1);
