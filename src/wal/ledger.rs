@@ -39,9 +39,12 @@ pub(super) struct GroupBook {
     pub(super) hard_state: Option<HardStateRecord>,
     /// The latest restart.
     pub(super) mark: Option<SnapshotMark>,
+    /// Whether the group left this node and has not come back: nothing but its hard state counts.
+    retired: bool,
     /// The last entry, if known: the next one may follow it or replace an earlier one.
     last_index: Option<Index>,
-    /// Covered by a durable snapshot up to here; only ever advanced, by `trim`.
+    /// Covered by a durable snapshot up to here; advanced by `trim`. A group that retires takes its
+    /// snapshots with it: should it come back, its entries begin anew.
     trimmed: Index,
 }
 
@@ -80,6 +83,12 @@ impl Ledger {
             Record::Reset(mark) => {
                 book.mark = Some(*mark);
                 book.last_index = Some(mark.index);
+                book.retired = false;
+                self.let_go(group, |_| None);
+            }
+            Record::Retired => {
+                let hard_state = book.hard_state;
+                *book = GroupBook { hard_state, retired: true, ..GroupBook::default() };
                 self.let_go(group, |_| None);
             }
         }
@@ -151,7 +160,9 @@ impl Ledger {
     pub(super) fn preamble(&self, out: &mut Vec<GroupRecord>) {
         for (&group, book) in &self.groups {
             let standing = book.mark.map(Record::Standing);
-            let records = book.hard_state.map(Record::HardState).into_iter().chain(standing);
+            let retired = book.retired.then_some(Record::Retired);
+            let hard_state = book.hard_state.map(Record::HardState);
+            let records = hard_state.into_iter().chain(standing).chain(retired);
             out.extend(records.map(|record| GroupRecord { group, record }));
         }
     }

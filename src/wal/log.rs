@@ -132,6 +132,13 @@ impl Log {
         self.stage(group, Record::Reset(mark));
     }
 
+    /// Stages that a group is not held here any more: its entries are dropped, and its snapshots may
+    /// be removed once this is durable. Its hard state is kept for ever, lest a node that comes back
+    /// vote twice in a term. A reset, be it at index 0, takes the group in again.
+    pub fn stage_retirement(&mut self, group: GroupId) {
+        self.stage(group, Record::Retired);
+    }
+
     fn stage(&mut self, group: GroupId, record: Record) {
         let record = GroupRecord { group, record };
         self.staged_bytes += record.length();

@@ -54,6 +54,9 @@ pub(super) enum Record {
     Reset(SnapshotMark),
     /// A reset that happened before this segment, repeated in its preamble; entries stay.
     Standing(SnapshotMark),
+    /// The group is not held here any more: all earlier entries are gone, the hard state stays. Ends
+    /// with the next reset.
+    Retired,
 }
 
 impl GroupRecord {
@@ -79,6 +82,7 @@ impl GroupRecord {
             }
             Record::Reset(mark) => (KIND_RESET, mark.term, mark.index.0),
             Record::Standing(mark) => (KIND_STANDING, mark.term, mark.index.0),
+            Record::Retired => (KIND_RETIRED, Term(0), 0),
         };
         let mut bytes = [0; DESCRIPTOR_BYTES];
         put(&mut bytes, AT_GROUP, &self.group.0.to_le_bytes());
@@ -131,6 +135,7 @@ impl Descriptor<'_> {
             }),
             KIND_RESET => Record::Reset(self.mark()),
             KIND_STANDING => Record::Standing(self.mark()),
+            KIND_RETIRED => Record::Retired,
             _ => return None,
         };
         Some(GroupRecord { group: self.group(), record })
@@ -164,3 +169,4 @@ const KIND_ENTRY: u8 = 1;
 const KIND_HARD_STATE: u8 = 2;
 const KIND_RESET: u8 = 3;
 const KIND_STANDING: u8 = 4;
+const KIND_RETIRED: u8 = 5;

@@ -73,6 +73,8 @@ pub struct RecoveredGroup {
     pub hard_state: Option<HardStateRecord>,
     /// The last restart, if there was one: a snapshot that covers this much must exist.
     pub reset: Option<SnapshotMark>,
+    /// The group left this node: snapshots of it that are still here count no more.
+    pub retired: bool,
     /// What is in force of the entries, consecutive by index. Those at the front may be covered by a
     /// snapshot.
     pub entries: Vec<EntryRecord>,

@@ -110,6 +110,12 @@ fn replay(group: &mut RecoveredGroup, record: GroupRecord) {
         Record::Standing(mark) => group.reset = Some(mark),
         Record::Reset(mark) => {
             group.reset = Some(mark);
+            group.retired = false;
+            group.entries.clear();
+        }
+        Record::Retired => {
+            group.reset = None;
+            group.retired = true;
             group.entries.clear();
         }
     }

@@ -24,6 +24,7 @@ type Entries = BTreeMap<Index, EntryRecord>;
 struct Group {
     hard_state: Option<HardStateRecord>,
     reset: Option<SnapshotMark>,
+    retired: bool,
     entries: Entries,
 }
 
@@ -39,6 +40,12 @@ impl Group {
             }
             Record::Reset(mark) => {
                 self.reset = Some(*mark);
+                self.retired = false;
+                self.entries.clear();
+            }
+            Record::Retired => {
+                self.reset = None;
+                self.retired = true;
                 self.entries.clear();
             }
             Record::Standing(_) => unreachable!("never staged"),
@@ -97,7 +104,8 @@ impl World {
             0..45 => self.stage_entries(),
             45..50 => self.stage_hard_state(),
             50..52 => self.stage_reset(),
-            52..70 => self.seal(),
+            52..53 => self.stage_retirement(),
+            53..70 => self.seal(),
             70..85 => self.complete_one(),
             85..88 => self.complete_all(),
             88..90 => self.seal_idle(),
@@ -121,6 +129,7 @@ impl World {
             Record::HardState(state) => self.log.stage_hard_state(group, state),
             Record::Entry(entry) => self.log.stage_entry(group, entry),
             Record::Reset(mark) => self.log.stage_reset(group, mark),
+            Record::Retired => self.log.stage_retirement(group),
             Record::Standing(_) => unreachable!("never staged"),
         }
         self.staged.push_back(GroupRecord { group, record });
@@ -128,6 +137,9 @@ impl World {
 
     fn stage_entries(&mut self) {
         let group = self.any_group();
+        if self.latest.get(&group).is_some_and(|latest| latest.retired) {
+            self.restart_group(group, self.covered(group).next());
+        }
         let last = self.latest.get(&group).map_or(Index::ZERO, Group::last);
         let floor = self.covered(group).next().0;
         let replaces = self.rng.u32(0..8) == 0 && floor <= last.0;
@@ -163,6 +175,11 @@ impl World {
         let group = self.any_group();
         let ahead = Index(self.covered(group).0 + self.rng.u64(1..20));
         self.restart_group(group, ahead);
+    }
+
+    fn stage_retirement(&mut self) {
+        let group = self.any_group();
+        self.stage(group, Record::Retired);
     }
 
     /// A snapshot that covers `index` is durable, and the group's log restarts after it.
@@ -290,6 +307,7 @@ impl World {
             let found = found.get(&group).cloned().unwrap_or_default();
             assert_eq!(found.hard_state, expected.hard_state, "{group}");
             assert_eq!(found.reset, expected.reset, "{group}");
+            assert_eq!(found.retired, expected.retired, "{group}");
             // At the front the log may have more than is needed, or end before what is covered.
             let needed = self.covered(group).next();
             let first = found.entries.first().map_or(needed, |entry| entry.index.min(needed));

@@ -112,6 +112,7 @@ fn what_was_written_is_found() {
     let expected = RecoveredGroup {
         hard_state: Some(state),
         reset: None,
+        retired: false,
         entries: vec![entry(1, b"one"), entry(2, &[9; 9000])],
     };
     assert_eq!(groups[&G1], expected);
@@ -163,6 +164,35 @@ fn a_preamble_repeats_what_a_recycled_segment_held() {
     let groups = bench.restart();
     assert_eq!((groups[&G1].hard_state, groups[&G1].reset), (Some(state), Some(mark)));
     assert_eq!(groups[&G1].entries.last(), Some(&entry(199, &[1; 3000])));
+}
+
+#[test]
+fn of_a_retired_group_only_the_hard_state_is_kept_until_it_comes_back() {
+    let mut bench = Bench::new(16);
+    let state = HardStateRecord { term: Term(9), vote: Some(NodeId(2)) };
+    bench.log.stage_hard_state(G1, state);
+    bench.write(G1, 1, b"gone");
+    bench.log.trim(G1, Index(1));
+    bench.log.stage_retirement(G1);
+    for index in 1..200 {
+        bench.write(G2, index, &[1; 3000]);
+        bench.log.trim(G2, Index(index - 1));
+    }
+    let expected =
+        RecoveredGroup { hard_state: Some(state), retired: true, ..RecoveredGroup::default() };
+    assert_eq!(bench.restart()[&G1], expected);
+
+    let mark = SnapshotMark::default();
+    bench.log.stage_reset(G1, mark);
+    bench.write(G1, 1, b"back");
+    for index in 200..400 {
+        bench.write(G2, index, &[1; 3000]);
+        bench.log.trim(G2, Index(index - 1));
+    }
+    let entries = vec![entry(1, b"back")];
+    let expected =
+        RecoveredGroup { hard_state: Some(state), reset: Some(mark), retired: false, entries };
+    assert_eq!(bench.restart()[&G1], expected, "an old snapshot covers nothing of it");
 }
 
 #[test]
