@@ -1,4 +1,4 @@
-//! The administration port: HTTP, read-only, on core 0.
+//! The administration port: HTTP, on core 0.
 //!
 //! | path | answer |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | `/readyz` | 200 when every group with a replica here has a leader, else 503 and why |
 //! | `/health` | the same as JSON, with reasons |
 //! | `/status` | everything as JSON; `?hash=1` with state hashes, O(state) |
+//! | `/group/<id>` | who belongs to a group, and changing that: see `administration` |
 //!
 //! Connections are tasks of their own, apart from the pump; what they want to know they ask through
 //! the inbox.
@@ -34,6 +35,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 
+use super::administration;
 use super::core::Core;
 use super::inbox::{Event, Inbox};
 use super::mesh::Letter;
@@ -45,7 +47,7 @@ const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may live.
 const CONNECTION_TIME: Duration = Duration::from_secs(30);
 /// How long collecting a status may take.
-const STATUS_TIME: Duration = Duration::from_secs(10);
+pub(super) const STATUS_TIME: Duration = Duration::from_secs(10);
 
 /// Somebody wants to know how the node is.
 pub(super) struct StatusQuery {
@@ -213,9 +215,12 @@ async fn sleep_for(span: Duration) {
     sleep(span).await;
 }
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 async fn answer(request: Request<Incoming>, inbox: Rc<Inbox>) -> Result<Answer, Infallible> {
+    if let Some(name) = request.uri().path().strip_prefix("/group/").map(str::to_owned) {
+        return Ok(administration::group(&name, request, &inbox).await);
+    }
     if request.method() != Method::GET {
         return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n"));
     }
@@ -226,7 +231,7 @@ async fn answer(request: Request<Incoming>, inbox: Rc<Inbox>) -> Result<Answer, 
         "/readyz" => ready(status(&inbox, false).await),
         "/health" => health(status(&inbox, false).await),
         "/status" => json(StatusCode::OK, status(&inbox, with_hash).await.as_ref()),
-        _ => text(StatusCode::NOT_FOUND, "try /livez, /readyz, /health or /status\n"),
+        _ => text(StatusCode::NOT_FOUND, "try /livez, /readyz, /health, /status or /group/1\n"),
     })
 }
 
@@ -263,11 +268,11 @@ fn health(report: Option<NodeReport>) -> Answer {
     json(code, Some(&Health { healthy: reasons.is_empty(), reasons }))
 }
 
-fn text(code: StatusCode, body: impl Into<Bytes>) -> Answer {
+pub(super) fn text(code: StatusCode, body: impl Into<Bytes>) -> Answer {
     respond(code, "text/plain; charset=utf-8", body.into())
 }
 
-fn json<T: Serialize>(code: StatusCode, value: Option<&T>) -> Answer {
+pub(super) fn json<T: Serialize>(code: StatusCode, value: Option<&T>) -> Answer {
     match value.map(serde_json::to_vec) {
         Some(Ok(body)) => respond(code, "application/json", body.into()),
         _ => text(StatusCode::SERVICE_UNAVAILABLE, SILENT),

@@ -17,6 +17,7 @@ use glommio::timer::sleep;
 use rustix::event::epoll;
 
 use super::admin::Collector;
+use super::administration::Questions;
 use super::detector::Detector;
 use super::disk::Disk;
 use super::inbox::{Event, Inbox};
@@ -94,6 +95,8 @@ pub(super) struct Core {
     pub(super) registry: Option<Registry>,
     /// On core 0: status reports being collected.
     pub(super) collector: Collector,
+    /// On core 0: what administrators ask of groups.
+    pub(super) questions: Questions,
 
     pub(super) stalls: Stalls,
     /// The node stops, and hands over what is led here. Since when.
@@ -168,6 +171,7 @@ impl Core {
             },
             registry,
             collector: Collector::default(),
+            questions: Questions::default(),
             stalls: Stalls::default(),
             leaving: None,
             draining: None,

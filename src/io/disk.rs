@@ -17,7 +17,8 @@ use glommio::GlommioError;
 use glommio::io::{Directory, DmaFile, OpenOptions};
 
 use super::inbox::{Event, Inbox};
-use super::snapshots::{SnapshotFiles, write_snapshots};
+use super::snapshots::{SnapshotFiles, Task, write_snapshots};
+use crate::base::GroupId;
 use crate::reactor::{LogWrite, SnapshotWrite};
 use crate::wal::{BLOCK, SegmentId};
 
@@ -128,9 +129,14 @@ impl Disk {
         self.files.insert(segment, file);
     }
 
+    /// Begins to remove a group's snapshots; `Event::SnapshotsRemoved` follows.
+    pub(super) fn remove_snapshots(&self, group: GroupId) {
+        self.snapshots.push(Task::Remove(group));
+    }
+
     /// Begins to write a piece of a snapshot; `Event::SnapshotWritten` follows.
     pub(super) fn snapshot(&self, write: SnapshotWrite) {
-        self.snapshots.push(write);
+        self.snapshots.push(Task::Write(write));
     }
 }
 

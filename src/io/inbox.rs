@@ -11,7 +11,8 @@ use std::task::{Poll, Waker};
 use glommio::io::DmaFile;
 
 use super::admin::StatusQuery;
-use crate::base::PeerCore;
+use super::administration::GroupQuery;
+use crate::base::{GroupId, PeerCore};
 use crate::wal::{SegmentId, WriteId};
 
 /// Something that a task finished.
@@ -26,8 +27,12 @@ pub(super) enum Event {
     SnapshotWritten(u64),
     /// A peer's name was looked up, for a link or the failure detector.
     Resolved { purpose: super::links::Purpose, to: PeerCore, address: Option<SocketAddr> },
+    /// The snapshots of a group that left are gone.
+    SnapshotsRemoved(GroupId),
     /// Somebody asks how the node is.
     Status(StatusQuery),
+    /// Somebody asks something of a group.
+    AskGroup(GroupQuery),
 }
 
 /// Where tasks leave what the pump is to take in, and where it waits for that.

@@ -19,8 +19,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::admin::CoreReport;
 use super::clients::HandedClient;
 use super::peers::HandedPeer;
-use crate::base::{CoreId, Incarnation, NodeId};
-use crate::reactor::CoreMessage;
+use crate::base::{CoreId, GroupId, Incarnation, NodeId};
+use crate::reactor::{AdminAnswer, CoreMessage, GroupOperation};
 
 /// What one core sends another.
 pub(super) enum Letter {
@@ -38,6 +38,10 @@ pub(super) enum Letter {
     StatusRequest { ticket: u64, with_hash: bool },
     /// The report.
     Status { ticket: u64, report: Box<CoreReport> },
+    /// Core 0 passes a question to the group's home core.
+    Administer { ticket: u64, group: GroupId, operation: GroupOperation },
+    /// The answer.
+    AdminAnswer(Box<AdminAnswer>),
 }
 
 /// Wakes one core; shared by all.

@@ -24,6 +24,7 @@
 //! Only this module sees sockets, files, threads and clocks on the server's side.
 
 mod admin;
+mod administration;
 mod clients;
 mod clock;
 mod config;
@@ -50,6 +51,8 @@ mod stall;
 mod turn;
 mod watchdog;
 
+// What is said on the administration port.
+pub use crate::reactor::{GroupMembers, GroupOperation, GroupReason, GroupRefusal, MemberProgress};
 pub use config::NodeConfig;
 pub use data_dir::DataDirError;
 pub use lost_quorum::{OfflineNode, RecoverQuorumError};

@@ -2,7 +2,8 @@
 //!
 //! One task writes all pieces in the order they were given. A file bears its final name only once
 //! it is durable whole; only then are older ones of its group removed, and only then does the reactor
-//! hear that the last piece was written, on which it trims the log.
+//! hear that the last piece was written, on which it trims the log. A group that left this node has its
+//! files removed in the same order.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -19,34 +20,42 @@ use super::inbox::{Event, Inbox};
 use crate::base::{GroupId, Index};
 use crate::reactor::SnapshotWrite;
 
-/// The pieces that wait for the writing task.
+/// What there is to do for the writing task.
+pub(super) enum Task {
+    /// Write a piece.
+    Write(SnapshotWrite),
+    /// Remove what there is of a group.
+    Remove(GroupId),
+}
+
+/// What waits for the writing task.
 pub(super) struct SnapshotFiles {
     directory: Rc<Path>,
-    pieces: RefCell<VecDeque<SnapshotWrite>>,
+    tasks: RefCell<VecDeque<Task>>,
     /// The task, while it waits.
     writer: Cell<Option<Waker>>,
 }
 
 impl SnapshotFiles {
     pub(super) fn new(directory: Rc<Path>) -> Self {
-        Self { directory, pieces: RefCell::default(), writer: Cell::default() }
+        Self { directory, tasks: RefCell::default(), writer: Cell::default() }
     }
 
-    /// Leaves a piece to be written after those before it.
-    pub(super) fn push(&self, write: SnapshotWrite) {
-        self.pieces.borrow_mut().push_back(write);
+    /// Leaves something to be done after what was left before.
+    pub(super) fn push(&self, task: Task) {
+        self.tasks.borrow_mut().push_back(task);
         if let Some(writer) = self.writer.take() {
             writer.wake();
         }
     }
 
-    async fn next(&self) -> SnapshotWrite {
+    async fn next(&self) -> Task {
         poll_fn(|context| {
-            let piece = self.pieces.borrow_mut().pop_front();
-            if piece.is_none() {
+            let task = self.tasks.borrow_mut().pop_front();
+            if task.is_none() {
                 self.writer.set(Some(context.waker().clone()));
             }
-            piece.map_or(Poll::Pending, Poll::Ready)
+            task.map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
@@ -67,12 +76,20 @@ pub(super) fn snapshot_of(name: &str) -> Option<(GroupId, Index)> {
 pub(super) async fn write_snapshots(files: Rc<SnapshotFiles>, inbox: Rc<Inbox>) {
     let mut open = BTreeMap::new();
     loop {
-        let write = files.next().await;
-        let snapshot = write.snapshot;
-        if let Err(error) = write_piece(&files.directory, &mut open, write).await {
-            die("writing a snapshot", &error);
+        let done = match files.next().await {
+            Task::Write(write) => {
+                let done = Event::SnapshotWritten(write.snapshot);
+                write_piece(&files.directory, &mut open, write).await.map(|()| done)
+            }
+            Task::Remove(group) => {
+                let done = Event::SnapshotsRemoved(group);
+                remove_all(&files.directory, group).await.map(|()| done)
+            }
+        };
+        match done {
+            Ok(done) => inbox.push(done),
+            Err(error) => die("writing a snapshot", &error),
         }
-        inbox.push(Event::SnapshotWritten(snapshot));
     }
 }
 
@@ -100,7 +117,7 @@ async fn write_piece(
         file.close().await?;
         glommio::io::rename(&temporary, &path).await?;
         sync_directory(directory).await?;
-        remove_older(directory, group, index).await?;
+        remove(directory, |its_group, its| its_group == group && its < index).await?;
     }
     Ok(())
 }
@@ -109,14 +126,18 @@ fn temporary_name(path: &Path) -> PathBuf {
     path.with_extension("snap.tmp")
 }
 
-async fn remove_older(directory: &Path, group: GroupId, index: Index) -> io::Result<()> {
+/// The files of a group that left; after this they stay away.
+async fn remove_all(directory: &Path, group: GroupId) -> io::Result<()> {
+    remove(directory, |its_group, _| its_group == group).await?;
+    Ok(sync_directory(directory).await?)
+}
+
+/// Removes the snapshots whose group and index are so.
+async fn remove(directory: &Path, wanted: impl Fn(GroupId, Index) -> bool) -> io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let name = entry?.file_name();
-        let older = name
-            .to_str()
-            .and_then(snapshot_of)
-            .is_some_and(|(its_group, its_index)| its_group == group && its_index < index);
-        if older {
+        let snapshot = name.to_str().and_then(snapshot_of);
+        if snapshot.is_some_and(|(group, index)| wanted(group, index)) {
             glommio::io::remove(directory.join(name)).await?;
         }
     }

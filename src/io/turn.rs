@@ -95,6 +95,12 @@ impl Core {
         for write in effects.snapshot_writes.drain(..) {
             self.disk.snapshot(write);
         }
+        for group in effects.snapshot_removals.drain(..) {
+            self.disk.remove_snapshots(group);
+        }
+        for answer in effects.admin_answers.drain(..) {
+            self.answer_administrator(answer);
+        }
     }
 
     fn on_tick(&mut self) {
@@ -146,6 +152,10 @@ impl Core {
                 self.mesh.send(from, Letter::Status { ticket, report });
             }
             Letter::Status { ticket, report } => self.take_report(ticket, *report),
+            Letter::Administer { ticket, group, operation } => {
+                self.step(Input::Administer { ticket, group, operation });
+            }
+            Letter::AdminAnswer(answer) => self.answer_administrator(*answer),
         }
     }
 
@@ -162,7 +172,9 @@ impl Core {
                 Event::SegmentFailed(segment) => self.step(Input::SegmentFailed { segment }),
                 Event::SnapshotWritten(snapshot) => self.step(Input::SnapshotWritten { snapshot }),
                 Event::Resolved { purpose, to, address } => self.call(purpose, to, address),
+                Event::SnapshotsRemoved(group) => self.step(Input::SnapshotsRemoved { group }),
                 Event::Status(query) => self.collect_status(query),
+                Event::AskGroup(query) => self.ask_group(query),
             }
         }
         self.inbox_events = events;

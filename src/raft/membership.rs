@@ -48,8 +48,12 @@ impl Membership {
 
     /// The configuration at `index`.
     pub(super) fn at(&self, index: Index) -> &Configuration {
+        &self.entry_at(index).1
+    }
+
+    fn entry_at(&self, index: Index) -> &(Index, Configuration) {
         let later = self.history.partition_point(|entry| entry.0 <= index);
-        &self.history[later.saturating_sub(1)].1
+        &self.history[later.saturating_sub(1)]
     }
 
     /// An entry was appended.
@@ -86,6 +90,17 @@ impl Raft {
     /// Who counts: the latest configuration in the log, committed or not.
     pub fn configuration(&self) -> &Configuration {
         self.membership.current()
+    }
+
+    /// Where the configuration in force stands in the log.
+    pub fn configuration_index(&self) -> Index {
+        self.membership.current_index()
+    }
+
+    /// The latest configuration known to be committed, and where it stands in the log.
+    pub fn committed_configuration(&self) -> (Index, &Configuration) {
+        let (index, configuration) = self.membership.entry_at(self.log.commit_index());
+        (*index, configuration)
     }
 
     /// The configuration at `index`: what a snapshot there must hold. Not before the first entry

@@ -100,6 +100,15 @@ impl Configuration {
         Self { voters, outgoing: Vec::new(), learners, voters_next }
     }
 
+    /// What is left of this configuration when the change under way is undone. Nodes that were to
+    /// vote stay learners.
+    #[must_use]
+    pub fn without_staging(&self) -> Self {
+        let votes = |node: &&NodeId| self.voters.binary_search(node).is_ok();
+        let learners = self.learners.iter().filter(|node| !votes(node)).copied().collect();
+        Self { voters: self.voters.clone(), learners, ..Self::default() }
+    }
+
     /// What a staged configuration prepares for.
     fn promoted(&self) -> Self {
         let voters = self.voters_next.clone();
@@ -129,6 +138,8 @@ mod tests {
             assert_eq!(staged.check(), Ok(()), "{staged:?}");
             assert_eq!((&staged.voters, staged.is_joint()), (&current.voters, false));
             assert_eq!(staged.promoted(), target);
+            let undone = staged.without_staging();
+            assert_eq!((undone.check(), &undone.voters), (Ok(()), &current.voters));
         }
     }
 }

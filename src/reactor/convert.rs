@@ -1,10 +1,11 @@
 //! Between the words of the modules below: Raft's entries and messages, the log's records, the
 //! wire's views. The modules do not know each other; here they meet.
 
+use super::directory::Whereabouts;
 use super::transfer::{Chunk, ChunkAck};
 use crate::base::{Bytes, GroupId, Index, NodeId, WallTime};
 use crate::kv;
-use crate::raft::{self, EntryKind, MessageBody, Refusal};
+use crate::raft::{self, Configuration, EntryKind, MessageBody, Refusal};
 use crate::wal;
 use crate::wire::client::{self as wire_client, EXPECT_ABSENT, OperationKind};
 use crate::wire::peer::{
@@ -132,6 +133,12 @@ pub(super) enum Incoming<'a> {
     SnapshotChunk(Chunk<'a>),
     /// An answer to such a piece.
     SnapshotAck(ChunkAck),
+    /// Where the group is.
+    Whereabouts(Whereabouts),
+    /// Something for the group's leader to do.
+    AdminRequest { request: u64, body: &'a [u8] },
+    /// What became of it.
+    AdminReply { request: u64, body: &'a [u8] },
 }
 
 /// Reads a peer's message; `None` if it, or an entry in it, is of a kind not known here.
@@ -144,6 +151,17 @@ pub(super) fn incoming(from: NodeId, to: NodeId, message: PeerMessage<'_>) -> Op
         }
         PeerBody::SnapshotAck { transfer, next_offset, failed } => {
             return Some(Incoming::SnapshotAck(ChunkAck { transfer, next_offset, failed }));
+        }
+        PeerBody::Whereabouts { index, leader, configuration } => {
+            let configuration = Configuration::decode(configuration).ok()?;
+            let told = Whereabouts { index, configuration, term, leader };
+            return Some(Incoming::Whereabouts(told));
+        }
+        PeerBody::AdminRequest { request, body } => {
+            return Some(Incoming::AdminRequest { request, body });
+        }
+        PeerBody::AdminReply { request, body } => {
+            return Some(Incoming::AdminReply { request, body });
         }
         PeerBody::Unknown { .. } => return None,
         PeerBody::Append { previous_index, previous_term, commit_index, entries } => {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::answers::Answers;
 use super::config::ReactorConfig;
+use super::directory::Directory;
 use super::effects::{Effects, SnapshotWrite};
 use super::peers::Peers;
 use super::persistence::Persistence;
@@ -11,7 +12,7 @@ use super::replica::Replica;
 use super::replies::Replies;
 use super::sendings::Sendings;
 use super::snapshots::{Install, Making, Purpose, SnapshotStream};
-use crate::base::{GroupId, Time};
+use crate::base::{GroupId, NodeId, Time};
 use crate::raft::{self, SnapshotMeta};
 use crate::wal;
 
@@ -22,6 +23,9 @@ pub(super) struct Core {
     pub peers: Peers,
     pub replies: Replies,
     pub answers: Answers,
+    pub directory: Directory,
+    /// Groups whose snapshot files are to go.
+    pub snapshot_removals: Vec<GroupId>,
     /// Snapshots on their way to followers.
     pub sendings: Sendings,
     making: Option<Making>,
@@ -37,8 +41,11 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(config: ReactorConfig, persistence: Persistence) -> Self {
+        let directory = Directory::new(&config.shard_map);
         Self {
             config,
+            directory,
+            snapshot_removals: Vec::new(),
             persistence,
             peers: Peers::default(),
             replies: Replies::default(),
@@ -52,6 +59,11 @@ impl Core {
         }
     }
 
+    /// Who leads `group`, as far as this core was told.
+    pub(super) fn known_leader(&self, group: GroupId) -> Option<NodeId> {
+        self.directory.find(group).map(|known| known.leader)
+    }
+
     /// A number for a transfer, unlike that of any other of this process's life.
     pub(super) fn next_transfer(&mut self) -> u64 {
         self.numbered += 1;
@@ -61,6 +73,12 @@ impl Core {
     /// A received state wants to be written and installed.
     pub(super) fn install_wanted(&mut self, group: GroupId, meta: SnapshotMeta, install: Install) {
         self.installs.push_back((group, meta, install));
+    }
+
+    /// Whether a snapshot of `group` is in the making or about to be.
+    pub(super) fn has_snapshot_under_way(&self, group: GroupId) -> bool {
+        self.making.as_ref().is_some_and(|making| making.group == group)
+            || self.installs.iter().any(|install| install.0 == group)
     }
 
     /// Whether a snapshot may be begun: none is in the making.

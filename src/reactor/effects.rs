@@ -1,6 +1,8 @@
 //! What a turn asks of the outside.
 
-use crate::base::{AlignedBuf, ConnectionId, CoreId, PeerCore};
+use super::admin::AdminAnswer;
+use super::directory::Whereabouts;
+use crate::base::{AlignedBuf, ConnectionId, CoreId, GroupId, Index, PeerCore};
 use crate::wal::{SegmentId, WriteId};
 
 /// All that one turn asks of the outside. The order between kinds does not matter: a reply or
@@ -21,6 +23,11 @@ pub struct Effects {
     pub closes: Vec<Close>,
     /// Pieces of snapshots to write.
     pub snapshot_writes: Vec<SnapshotWrite>,
+    /// Answers to administrators.
+    pub admin_answers: Vec<AdminAnswer>,
+    /// Groups whose snapshot files are to be removed, durably, finished or not: they left this node.
+    /// `Input::SnapshotsRemoved` tells when it is done.
+    pub snapshot_removals: Vec<GroupId>,
 }
 
 impl Effects {
@@ -33,6 +40,8 @@ impl Effects {
             && self.replies.is_empty()
             && self.closes.is_empty()
             && self.snapshot_writes.is_empty()
+            && self.admin_answers.is_empty()
+            && self.snapshot_removals.is_empty()
     }
 }
 
@@ -91,6 +100,13 @@ pub enum CoreMessage {
         /// Whole frames.
         bytes: Vec<u8>,
     },
+    /// Where a group is.
+    Whereabouts {
+        /// The group.
+        group: GroupId,
+        /// What the sender learnt.
+        told: Whereabouts,
+    },
 }
 
 /// Bytes for a client.
@@ -117,9 +133,9 @@ pub struct SnapshotWrite {
     /// Returned in `Input::SnapshotWritten`; names one snapshot in the making on this core.
     pub snapshot: u64,
     /// The group.
-    pub group: crate::base::GroupId,
+    pub group: GroupId,
     /// The index it covers.
-    pub index: crate::base::Index,
+    pub index: Index,
     /// Where the piece goes: the pieces' lengths so far.
     pub offset: u64,
     /// The piece; any length.

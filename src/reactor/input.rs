@@ -1,7 +1,7 @@
 //! What can happen to a core.
 
-use super::CoreMessage;
-use crate::base::{ConnectionId, CoreId, Incarnation, NodeId, PeerCore};
+use super::{CoreMessage, GroupOperation};
+use crate::base::{ConnectionId, CoreId, GroupId, Incarnation, NodeId, PeerCore};
 use crate::wal::{SegmentId, WriteId};
 
 /// What can happen to a core.
@@ -54,6 +54,20 @@ pub enum Input<'a> {
     SnapshotWritten {
         /// As given in `SnapshotWrite`.
         snapshot: u64,
+    },
+    /// The snapshot files of a group that left are gone (`Effects::snapshot_removals`).
+    SnapshotsRemoved {
+        /// The group.
+        group: GroupId,
+    },
+    /// An administrator asks something of a group whose home is this core.
+    Administer {
+        /// Returned with the answer; none if the group's leader does not answer.
+        ticket: u64,
+        /// The group.
+        group: GroupId,
+        /// What is asked.
+        operation: GroupOperation,
     },
     /// The failure detector reached another node.
     NodeUp {

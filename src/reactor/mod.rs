@@ -29,16 +29,19 @@
 //!
 //! Deliberately absent: the shard master and movement of slots, deferred to their own modules.
 
+mod admin;
 mod answers;
 mod config;
 mod convert;
 mod core;
+mod directory;
 mod effects;
 mod input;
 mod leadership;
 mod lost_quorum;
 mod peers;
 mod persistence;
+mod presence;
 mod queue;
 mod reads;
 mod recovery;
@@ -52,7 +55,12 @@ mod timers;
 mod trailing;
 mod transfer;
 
+pub use admin::{
+    AdminAnswer, GroupAnswer, GroupMembers, GroupOperation, GroupReason, GroupRefusal,
+    MemberProgress,
+};
 pub use config::{ReactorConfig, RecoverError, Recovered};
+pub use directory::Whereabouts;
 pub use effects::{
     Close, CoreMessage, CoreSend, Effects, LogWrite, PeerSend, PrepareSegment, Reply, SnapshotWrite,
 };
@@ -60,6 +68,7 @@ pub use input::Input;
 pub use lost_quorum::{Offline, Survivor};
 pub use status::{CoreStatus, GroupStatus};
 
+use self::admin::Administration;
 use self::convert::Incoming;
 use self::core::Core;
 use self::persistence::Release;
@@ -68,14 +77,15 @@ use self::timers::Timers;
 use crate::base::collections::Map;
 use crate::base::{GroupId, NodeId, PeerCore, Time};
 use crate::raft;
-use crate::wire::{frame, peer};
+use crate::wire::frame;
+use crate::wire::peer::{self, PeerMessage};
 
 /// One core's replicas, log, sessions and routing, as one deterministic state machine.
 pub struct Reactor {
     core: Core,
-    /// Sorted by group.
+    /// Of this life and of those before, in the order they came; each keeps its place.
     replicas: Vec<Replica>,
-    /// Where in `replicas` a group is.
+    /// Where in `replicas` a group is, whether its replica is here or not.
     positions: Map<GroupId, usize>,
     /// Replicas with something to do at the end of the turn: `replicas[i].touched`.
     touched: Vec<usize>,
@@ -83,7 +93,11 @@ pub struct Reactor {
     queued: Vec<usize>,
     /// When each replica wants a tick.
     timers: Timers,
-    /// Clients' frames for other cores of this node.
+    /// When to look for replicas that are to go.
+    departures_at: Option<Time>,
+    /// What administrators ask.
+    administration: Administration,
+    /// What is to be told to other cores of this node.
     forwards: Vec<CoreSend>,
     /// Bytes of state that the replicas hold: the sum of `replicas[i].state_bytes`. Kept, because
     /// every write asks for it and there may be thousands of groups.
@@ -119,6 +133,8 @@ impl Reactor {
             touched: Vec::new(),
             queued: Vec::new(),
             timers,
+            departures_at: None,
+            administration: Administration::default(),
             forwards: Vec::new(),
             state_bytes,
             leadership_at: now,
@@ -146,10 +162,15 @@ impl Reactor {
                 self.core.persistence.segment_failed(segment, now);
             }
             Input::SnapshotWritten { snapshot } => self.snapshot_written(now, snapshot),
+            Input::SnapshotsRemoved { group } => self.snapshots_removed(group),
+            Input::Administer { ticket, group, operation } => {
+                self.administer(now, ticket, group, &operation);
+            }
             Input::NodeUp { node, incarnation, smp } => {
                 if self.core.peers.up(now, node, (incarnation, smp)) {
                     self.reset_peer(now, node);
                     self.campaign_where_preferred(now);
+                    self.tell_all_whereabouts(node);
                 }
             }
             Input::NodeDown { node } => {
@@ -170,6 +191,7 @@ impl Reactor {
         self.tick(now);
         self.propose(now);
         self.perform(now);
+        self.retire_departed(now);
         self.make_snapshots(effects);
         self.core.persistence.issue(now, effects);
         // With nothing in flight, what was staged without records waits for nothing.
@@ -183,6 +205,8 @@ impl Reactor {
         self.core.peers.take(effects);
         self.core.replies.take(effects);
         effects.core_sends.append(&mut self.forwards);
+        effects.admin_answers.append(&mut self.administration.answers);
+        effects.snapshot_removals.append(&mut self.core.snapshot_removals);
     }
 
     /// When a turn is wanted next even if nothing arrives: at once, while entries wait to be
@@ -192,8 +216,8 @@ impl Reactor {
             return Time(0);
         }
         let timers = self.timers.next().unwrap_or(Time(u64::MAX)).min(self.leadership_at);
-        let transfers = self.core.sendings.deadline();
-        let others = self.core.persistence.deadline().into_iter().chain(transfers);
+        let others = self.core.persistence.deadline().into_iter();
+        let others = others.chain(self.core.sendings.deadline()).chain(self.departures_at);
         others.fold(timers, Time::min)
     }
 
@@ -209,7 +233,7 @@ impl Reactor {
         let counters = self.core.answers.counters;
         CoreStatus {
             core: self.core.config.core,
-            groups: self.replicas.iter().map(|replica| replica.status(with_hash)).collect(),
+            groups: self.statuses(with_hash),
             state_bytes: self.state_bytes,
             turns: self.turns,
             commands: counters.commands,
@@ -228,8 +252,11 @@ impl Reactor {
         assert_eq!(self.state_bytes, held, "bytes of state are counted as they change");
     }
 
-    fn position(&self, group: GroupId) -> Option<usize> {
-        self.positions.get(&group).copied()
+    fn statuses(&self, with_hash: bool) -> Vec<GroupStatus> {
+        let here = self.replicas.iter().filter(|replica| replica.is_here());
+        let mut statuses: Vec<_> = here.map(|replica| replica.status(with_hash)).collect();
+        statuses.sort_by_key(|status| status.group);
+        statuses
     }
 
     /// Puts a replica on the turn's list.
@@ -256,22 +283,37 @@ impl Reactor {
             }
         };
         for message in batch.messages() {
-            let Some(i) = self.position(message.group) else { continue };
-            let term = message.term;
-            match convert::incoming(from.node, self.core.config.node, message) {
-                Some(Incoming::Raft(message)) => {
-                    self.step_raft(now, i, raft::Input::Message(message));
-                }
-                Some(Incoming::SnapshotChunk(chunk)) => {
-                    self.touch(i);
-                    self.replicas[i].snapshot_chunk(&mut self.core, from.node, term, &chunk, now);
-                }
-                Some(Incoming::SnapshotAck(ack)) => {
-                    self.touch(i);
-                    self.replicas[i].snapshot_acknowledged(&mut self.core, from.node, ack, now);
-                }
-                None => tracing::warn!(%from, "entry of an unknown kind refused"),
+            self.peer_message(now, from, message);
+        }
+    }
+
+    fn peer_message(&mut self, now: Time, from: PeerCore, message: PeerMessage<'_>) {
+        let (group, term) = (message.group, message.term);
+        let i = self.position(group).or_else(|| self.take_in(now, &message));
+        let incoming = convert::incoming(from.node, self.core.config.node, message);
+        match (incoming, i) {
+            (Some(Incoming::Whereabouts(told)), _) => {
+                self.whereabouts_told(from.node, group, &told);
             }
+            (Some(Incoming::AdminRequest { request, body }), _) => {
+                self.admin_requested(now, from.node, group, request, body);
+            }
+            (Some(Incoming::AdminReply { request, body }), _) => {
+                self.admin_replied(request, body);
+            }
+            (Some(Incoming::Raft(message)), Some(i)) => {
+                self.step_raft(now, i, raft::Input::Message(message));
+            }
+            (Some(Incoming::SnapshotChunk(chunk)), Some(i)) => {
+                self.touch(i);
+                self.replicas[i].snapshot_chunk(&mut self.core, from.node, term, &chunk, now);
+            }
+            (Some(Incoming::SnapshotAck(ack)), Some(i)) => {
+                self.touch(i);
+                self.replicas[i].snapshot_acknowledged(&mut self.core, from.node, ack, now);
+            }
+            (Some(_), None) => {}
+            (None, _) => tracing::warn!(%from, "entry of an unknown kind refused"),
         }
     }
 
@@ -315,7 +357,12 @@ impl Reactor {
                     let Some(i) = self.position(group) else { continue };
                     self.step_raft(now, i, raft::Input::Message(message));
                 }
-                Release::Message(group, message) => self.core.peers.send(group, &message),
+                // What a replica vouched for that has gone since, it vouches for no longer.
+                Release::Message(group, message) if self.position(group).is_some() => {
+                    self.core.peers.send(group, &message);
+                }
+                Release::Message(..) => {}
+                Release::Retired(group) => self.retired(group),
             }
         }
     }
@@ -373,6 +420,9 @@ impl Reactor {
                 self.timers.remove(replica.timer, i);
                 self.rearm(i);
             }
+            self.tell_whereabouts(i);
+            self.ask_whereabouts(now, i);
+            self.update_presence(now, i);
         }
         assert!(self.touched.is_empty(), "performing touches no other replica");
         touched.retain(|&i| {

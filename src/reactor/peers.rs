@@ -62,6 +62,11 @@ impl Peers {
         self.up.contains_key(&node)
     }
 
+    /// The nodes that are up, in order.
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
+        self.up.keys().copied().collect()
+    }
+
     /// Since when a node is up, if it is.
     pub(super) fn up_since(&self, node: NodeId) -> Option<Time> {
         self.up.get(&node).map(|peer| peer.since)

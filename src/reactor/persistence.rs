@@ -27,6 +27,8 @@ pub(super) enum Release {
     Message(GroupId, raft::Message),
     /// Tells the group's Raft that its log is durable up to here.
     Appended(GroupId, Term, Index),
+    /// The log has it that the group is not here any more.
+    Retired(GroupId),
 }
 
 /// The core's log and what waits for it.
@@ -105,6 +107,12 @@ impl Persistence {
         if let Some((term, index)) = last {
             self.staged.push(Release::Appended(group, term, index));
         }
+    }
+
+    /// Stages that a group is not here any more.
+    pub(super) fn stage_retirement(&mut self, group: GroupId) {
+        self.log.stage_retirement(group);
+        self.staged.push(Release::Retired(group));
     }
 
     /// Issues what is staged, as one batch unless it is huge, if the disk can take another write.

@@ -91,6 +91,13 @@ impl Reads {
         std::mem::take(&mut self.gathering)
     }
 
+    /// All reads there are: nothing will come of them.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = Round> {
+        let asked = self.asked.drain(..).map(|(_, round)| round);
+        let confirmed = self.confirmed.drain(..).map(|(_, round)| round);
+        asked.chain(confirmed).chain([std::mem::take(&mut self.gathering)])
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.gathering.waiting.is_empty() && self.asked.is_empty() && self.confirmed.is_empty()
     }

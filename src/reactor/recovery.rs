@@ -6,11 +6,12 @@ use super::config::{ReactorConfig, RecoverError, Recovered};
 use super::convert;
 use super::core::Core;
 use super::persistence::Persistence;
+use super::presence::Presence;
 use super::replica::Replica;
 use super::snapshots::{self, LoadError, Loaded};
-use crate::base::{GroupId, NodeId, SlotSet, Time};
+use crate::base::{GroupId, Index, NodeId, SlotSet, Time};
 use crate::kv::Machine;
-use crate::placement::GroupInfo;
+use crate::placement::{GroupInfo, ShardMap};
 use crate::raft::{self, Configuration, HardState, Raft, RaftConfig, SnapshotMeta, Stored};
 use crate::wal::{self, RecoveredGroup};
 
@@ -44,10 +45,15 @@ pub(super) fn recover(
     };
     let log = wal::Log::resume(log_config, state);
     let mut newest = newest_snapshots(&config, &snapshots)?;
-    let (mut replicas, mut resets) = (Vec::new(), Vec::new());
-    for info in config.shard_map.groups_on(config.node, config.core, config.smp) {
+    let (mut replicas, mut resets, mut removals) = (Vec::new(), Vec::new(), Vec::new());
+    for info in groups_of(&config, &newest, &logs) {
         let snapshot = newest.remove(&info.id);
         let log = logs.remove(&info.id).unwrap_or_default();
+        if !is_here(&config, info, snapshot.as_ref(), &log) {
+            removals.extend(snapshot.map(|_| info.id));
+            replicas.extend(left(now, &config, info.id, &log));
+            continue;
+        }
         let reset = snapshot.as_ref().and_then(|loaded| missed_reset(&loaded.meta, &log));
         replicas.push(replica(now, &config, info, snapshot, log, reset.is_some())?);
         resets.extend(reset.map(|mark| (info.id, mark)));
@@ -60,7 +66,75 @@ pub(super) fn recover(
     for (group, mark) in resets {
         core.persistence.log_mut().stage_reset(group, mark);
     }
+    for replica in &mut replicas {
+        if removals.contains(&replica.group) {
+            replica.presence = Presence::Going;
+        }
+    }
+    core.snapshot_removals = removals;
     Ok((core, replicas))
+}
+
+/// The groups this core has, or had, something of: those of the first start, and those that came.
+fn groups_of<'a>(
+    config: &'a ReactorConfig,
+    snapshots: &BTreeMap<GroupId, Loaded>,
+    logs: &BTreeMap<GroupId, RecoveredGroup>,
+) -> Vec<&'a GroupInfo> {
+    let ours = |info: &&GroupInfo| {
+        let home = ShardMap::home_core(info.id, config.smp) == config.core;
+        let known = snapshots.contains_key(&info.id) || logs.contains_key(&info.id);
+        home && (known || info.members.contains(&config.node))
+    };
+    config.shard_map.groups.iter().filter(ours).collect()
+}
+
+/// Whether there is a replica, as opposed to a memory of one.
+fn is_here(
+    config: &ReactorConfig,
+    info: &GroupInfo,
+    snapshot: Option<&Loaded>,
+    log: &RecoveredGroup,
+) -> bool {
+    let begun = snapshot.is_some() || !log.entries.is_empty();
+    let reset = log.reset.map(|mark| mark.index);
+    // A reset at index 0 took the group in again, with nothing yet.
+    let first = reset.is_none() && info.members.contains(&config.node);
+    !log.retired && (begun || first || reset > Some(Index::ZERO))
+}
+
+/// What is remembered of a group that is not here.
+fn left(
+    now: Time,
+    config: &ReactorConfig,
+    group: GroupId,
+    log: &RecoveredGroup,
+) -> Option<Replica> {
+    vacant(now, config, group, hard_state_of(log), 0)
+}
+
+/// The place of a replica that is not here; nothing if there is no such group. `salt`: another one
+/// for each life of the replica within the process's.
+pub(super) fn vacant(
+    now: Time,
+    config: &ReactorConfig,
+    group: GroupId,
+    hard_state: HardState,
+    salt: u64,
+) -> Option<Replica> {
+    let info = config.shard_map.group(group)?;
+    let mut raft_config = raft_config(config, info);
+    raft_config.seed ^= salt << 40;
+    let raft = Raft::new(now, raft_config, Stored { hard_state, ..Stored::default() });
+    let machine = Machine::new(group, &owned(config, group));
+    let mut replica = Replica::new(group, raft, machine);
+    replica.presence = Presence::Absent;
+    Some(replica)
+}
+
+fn hard_state_of(log: &RecoveredGroup) -> HardState {
+    let record = log.hard_state.map(|record| HardState { term: record.term, vote: record.vote });
+    record.unwrap_or_default()
 }
 
 fn newest_snapshots(
@@ -89,15 +163,14 @@ fn replica(
 ) -> Result<Replica, RecoverError> {
     let (meta, machine) = match snapshot {
         Some(Loaded { meta, machine, .. }) => (meta, machine),
-        None => (first_meta(info), Machine::new(info.id, &owned(config, info.id))),
+        None => (first_meta(info, &log), Machine::new(info.id, &owned(config, info.id))),
     };
-    let hard_state =
-        log.hard_state.map(|record| HardState { term: record.term, vote: record.vote });
+    let hard_state = hard_state_of(&log);
     let mut entries = entries_after(info.id, &meta, log)?;
     if begins_anew {
         entries.clear();
     }
-    let stored = Stored { hard_state: hard_state.unwrap_or_default(), snapshot: meta, entries };
+    let stored = Stored { hard_state, snapshot: meta, entries };
     let raft = Raft::new(now, raft_config(config, info), stored);
     Ok(Replica::new(info.id, raft, machine))
 }
@@ -132,8 +205,12 @@ fn entries_after(
     Ok(after.map_while(convert::entry_of).collect())
 }
 
-fn first_meta(info: &GroupInfo) -> SnapshotMeta {
-    let configuration = Configuration { voters: info.members.clone(), ..Default::default() };
+/// Before its first entry a replica of the first start has the configuration of the map. One that
+/// came later has none: it knows only what its log will tell, or an empty replica could vote.
+fn first_meta(info: &GroupInfo, log: &RecoveredGroup) -> SnapshotMeta {
+    let first = log.reset.is_none();
+    let voters = if first { info.members.clone() } else { Vec::new() };
+    let configuration = Configuration { voters, ..Default::default() };
     SnapshotMeta { configuration, ..Default::default() }
 }
 

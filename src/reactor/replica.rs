@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use super::answers::Context;
 use super::core::Core;
 use super::leadership::Leadership;
+use super::presence::Presence;
 use super::queue::{Pending, Queue, Waiting};
 use super::reads::Reads;
 use super::status::GroupStatus;
 use super::trailing::{Keep, Trailing};
 use super::transfer::Receiving;
-use crate::base::{Bytes, GroupId, Index, Time};
+use crate::base::{Bytes, GroupId, Index, Term, Time};
 use crate::kv::Machine;
 use crate::raft::{self, EntryKind, ProposeError, Raft, ReadError, RoleKind};
 use crate::wire::client::Outcome;
@@ -33,6 +34,12 @@ pub(super) struct Replica {
     /// Proposed entries whose outcome is awaited here, ascending by index.
     pub pending: VecDeque<Pending>,
     pub reads: Reads,
+    /// Whether it is here; see there.
+    pub presence: Presence,
+    /// What was told last of where the group is: the configuration's index, and the leader's term.
+    pub told: (Index, Term),
+    /// When all nodes were last asked where the group is.
+    pub asked_at: Time,
     /// Whether this replica is on the turn's list.
     pub touched: bool,
     /// The deadline as it stands in the core's timer table.
@@ -58,6 +65,9 @@ impl Replica {
             queue: Queue::default(),
             pending: VecDeque::new(),
             reads: Reads::default(),
+            presence: Presence::Here,
+            told: Default::default(),
+            asked_at: Time::default(),
             touched: false,
             timer,
             snapshot_index,
@@ -72,7 +82,7 @@ impl Replica {
         Context {
             group: self.group,
             epoch: core.config.shard_map.epoch,
-            leader: self.raft.leader(),
+            leader: self.raft.leader().or_else(|| core.known_leader(self.group)),
         }
     }
 
@@ -165,6 +175,20 @@ impl Replica {
         self.trailing = Trailing::default();
         while let Some(pending) = self.pending.pop_front_if(|p| p.index <= self.snapshot_index) {
             self.refuse_all(core, &pending.waiting, Outcome::Unknown);
+        }
+    }
+
+    /// Whoever waits for anything here waits in vain. What became of commands on their way cannot be
+    /// told; a retry within the session settles it.
+    pub(super) fn turn_everyone_away(&mut self, core: &mut Core) {
+        for pending in std::mem::take(&mut self.pending) {
+            self.refuse_all(core, &pending.waiting, Outcome::Unknown);
+        }
+        while let Some(draft) = self.queue.pop() {
+            self.refuse_all(core, &draft.waiting, Outcome::NotLeader);
+        }
+        for round in std::mem::take(&mut self.reads).take_all() {
+            self.refuse_all(core, &round.waiting, Outcome::NotLeader);
         }
     }
 

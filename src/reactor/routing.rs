@@ -34,6 +34,7 @@ impl Reactor {
                 let origin = Origin { core: None, connection };
                 self.core.replies.buffer(origin).extend_from_slice(&bytes);
             }
+            CoreMessage::Whereabouts { group, told } => _ = self.core.directory.learn(group, &told),
         }
     }
 
@@ -98,8 +99,8 @@ impl Reactor {
     fn elsewhere(&mut self, waiting: Waiting, group: GroupId, frame: &Frame<'_>) {
         let config = &self.core.config;
         let home = ShardMap::home_core(group, config.smp);
-        let info = config.shard_map.group(group);
-        let is_here = info.is_some_and(|info| info.members.contains(&config.node));
+        let known = self.core.directory.find(group);
+        let is_here = known.is_some_and(|known| known.configuration.is_member(config.node));
         if is_here && home != config.core && waiting.origin.core.is_none() {
             let connection = waiting.origin.connection;
             let frame = AlignedBuf::copy_of(frame.bytes);
@@ -107,7 +108,7 @@ impl Reactor {
             self.forwards.push(CoreSend { to: home, message });
             return;
         }
-        let leader = info.map(|info| info.preferred_leader);
+        let leader = known.map(|known| known.leader);
         let context = Context { group, epoch: config.shard_map.epoch, leader };
         let (answers, replies) = (&mut self.core.answers, &mut self.core.replies);
         answers.refuse(waiting, Outcome::WrongGroup, None, context, replies);
@@ -137,10 +138,13 @@ impl Reactor {
             groups: map
                 .groups
                 .iter()
-                .map(|group| GroupView {
-                    group: group.id,
-                    members: group.members.clone(),
-                    leader: leader(group.id).unwrap_or(group.preferred_leader),
+                .map(|group| {
+                    let known = self.core.directory.find(group.id).expect("a group of the map");
+                    GroupView {
+                        group: group.id,
+                        members: known.configuration.members().collect(),
+                        leader: leader(group.id).unwrap_or(known.leader),
+                    }
                 })
                 .collect(),
             slots: map

@@ -72,6 +72,11 @@ impl Receiving {
         Self { sender, bytes: Vec::new(), next_offset: 0, whole: false }
     }
 
+    /// How much is acknowledged.
+    pub(super) fn received(&self) -> u64 {
+        self.next_offset
+    }
+
     /// Takes a piece of this sending, `bytes_max` being the most that is held.
     fn take(&mut self, chunk: &Chunk<'_>, bytes_max: u64) -> Taken {
         if self.whole || chunk.offset != self.next_offset {

@@ -126,7 +126,7 @@ fn config() -> Command {
 
 fn ctl() -> Command {
     Command::new("ctl")
-        .about("Ask running nodes")
+        .about("Ask running nodes, and change who belongs to a group")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
@@ -148,6 +148,68 @@ fn ctl() -> Command {
                 )
                 .arg(output()),
         )
+        .subcommand(group())
+}
+
+fn group() -> Command {
+    let node = || Arg::new("node").value_name("NODE").required(true).help("A node, such as n4");
+    let nodes =
+        Arg::new("nodes").value_name("NODE,…").required(true).help("Nodes, such as n4,n5,n6");
+    let learner = Arg::new("learner")
+        .long("learner")
+        .action(ArgAction::SetTrue)
+        .help("It receives the log and does not vote");
+    Command::new("group")
+        .about("Show who belongs to a group, and change that; any node can be asked")
+        .after_help(GROUP_HELP)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(group_command(
+            "members",
+            "Show voters, learners, the leader, and how far each is",
+        ))
+        .subcommand(
+            change("add", "Let a node vote, once it has caught up").arg(node()).arg(learner),
+        )
+        .subcommand(change("remove", "Put a node out of the group").arg(node()))
+        .subcommand(change("promote", "Let a learner vote, once it has caught up").arg(node()))
+        .subcommand(
+            change("set", "Make these nodes the voters, in one change, once they have caught up")
+                .arg(nodes),
+        )
+        .subcommand(change("transfer", "Hand the leadership to a voter").arg(node()))
+}
+
+const GROUP_HELP: &str = "\
+Replace three nodes by three others:
+  sunstar ctl group set g1 n4,n5,n6
+
+The group serves all the while: new nodes begin as learners, and vote when they have caught up.
+Until then the change is undone by removing one of them. Exit code 0: it is done, or was so already.";
+
+fn group_command(name: &'static str, about: &'static str) -> Command {
+    Command::new(name)
+        .about(about)
+        .arg(Arg::new("group").value_name("GROUP").required(true).help("A group, such as g1"))
+        .arg(
+            Arg::new("admin-addr")
+                .long("admin-addr")
+                .value_name("HOST:PORT")
+                .default_value("127.0.0.1:7402")
+                .help("The administration address of a node, whichever"),
+        )
+        .arg(output())
+}
+
+fn change(name: &'static str, about: &'static str) -> Command {
+    group_command(name, about)
+        .arg(
+            Arg::new("no-wait")
+                .long("no-wait")
+                .action(ArgAction::SetTrue)
+                .help("Return when it has begun, not when it is done"),
+        )
+        .arg(number("timeout", "SECONDS").default_value("60").help("How long to wait"))
 }
 
 fn dev() -> Command {

@@ -1,4 +1,4 @@
-//! One HTTP/1.1 GET over a plain socket: all that asking an administration port takes.
+//! One HTTP/1.1 request over a plain socket: all that asking an administration port takes.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -18,6 +18,27 @@ pub(crate) struct Response {
 /// # Errors
 /// If nobody answers in time, or not with HTTP.
 pub(crate) fn get(address: &str, path: &str, timeout: Duration) -> io::Result<Response> {
+    request(address, &format!("GET {path}"), "", timeout)
+}
+
+/// Gives `address` (host:port) a `body` of JSON for `path`; otherwise as `get`.
+///
+/// # Errors
+/// If nobody answers in time, or not with HTTP.
+pub(crate) fn post(
+    address: &str,
+    path: &str,
+    body: &str,
+    timeout: Duration,
+) -> io::Result<Response> {
+    let length = body.len();
+    let headers = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
+    let rest = format!("{headers}\r\n{body}");
+    request(address, &format!("POST {path}"), &rest, timeout)
+}
+
+/// `rest`: headers, an empty line and a body, if there are any.
+fn request(address: &str, line: &str, rest: &str, timeout: Duration) -> io::Result<Response> {
     let target = address
         .to_socket_addrs()?
         .next()
@@ -25,7 +46,8 @@ pub(crate) fn get(address: &str, path: &str, timeout: Duration) -> io::Result<Re
     let mut stream = TcpStream::connect_timeout(&target, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let rest = if rest.is_empty() { "\r\n" } else { rest };
+    let request = format!("{line} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{rest}");
     stream.write_all(request.as_bytes())?;
     let mut bytes = Vec::new();
     stream.take(RESPONSE_MAX).read_to_end(&mut bytes)?;

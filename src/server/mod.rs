@@ -20,6 +20,7 @@ mod cpu_list;
 mod ctl;
 mod dev;
 mod failure;
+mod group;
 mod http;
 mod layers;
 mod logging;
@@ -37,6 +38,7 @@ use clap::ArgMatches;
 
 use config::Config;
 use failure::Failure;
+use group::GroupCommand;
 use layers::{ConfigError, Layers};
 use machine::Machine;
 
@@ -48,6 +50,10 @@ pub fn main() -> ExitCode {
         ("start", _) => start(matches),
         ("dev", _) => dev::Options::read(matches).and_then(|options| dev::run(&options)),
         ("ctl", Some(("status", matches))) => Ok(ctl_status(matches)),
+        ("ctl", Some(("group", matches))) => {
+            let (name, matches) = matches.subcommand().expect("a command is required");
+            GroupCommand::read(name, matches).map(|command| command.run())
+        }
         ("config", Some(("check", matches))) => config_check(matches),
         ("config", Some(("print", matches))) => config_print(matches),
         ("recover-quorum", _) => recover_quorum(matches),

@@ -160,6 +160,29 @@ pub enum PeerBody<'a> {
         /// The snapshot is of no use: begin again.
         failed: bool,
     },
+    /// Where a group is, as its leader says.
+    Whereabouts {
+        /// Where the configuration stands in the group's log.
+        index: Index,
+        /// Who leads.
+        leader: NodeId,
+        /// The configuration, encoded.
+        configuration: &'a [u8],
+    },
+    /// An administrator's request to the leader of the group.
+    AdminRequest {
+        /// The asking core's own number, returned as is.
+        request: u64,
+        /// What is asked for, as JSON.
+        body: &'a [u8],
+    },
+    /// Answer to `AdminRequest`.
+    AdminReply {
+        /// The asking core's number.
+        request: u64,
+        /// The answer, as JSON.
+        body: &'a [u8],
+    },
     /// From a newer node: to be ignored, as if it were lost.
     Unknown {
         /// Its number.

@@ -12,7 +12,8 @@ use sunstar::base::{
 };
 use sunstar::placement::{NodeInfo, ShardMap};
 use sunstar::reactor::{
-    CoreStatus, Effects, GroupStatus, Input, LogWrite, Reactor, ReactorConfig, Recovered,
+    AdminAnswer, CoreStatus, Effects, GroupAnswer, GroupOperation, GroupStatus, Input, LogWrite,
+    Reactor, ReactorConfig, Recovered,
 };
 use sunstar::wal::{Identity, Recovery, SegmentId};
 use sunstar::wire::frame::{self, Scan};
@@ -36,6 +37,8 @@ enum Completion {
     Log(LogWrite),
     Segment(SegmentId),
     Snapshot(u64),
+    /// The snapshots of a group are removed.
+    Removal(GroupId),
 }
 
 struct Node {
@@ -77,6 +80,8 @@ pub(crate) struct Cluster {
     pub(crate) held: BTreeSet<NodeId>,
     /// Hash of every effect so far: two runs of one seed must agree.
     pub(crate) trace: u32,
+    /// Answers to administrators; the ticket is the node asked.
+    pub(crate) admin_answers: Vec<AdminAnswer>,
     pub(crate) live_segments_max: usize,
     pub(crate) faults: Faults,
     /// Pairs (from, to) between which nothing arrives.
@@ -107,6 +112,7 @@ impl Cluster {
             replies: BTreeMap::new(),
             held: BTreeSet::new(),
             trace: 0,
+            admin_answers: Vec::new(),
             live_segments_max: 2,
             faults: Faults::default(),
             cuts: BTreeSet::new(),
@@ -163,6 +169,26 @@ impl Cluster {
     /// Gives bytes of a client to a node.
     pub(crate) fn send(&mut self, node: NodeId, connection: ConnectionId, bytes: Vec<u8>) {
         self.inbox.push((node, connection, bytes));
+    }
+
+    /// Asks something of a group at a node, and waits for the answer.
+    pub(crate) fn administer(
+        &mut self,
+        node: NodeId,
+        group: GroupId,
+        operation: GroupOperation,
+    ) -> Option<GroupAnswer> {
+        self.admin_answers.clear();
+        let input = Input::Administer { ticket: node.0, group, operation };
+        self.nodes.get_mut(&node)?.reactor.step(self.now, input);
+        for _ in 0..100 {
+            self.round();
+            if let Some(AdminAnswer { ticket, answer }) = self.admin_answers.pop() {
+                assert_eq!(ticket, node.0);
+                return Some(answer);
+            }
+        }
+        None
     }
 
     /// One turn of every node.
@@ -359,6 +385,11 @@ impl Cluster {
             }
             node.completions.push((now, Completion::Snapshot(write.snapshot)));
         }
+        self.admin_answers.extend(effects.admin_answers);
+        for group in effects.snapshot_removals {
+            disk.snapshots.remove(&group);
+            node.completions.push((now, Completion::Removal(group)));
+        }
         for reply in effects.replies {
             self.trace = crc32c_append(self.trace, &reply.bytes);
             self.replies.entry(reply.connection).or_default().extend_from_slice(&reply.bytes);
@@ -388,6 +419,7 @@ impl Completion {
             Self::Log(write) => Input::LogWritten { write: write.write },
             Self::Segment(segment) => Input::SegmentReady { segment },
             Self::Snapshot(snapshot) => Input::SnapshotWritten { snapshot },
+            Self::Removal(group) => Input::SnapshotsRemoved { group },
         }
     }
 }

@@ -5,6 +5,7 @@
 mod client;
 mod cluster;
 mod leadership;
+mod membership;
 mod scenarios;
 mod storm;
 mod transfers;

@@ -77,7 +77,7 @@ impl Lane {
             Fate::WrongGroup => {
                 batch.state = BatchState::Waiting;
                 shared.map_stale = true;
-                self.redirect(link, NodeId::default(), shared);
+                self.redirect(link, reply.head.leader, shared);
             }
             Fate::SessionExpired => self.on_session_expired(at, shared),
             fate @ (Fate::Malformed | Fate::Full) if !batch.in_doubt => {

@@ -205,10 +205,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for Refusal {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_BODY: u8 = 17;
+pub const ENUM_MAX_BODY: u8 = 20;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_BODY: [Body; 18] = [
+pub const ENUM_VALUES_BODY: [Body; 21] = [
   Body::NONE,
   Body::PreVote,
   Body::PreVoteResponse,
@@ -227,6 +227,9 @@ pub const ENUM_VALUES_BODY: [Body; 18] = [
   Body::WhoLeads,
   Body::Propose,
   Body::ProposeResponse,
+  Body::Whereabouts,
+  Body::AdminRequest,
+  Body::AdminReply,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -252,9 +255,12 @@ impl Body {
   pub const WhoLeads: Self = Self(15);
   pub const Propose: Self = Self(16);
   pub const ProposeResponse: Self = Self(17);
+  pub const Whereabouts: Self = Self(18);
+  pub const AdminRequest: Self = Self(19);
+  pub const AdminReply: Self = Self(20);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 17;
+  pub const ENUM_MAX: u8 = 20;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::PreVote,
@@ -274,6 +280,9 @@ impl Body {
     Self::WhoLeads,
     Self::Propose,
     Self::ProposeResponse,
+    Self::Whereabouts,
+    Self::AdminRequest,
+    Self::AdminReply,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -296,6 +305,9 @@ impl Body {
       Self::WhoLeads => Some("WhoLeads"),
       Self::Propose => Some("Propose"),
       Self::ProposeResponse => Some("ProposeResponse"),
+      Self::Whereabouts => Some("Whereabouts"),
+      Self::AdminRequest => Some("AdminRequest"),
+      Self::AdminReply => Some("AdminReply"),
       _ => None,
     }
   }
@@ -2520,6 +2532,362 @@ impl ::core::fmt::Debug for SnapshotAck<'_> {
       ds.finish()
   }
 }
+pub enum WhereaboutsOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Whereabouts<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Whereabouts<'a> {
+  type Inner = Whereabouts<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Whereabouts<'a> {
+  pub const VT_INDEX: ::flatbuffers::VOffsetT = 4;
+  pub const VT_LEADER: ::flatbuffers::VOffsetT = 6;
+  pub const VT_CONFIGURATION: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Whereabouts { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args WhereaboutsArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Whereabouts<'bldr>> {
+    let mut builder = WhereaboutsBuilder::new(_fbb);
+    builder.add_leader(args.leader);
+    builder.add_index(args.index);
+    if let Some(x) = args.configuration { builder.add_configuration(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn index(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Whereabouts::VT_INDEX, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn leader(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Whereabouts::VT_LEADER, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn configuration(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Whereabouts::VT_CONFIGURATION, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Whereabouts<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("index", Self::VT_INDEX, false)?
+     .visit_field::<u64>("leader", Self::VT_LEADER, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("configuration", Self::VT_CONFIGURATION, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct WhereaboutsArgs<'a> {
+    pub index: u64,
+    pub leader: u64,
+    pub configuration: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+}
+impl<'a> Default for WhereaboutsArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    WhereaboutsArgs {
+      index: 0,
+      leader: 0,
+      configuration: None,
+    }
+  }
+}
+
+pub struct WhereaboutsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WhereaboutsBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_index(&mut self, index: u64) {
+    self.fbb_.push_slot::<u64>(Whereabouts::VT_INDEX, index, 0);
+  }
+  #[inline]
+  pub fn add_leader(&mut self, leader: u64) {
+    self.fbb_.push_slot::<u64>(Whereabouts::VT_LEADER, leader, 0);
+  }
+  #[inline]
+  pub fn add_configuration(&mut self, configuration: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Whereabouts::VT_CONFIGURATION, configuration);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> WhereaboutsBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    WhereaboutsBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Whereabouts<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Whereabouts<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Whereabouts");
+      ds.field("index", &self.index());
+      ds.field("leader", &self.leader());
+      ds.field("configuration", &self.configuration());
+      ds.finish()
+  }
+}
+pub enum AdminRequestOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct AdminRequest<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for AdminRequest<'a> {
+  type Inner = AdminRequest<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> AdminRequest<'a> {
+  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+  pub const VT_BODY: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    AdminRequest { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args AdminRequestArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<AdminRequest<'bldr>> {
+    let mut builder = AdminRequestBuilder::new(_fbb);
+    builder.add_request(args.request);
+    if let Some(x) = args.body { builder.add_body(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn request(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(AdminRequest::VT_REQUEST, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn body(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(AdminRequest::VT_BODY, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for AdminRequest<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("request", Self::VT_REQUEST, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("body", Self::VT_BODY, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct AdminRequestArgs<'a> {
+    pub request: u64,
+    pub body: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+}
+impl<'a> Default for AdminRequestArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    AdminRequestArgs {
+      request: 0,
+      body: None,
+    }
+  }
+}
+
+pub struct AdminRequestBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AdminRequestBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_request(&mut self, request: u64) {
+    self.fbb_.push_slot::<u64>(AdminRequest::VT_REQUEST, request, 0);
+  }
+  #[inline]
+  pub fn add_body(&mut self, body: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(AdminRequest::VT_BODY, body);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AdminRequestBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    AdminRequestBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<AdminRequest<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for AdminRequest<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("AdminRequest");
+      ds.field("request", &self.request());
+      ds.field("body", &self.body());
+      ds.finish()
+  }
+}
+pub enum AdminReplyOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct AdminReply<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for AdminReply<'a> {
+  type Inner = AdminReply<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> AdminReply<'a> {
+  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+  pub const VT_BODY: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    AdminReply { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args AdminReplyArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<AdminReply<'bldr>> {
+    let mut builder = AdminReplyBuilder::new(_fbb);
+    builder.add_request(args.request);
+    if let Some(x) = args.body { builder.add_body(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn request(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(AdminReply::VT_REQUEST, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn body(&self) -> Option<::flatbuffers::Vector<'a, u8>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(AdminReply::VT_BODY, None)}
+  }
+}
+
+impl ::flatbuffers::Verifiable for AdminReply<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("request", Self::VT_REQUEST, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("body", Self::VT_BODY, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct AdminReplyArgs<'a> {
+    pub request: u64,
+    pub body: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+}
+impl<'a> Default for AdminReplyArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    AdminReplyArgs {
+      request: 0,
+      body: None,
+    }
+  }
+}
+
+pub struct AdminReplyBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AdminReplyBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_request(&mut self, request: u64) {
+    self.fbb_.push_slot::<u64>(AdminReply::VT_REQUEST, request, 0);
+  }
+  #[inline]
+  pub fn add_body(&mut self, body: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , u8>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(AdminReply::VT_BODY, body);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AdminReplyBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    AdminReplyBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<AdminReply<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for AdminReply<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("AdminReply");
+      ds.field("request", &self.request());
+      ds.field("body", &self.body());
+      ds.finish()
+  }
+}
 pub enum MessageOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -2825,6 +3193,48 @@ impl<'a> Message<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_whereabouts(&self) -> Option<Whereabouts<'a>> {
+    if self.body_type() == Body::Whereabouts {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { Whereabouts::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_admin_request(&self) -> Option<AdminRequest<'a>> {
+    if self.body_type() == Body::AdminRequest {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { AdminRequest::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_admin_reply(&self) -> Option<AdminReply<'a>> {
+    if self.body_type() == Body::AdminReply {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { AdminReply::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Message<'_> {
@@ -2854,6 +3264,9 @@ impl ::flatbuffers::Verifiable for Message<'_> {
           Body::WhoLeads => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<WhoLeads>>("Body::WhoLeads", pos),
           Body::Propose => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Propose>>("Body::Propose", pos),
           Body::ProposeResponse => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<ProposeResponse>>("Body::ProposeResponse", pos),
+          Body::Whereabouts => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Whereabouts>>("Body::Whereabouts", pos),
+          Body::AdminRequest => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AdminRequest>>("Body::AdminRequest", pos),
+          Body::AdminReply => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AdminReply>>("Body::AdminReply", pos),
           _ => Ok(()),
         }
      })?
@@ -3037,6 +3450,27 @@ impl ::core::fmt::Debug for Message<'_> {
         },
         Body::ProposeResponse => {
           if let Some(x) = self.body_as_propose_response() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Body::Whereabouts => {
+          if let Some(x) = self.body_as_whereabouts() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Body::AdminRequest => {
+          if let Some(x) = self.body_as_admin_request() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Body::AdminReply => {
+          if let Some(x) = self.body_as_admin_reply() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

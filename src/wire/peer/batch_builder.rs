@@ -69,7 +69,8 @@ impl PeerBatchBuilder {
             let head = AppendHead { previous_index, previous_term, commit_index: *commit_index };
             return self.push_append(group, term, head, entries.clone());
         }
-        let (body_type, body) = self.encode_body(body);
+        let of_node = self.encode_of_node(body);
+        let (body_type, body) = of_node.unwrap_or_else(|| self.encode_body(body));
         self.push_message(group, term, body_type, body);
     }
 
@@ -137,6 +138,34 @@ impl PeerBatchBuilder {
         let args = schema::MessageArgs { group, term, body_type, body: Some(body) };
         let message = schema::Message::create(self.encoder.body(), &args);
         self.messages.push(message);
+    }
+
+    /// Encodes what nodes rather than replicas say to each other.
+    fn encode_of_node(
+        &mut self,
+        body: &PeerBody<'_>,
+    ) -> Option<(schema::Body, WIPOffset<UnionWIPOffset>)> {
+        Some(match *body {
+            PeerBody::Whereabouts { index, leader, configuration } => {
+                let configuration = Some(self.encoder.bytes(configuration));
+                let (index, leader) = (index.0, leader.0);
+                let args = schema::WhereaboutsArgs { index, leader, configuration };
+                let told = schema::Whereabouts::create(self.encoder.body(), &args);
+                (schema::Body::Whereabouts, told.as_union_value())
+            }
+            PeerBody::AdminRequest { request, body } => {
+                let args =
+                    schema::AdminRequestArgs { request, body: Some(self.encoder.bytes(body)) };
+                let asked = schema::AdminRequest::create(self.encoder.body(), &args);
+                (schema::Body::AdminRequest, asked.as_union_value())
+            }
+            PeerBody::AdminReply { request, body } => {
+                let args = schema::AdminReplyArgs { request, body: Some(self.encoder.bytes(body)) };
+                let reply = schema::AdminReply::create(self.encoder.body(), &args);
+                (schema::Body::AdminReply, reply.as_union_value())
+            }
+            _ => return None,
+        })
     }
 
     fn encode_body(&mut self, body: &PeerBody<'_>) -> (schema::Body, WIPOffset<UnionWIPOffset>) {
@@ -230,6 +259,9 @@ impl PeerBatchBuilder {
                 SnapshotAck,
                 SnapshotAckArgs { transfer: transfer, next_offset: next_offset, failed: failed }
             ),
+            PeerBody::Whereabouts { .. }
+            | PeerBody::AdminRequest { .. }
+            | PeerBody::AdminReply { .. } => unreachable!("encoded by `encode_of_node`"),
             PeerBody::Append { .. } => unreachable!("an append is pushed by push_append"),
             PeerBody::Unknown { kind } => panic!("a message of unknown kind {kind} to send"),
         }

@@ -186,6 +186,19 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
                 failed: ack.failed(),
             }
         }
+        schema::Body::Whereabouts => {
+            let told = message.body_as_whereabouts().expect(THERE);
+            let (index, leader) = (Index(told.index()), NodeId(told.leader()));
+            PeerBody::Whereabouts { index, leader, configuration: bytes_of(told.configuration()) }
+        }
+        schema::Body::AdminRequest => {
+            let asked = message.body_as_admin_request().expect(THERE);
+            PeerBody::AdminRequest { request: asked.request(), body: bytes_of(asked.body()) }
+        }
+        schema::Body::AdminReply => {
+            let reply = message.body_as_admin_reply().expect(THERE);
+            PeerBody::AdminReply { request: reply.request(), body: bytes_of(reply.body()) }
+        }
         other => PeerBody::Unknown { kind: other.0 },
     }
 }

@@ -1,0 +1,339 @@
+//! `sunstar ctl group`: who belongs to a group, and changing that.
+//!
+//! Any node can be asked. A change is answered when it has begun; what is waited for here is that
+//! it is done, by asking for the members until they are as they should be.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ArgMatches;
+
+use super::failure::Failure;
+use super::http;
+use crate::base::{GroupId, NodeId};
+use crate::io::{GroupMembers, GroupOperation, GroupReason, GroupRefusal};
+
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// Between two questions while waiting.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What was typed.
+#[derive(Debug)]
+pub(crate) struct GroupCommand {
+    address: String,
+    group: GroupId,
+    operation: GroupOperation,
+    /// How long to wait until it is done; not at all if `None`.
+    wait: Option<Duration>,
+    as_json: bool,
+}
+
+impl GroupCommand {
+    /// Reads what was typed after `ctl group`.
+    ///
+    /// # Errors
+    /// If a node or group is none.
+    pub(crate) fn read(name: &str, matches: &ArgMatches) -> Result<Self, Failure> {
+        let text = |id: &str| matches.get_one::<String>(id).cloned().unwrap_or_default();
+        let node = || text("node").parse::<NodeId>().map_err(Failure::usage);
+        let group = text("group");
+        let number = group.strip_prefix('g').unwrap_or(&group).parse();
+        let group = number
+            .map(GroupId)
+            .map_err(|_| Failure::usage(format!("`{group}` is no group: write g1 or 1")))?;
+        let operation = match name {
+            "members" => GroupOperation::Members {},
+            "add" => GroupOperation::Add { node: node()?, learner: matches.get_flag("learner") },
+            "remove" => GroupOperation::Remove { node: node()? },
+            "promote" => GroupOperation::Promote { node: node()? },
+            "transfer" => GroupOperation::Transfer { node: node()? },
+            "set" => {
+                let nodes = text("nodes");
+                let voters = nodes.split(',').map(str::parse).collect::<Result<_, _>>();
+                GroupOperation::Set { voters: voters.map_err(Failure::usage)? }
+            }
+            _ => unreachable!("every command is matched above"),
+        };
+        let changes = name != "members";
+        let seconds = matches.try_get_one::<u64>("timeout").ok().flatten().copied();
+        let waits = changes && !matches.get_flag("no-wait");
+        Ok(Self {
+            address: text("admin-addr"),
+            group,
+            operation,
+            wait: seconds.filter(|_| waits).map(Duration::from_secs),
+            as_json: text("output") == "json",
+        })
+    }
+
+    /// Asks, waits, and shows the members. Exit code 0: it is done, or was so already.
+    pub(crate) fn run(&self) -> ExitCode {
+        match self.carry_out() {
+            Ok(members) => {
+                print!("{}", if self.as_json { json(&members) } else { table(&members) });
+                ExitCode::SUCCESS
+            }
+            Err(trouble) => self.report(&trouble),
+        }
+    }
+
+    fn carry_out(&self) -> Result<GroupMembers, Trouble> {
+        let mut pauses = Pauses::within(self.wait.unwrap_or_default());
+        let mut members = self.begin(&mut pauses)?;
+        while self.wait.is_some() && !is_done(&self.operation, &members) {
+            if !pauses.take_one() {
+                return Err(Trouble::Late(Box::new(members)));
+            }
+            match self.ask(&GroupOperation::Members {}) {
+                Ok(now) => members = now,
+                Err(trouble) if trouble.may_pass() => {}
+                Err(trouble) => return Err(trouble),
+            }
+            if is_undone(&self.operation, &members) {
+                return Err(Trouble::Undone(Box::new(members)));
+            }
+        }
+        Ok(members)
+    }
+
+    /// Has the operation begun; asks again where that may help, while there is time.
+    fn begin(&self, pauses: &mut Pauses) -> Result<GroupMembers, Trouble> {
+        loop {
+            match self.ask(&self.operation) {
+                Err(Trouble::Refused(refusal)) if refusal.reason == GroupReason::NoChange => {
+                    return self.ask(&GroupOperation::Members {});
+                }
+                Err(trouble) if trouble.may_pass() && pauses.take_one() => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn ask(&self, operation: &GroupOperation) -> Result<GroupMembers, Trouble> {
+        let body = serde_json::to_string(operation).expect("an operation is plain data");
+        let path = format!("/group/{}", self.group.0);
+        let silent = |cause: String| Trouble::Silent(format!("{}: {cause}", self.address));
+        let response = http::post(&self.address, &path, &body, PATIENCE)
+            .map_err(|error| silent(error.to_string()))?;
+        if response.code == 200 {
+            return serde_json::from_str(&response.body)
+                .map_err(|error| silent(format!("answered what is not understood: {error}")));
+        }
+        Err(serde_json::from_str(&response.body).map_or_else(
+            |_| silent(format!("answered {}: {}", response.code, response.body.trim())),
+            Trouble::Refused,
+        ))
+    }
+
+    fn report(&self, trouble: &Trouble) -> ExitCode {
+        if self.as_json {
+            println!("{}", trouble.json());
+        }
+        eprintln!("sunstar: {}", trouble.text());
+        ExitCode::FAILURE
+    }
+}
+
+/// The pauses between questions that a time allows.
+struct Pauses {
+    left: u128,
+}
+
+impl Pauses {
+    fn within(time: Duration) -> Self {
+        Self { left: time.as_millis() / PAUSE.as_millis() }
+    }
+
+    /// Waits a while; false, at once, if the time is over.
+    #[expect(clippy::disallowed_methods, reason = "another process is waited for, by asking it")]
+    fn take_one(&mut self) -> bool {
+        let Some(left) = self.left.checked_sub(1) else { return false };
+        self.left = left;
+        std::thread::sleep(PAUSE);
+        true
+    }
+}
+
+/// Why it is not done.
+#[derive(Debug)]
+enum Trouble {
+    /// Nobody answers.
+    Silent(String),
+    /// It did not begin.
+    Refused(GroupRefusal),
+    /// It began, and is not done in time; it may be yet.
+    Late(Box<GroupMembers>),
+    /// It began, and another change undid it.
+    Undone(Box<GroupMembers>),
+}
+
+impl Trouble {
+    /// Whether asking again may help.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => {
+                matches!(refusal.reason, GroupReason::NoLeader | GroupReason::NotReady)
+            }
+            Self::Silent(_) => true,
+            Self::Late(_) | Self::Undone(_) => false,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Silent(cause) => cause.clone(),
+            Self::Refused(GroupRefusal { message, remedy, .. }) => format!("{message}; {remedy}"),
+            Self::Late(members) => format!(
+                "it has begun, but is not done yet; the members are now:\n{}",
+                table(members)
+            ),
+            Self::Undone(members) => {
+                format!("another change has undone it; the members are now:\n{}", table(members))
+            }
+        }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        match self {
+            Self::Silent(cause) => serde_json::json!({ "reason": "silent", "message": cause }),
+            Self::Refused(refusal) => serde_json::json!(refusal),
+            Self::Late(members) => serde_json::json!({ "reason": "late", "members": members }),
+            Self::Undone(members) => serde_json::json!({ "reason": "undone", "members": members }),
+        }
+    }
+}
+
+/// Whether the members are as `operation` wants them, for good.
+fn is_done(operation: &GroupOperation, members: &GroupMembers) -> bool {
+    let settled =
+        members.committed && members.outgoing.is_empty() && members.voters_next.is_empty();
+    let votes = |node| members.voters.contains(node);
+    let learns = |node| members.learners.contains(node);
+    match operation {
+        GroupOperation::Members {} => true,
+        GroupOperation::Add { node, learner: true } => settled && learns(node),
+        GroupOperation::Add { node, .. } | GroupOperation::Promote { node } => {
+            settled && votes(node)
+        }
+        GroupOperation::Remove { node } => settled && !votes(node) && !learns(node),
+        GroupOperation::Set { voters } => settled && same(voters, &members.voters),
+        GroupOperation::Transfer { node } => members.leader == *node,
+    }
+}
+
+/// Whether nothing is under way any more that could lead to what was wanted.
+fn is_undone(operation: &GroupOperation, members: &GroupMembers) -> bool {
+    let settled =
+        members.committed && members.outgoing.is_empty() && members.voters_next.is_empty();
+    let transfer = matches!(operation, GroupOperation::Transfer { .. });
+    settled && !transfer && !is_done(operation, members)
+}
+
+fn same(a: &[NodeId], b: &[NodeId]) -> bool {
+    a.iter().all(|node| b.contains(node)) && b.iter().all(|node| a.contains(node))
+}
+
+fn json(members: &GroupMembers) -> String {
+    let text = serde_json::to_string(members).expect("members are plain data");
+    format!("{text}\n")
+}
+
+fn table(members: &GroupMembers) -> String {
+    let GroupMembers { group, leader, term, commit_index, .. } = members;
+    let mut text = format!("{group}: term {term}, leader {leader}, commit {commit_index}\n\n");
+    text.push_str("NODE  MEMBER            UP   MATCH       LAG\n");
+    for replica in &members.replicas {
+        let node = &replica.node;
+        let up = if replica.up { "yes" } else { "no" };
+        let line = format!(
+            "{:<4}  {:<16}  {up:<3}  {:<10}  {}",
+            node.to_string(),
+            standing(*node, members),
+            replica.match_index.0,
+            replica.lag
+        );
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// What a node is in the group.
+fn standing(node: NodeId, members: &GroupMembers) -> &'static str {
+    let next = members.voters_next.contains(&node);
+    let goes = !members.voters_next.is_empty() && !next;
+    if members.voters.contains(&node) {
+        if goes { "voter, to go" } else { "voter" }
+    } else if members.outgoing.contains(&node) {
+        "voter, going"
+    } else if next {
+        "learner, to vote"
+    } else {
+        "learner"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::base::{Index, Term};
+    use crate::io::MemberProgress;
+
+    fn nodes(ids: &[u64]) -> Vec<NodeId> {
+        ids.iter().copied().map(NodeId).collect()
+    }
+
+    fn members(voters: &[u64], learners: &[u64], voters_next: &[u64]) -> GroupMembers {
+        let progress = |&node| MemberProgress {
+            node,
+            up: true,
+            match_index: Index(90 + node.0),
+            lag: 10 - node.0,
+        };
+        GroupMembers {
+            group: GroupId(1),
+            leader: NodeId(1),
+            term: Term(3),
+            last_index: Index(100),
+            commit_index: Index(99),
+            committed: true,
+            voters: nodes(voters),
+            learners: nodes(learners),
+            voters_next: nodes(voters_next),
+            replicas: nodes(voters).iter().chain(&nodes(learners)).map(progress).collect(),
+            ..GroupMembers::default()
+        }
+    }
+
+    #[test]
+    fn the_table_says_what_each_node_is_and_is_to_be() {
+        expect![[r#"
+            g1: term 3, leader n1, commit 99
+
+            NODE  MEMBER            UP   MATCH       LAG
+            n1    voter             yes  91          9
+            n2    voter, to go      yes  92          8
+            n4    learner, to vote  yes  94          6
+            n5    learner           yes  95          5
+        "#]]
+        .assert_eq(&table(&members(&[1, 2], &[4, 5], &[1, 4])));
+    }
+
+    #[test]
+    fn done_is_when_nothing_is_under_way_and_it_is_as_wanted() {
+        let add = GroupOperation::Add { node: NodeId(4), learner: false };
+        let set = GroupOperation::Set { voters: nodes(&[4, 1]) };
+        let staged = members(&[1, 2], &[4], &[1, 4]);
+        for operation in [&add, &set] {
+            assert!(!is_done(operation, &staged) && !is_undone(operation, &staged));
+            assert!(is_done(operation, &members(&[1, 4], &[], &[])));
+            assert!(is_undone(operation, &members(&[1, 2], &[], &[])));
+        }
+        let transfer = GroupOperation::Transfer { node: NodeId(2) };
+        assert!(!is_done(&transfer, &staged) && !is_undone(&transfer, &staged));
+    }
+}
