@@ -21,19 +21,18 @@ impl Raft {
     }
 
     /// Commits up to `index`, if that is further than before, hands out what may be applied, and
-    /// tells who waited for it. Returns the bytes of payload that were committed.
-    pub(super) fn commit_to(&mut self, index: Index, output: &mut Output) -> usize {
+    /// tells who waited for it.
+    pub(super) fn commit_to(&mut self, index: Index, output: &mut Output) {
         let before = self.log.commit_index();
         if index <= before {
-            return 0;
+            return;
         }
-        let committed_bytes = self.log.commit_to(index);
+        self.log.commit_to(index);
         self.log.hand_out(self.config.apply_bytes_max, output);
         self.settle_waiters(output);
         if before < self.membership.current_index() {
             self.abandon_waiters_if_removed(output);
         }
-        committed_bytes
     }
 
     /// The state machine got further: there is room for more.

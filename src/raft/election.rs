@@ -271,11 +271,9 @@ impl Raft {
         let last_index = self.log.last_index();
         let peers = self.wanted_peers().into_iter();
         let peers = peers.map(|node| Progress::new(node, last_index, now)).collect();
-        let commit = self.log.commit_index();
         self.role = Role::Leader(Leader {
             peers,
             durable_index: Index::ZERO,
-            uncommitted_bytes: self.log.after(commit).map(|entry| entry.payload.len()).sum(),
             transfer: None,
             quiet: false,
             lease: Hold::default(),

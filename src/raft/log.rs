@@ -17,17 +17,13 @@ use super::progress::LogRange;
 use super::{Entry, Output, SnapshotMeta};
 use crate::base::{Index, Term, WallTime};
 
-/// What one entry costs in a message or a batch to apply besides its payload, about: a log of empty
-/// entries must not make either without end.
-const ENTRY_OVERHEAD_BYTES: usize = 64;
-
 /// The log of one replica.
 #[derive(Debug)]
 pub(super) struct Log {
     /// The place before the first entry in memory. Moved by `compact` and `restore` only.
     base: Place,
     /// The entries after `base`, without gaps; terms never fall.
-    entries: VecDeque<Entry>,
+    slots: VecDeque<Slot>,
     /// The newest snapshot: what a follower gets whose next entry is gone.
     snapshot: SnapshotMeta,
     /// Everything up to here is committed. Never falls; `commit_index <= last_index`.
@@ -38,8 +34,14 @@ pub(super) struct Log {
     /// Everything up to here is applied, as the host says. Never falls;
     /// `applied_index <= handed_out_index`.
     applied_index: Index,
-    /// The size of what is handed out and not applied yet.
-    applying_bytes: usize,
+}
+
+/// An entry in memory.
+#[derive(Debug)]
+struct Slot {
+    entry: Entry,
+    /// See `Place`.
+    payload_upto: u64,
 }
 
 /// One position, as much as is remembered of a forgotten entry.
@@ -48,17 +50,22 @@ struct Place {
     index: Index,
     term: Term,
     timestamp: WallTime,
+    /// Bytes of payload up to here, counted from some point: what lies between two places is a
+    /// difference, and nobody needs to look at the entries between.
+    payload_upto: u64,
 }
 
-impl From<&SnapshotMeta> for Place {
-    fn from(snapshot: &SnapshotMeta) -> Self {
-        Self { index: snapshot.index, term: snapshot.term, timestamp: snapshot.timestamp }
+impl Place {
+    fn of_snapshot(snapshot: &SnapshotMeta, payload_upto: u64) -> Self {
+        let SnapshotMeta { index, term, timestamp, .. } = *snapshot;
+        Self { index, term, timestamp, payload_upto }
     }
 }
 
-impl From<&Entry> for Place {
-    fn from(entry: &Entry) -> Self {
-        Self { index: entry.index, term: entry.term, timestamp: entry.timestamp }
+impl From<&Slot> for Place {
+    fn from(slot: &Slot) -> Self {
+        let Entry { index, term, timestamp, .. } = slot.entry;
+        Self { index, term, timestamp, payload_upto: slot.payload_upto }
     }
 }
 
@@ -69,12 +76,11 @@ impl Log {
     /// If the entries do not follow the snapshot and each other: recovery checks them.
     pub(super) fn new(snapshot: SnapshotMeta, entries: Vec<Entry>) -> Self {
         let mut log = Self {
-            base: Place::from(&snapshot),
-            entries: VecDeque::with_capacity(entries.len()),
+            base: Place::of_snapshot(&snapshot, 0),
+            slots: VecDeque::with_capacity(entries.len()),
             commit_index: snapshot.index,
             handed_out_index: snapshot.index,
             applied_index: snapshot.index,
-            applying_bytes: 0,
             snapshot,
         };
         for entry in entries {
@@ -123,7 +129,7 @@ impl Log {
         if index == self.base.index {
             return Some(self.base.term);
         }
-        self.position(index).and_then(|position| self.entries.get(position)).map(|e| e.term)
+        self.slot(index).map(|slot| slot.entry.term)
     }
 
     /// Whether the entry at `index` has `term`; then all before it are equal too (log matching).
@@ -142,7 +148,7 @@ impl Log {
         if index <= self.base.index {
             return index;
         }
-        let within = self.entries.partition_point(|entry| entry.term <= term);
+        let within = self.slots.partition_point(|slot| slot.entry.term <= term);
         self.base.index.plus(within as u64).min(index)
     }
 
@@ -156,27 +162,18 @@ impl Log {
         entries_max: usize,
         entries: &mut Vec<Entry>,
     ) -> usize {
-        let start = self.position(from).expect("entries asked for are in memory");
-        let at_least = if entries.is_empty() { start + 1 } else { start };
-        let mut bytes = 0;
-        let mut end = start;
-        while let Some(entry) = self.entries.get(end) {
-            let size = size(entry);
-            let count = entries.len() + end - start;
-            if end >= at_least && (bytes + size > bytes_max || count >= entries_max) {
-                break;
-            }
-            bytes += size;
-            end += 1;
-        }
-        entries.extend(self.entries.range(start..end).cloned());
-        bytes
+        let before = from.previous();
+        let at_least = if entries.is_empty() { from } else { before };
+        let count_max = entries_max.saturating_sub(entries.len()) as u64;
+        let upto = Index(before.0.saturating_add(count_max)).max(at_least).min(self.last_index());
+        let upto = self.last_within_bytes(before, bytes_max, at_least, upto);
+        entries.extend(self.between(before, upto).cloned());
+        self.bytes_between(before, upto)
     }
 
     /// The entries after `index` that are in memory.
     pub(super) fn after(&self, index: Index) -> impl Iterator<Item = &Entry> {
-        let start = self.position(index.next()).unwrap_or(0).min(self.entries.len());
-        self.entries.range(start..)
+        self.between(index.max(self.base.index).min(self.last_index()), self.last_index())
     }
 
     /// Adds an entry at the end.
@@ -187,7 +184,8 @@ impl Log {
         let last = self.last();
         assert_eq!(entry.index, last.index.next(), "a gap in the log");
         assert!(entry.term >= last.term, "term {} after {}", entry.term, last.term);
-        self.entries.push_back(entry);
+        let payload_upto = last.payload_upto + entry.payload.len() as u64;
+        self.slots.push_back(Slot { entry, payload_upto });
     }
 
     /// Removes the entries from `index` on.
@@ -198,39 +196,33 @@ impl Log {
         let commit = self.commit_index;
         assert!(index > commit, "cannot remove {index}: committed up to {commit}");
         if let Some(position) = self.position(index) {
-            self.entries.truncate(position);
+            self.slots.truncate(position);
         }
     }
 
-    /// Commits up to `index`. Returns the bytes of payload that this adds to what is committed.
+    /// Bytes of payload that are not committed.
+    pub(super) fn uncommitted_bytes(&self) -> usize {
+        self.payload_between(self.commit_index, self.last_index())
+    }
+
+    /// Commits up to `index`.
     ///
     /// # Panics
     /// If `index` lies beyond the log.
-    pub(super) fn commit_to(&mut self, index: Index) -> usize {
+    pub(super) fn commit_to(&mut self, index: Index) {
         let last = self.last_index();
         assert!(index <= last, "cannot commit {index}: the log ends at {last}");
-        if index <= self.commit_index {
-            return 0;
-        }
-        let added = self.between(self.commit_index, index).map(|entry| entry.payload.len()).sum();
-        self.commit_index = index;
-        added
+        self.commit_index = self.commit_index.max(index);
     }
 
     /// Hands out committed entries for applying, while the size of all that are not applied yet
     /// stays within `bytes_max`; but at least one, if none is being applied.
     pub(super) fn hand_out(&mut self, bytes_max: usize, output: &mut Output) {
-        while self.handed_out_index < self.commit_index {
-            let position = self.position(self.handed_out_index.next());
-            let entry = &self.entries[position.expect("what is not applied is in memory")];
-            let waiting = self.applying_bytes + size(entry);
-            if waiting > bytes_max && self.handed_out_index > self.applied_index {
-                return;
-            }
-            output.committed.push(entry.clone());
-            self.applying_bytes = waiting;
-            self.handed_out_index = self.handed_out_index.next();
-        }
+        let (applied, before) = (self.applied_index, self.handed_out_index);
+        let at_least = before.max(applied.next()).min(self.commit_index);
+        let upto = self.last_within_bytes(applied, bytes_max, at_least, self.commit_index);
+        output.committed.extend(self.between(before, upto).cloned());
+        self.handed_out_index = upto;
     }
 
     /// The state machine has applied everything up to `index`. Returns whether that is news.
@@ -243,8 +235,6 @@ impl Log {
         if index <= self.applied_index {
             return false;
         }
-        let applied: usize = self.between(self.applied_index, index).map(size).sum();
-        self.applying_bytes -= applied;
         self.applied_index = index;
         true
     }
@@ -260,8 +250,9 @@ impl Log {
         if snapshot.index > self.snapshot.index {
             self.snapshot = snapshot;
         }
-        while let Some(entry) = self.entries.pop_front_if(|entry| entry.index < keep_from) {
-            self.base = Place::from(&entry);
+        let forgotten = self.position(keep_from).unwrap_or(0).min(self.slots.len());
+        if let Some(last) = self.slots.drain(..forgotten).next_back() {
+            self.base = Place::from(&last);
         }
     }
 
@@ -279,17 +270,18 @@ impl Log {
     pub(super) fn begin_after(&mut self, snapshot: SnapshotMeta, follows: bool) {
         let commit = self.commit_index;
         assert!(snapshot.index > commit, "snapshot at {}, commit {commit}", snapshot.index);
+        let mut payload_upto = 0;
         if follows {
-            let kept = self.entries.partition_point(|entry| entry.index <= snapshot.index);
-            self.entries.drain(..kept);
+            let covered = self.slots.partition_point(|slot| slot.entry.index <= snapshot.index);
+            payload_upto =
+                self.slots.drain(..covered).next_back().map_or(0, |last| last.payload_upto);
         } else {
-            self.entries.clear();
+            self.slots.clear();
         }
-        self.base = Place::from(&snapshot);
+        self.base = Place::of_snapshot(&snapshot, payload_upto);
         self.commit_index = snapshot.index;
         self.handed_out_index = snapshot.index;
         self.applied_index = snapshot.index;
-        self.applying_bytes = 0;
         self.snapshot = snapshot;
     }
 
@@ -303,38 +295,78 @@ impl Log {
         assert!(applied <= handed_out, "applied {applied}, handed out {handed_out}");
         assert!(handed_out <= commit, "handed out {handed_out}, commit {commit}");
         assert!(commit <= last, "commit {commit}, last {last}");
-        let applying: usize = self.between(applied, handed_out).map(size).sum();
-        assert_eq!(self.applying_bytes, applying, "bytes being applied");
         let mut previous = self.base;
-        for entry in &self.entries {
+        for slot in &self.slots {
+            let Slot { entry, payload_upto } = slot;
             assert_eq!(entry.index, previous.index.next(), "a gap");
             assert!(entry.term >= previous.term, "terms fall at {}", entry.index);
             assert!(entry.timestamp >= previous.timestamp, "time stamps fall at {}", entry.index);
-            previous = Place::from(entry);
+            let payload = payload_upto - previous.payload_upto;
+            assert_eq!(payload, entry.payload.len() as u64, "bytes up to {}", entry.index);
+            previous = Place::from(slot);
         }
+    }
+
+    /// The greatest index within `at_least..=upto` with at most `bytes_max` between `after` and it;
+    /// `at_least` if even that is too much.
+    fn last_within_bytes(
+        &self,
+        after: Index,
+        bytes_max: usize,
+        at_least: Index,
+        upto: Index,
+    ) -> Index {
+        // Mostly everything fits: then the entries between are not looked at.
+        if upto <= at_least || self.bytes_between(after, upto) <= bytes_max {
+            return upto;
+        }
+        let fits = |index| index <= after || self.bytes_between(after, index) <= bytes_max;
+        let count = self.slots.partition_point(|slot| fits(slot.entry.index));
+        self.base.index.plus(count as u64).max(at_least).min(upto)
+    }
+
+    /// What the entries after `after` up to `upto` cost in a message, or to apply.
+    fn bytes_between(&self, after: Index, upto: Index) -> usize {
+        let count = usize::try_from(upto.0 - after.0).expect("they are in memory");
+        self.payload_between(after, upto) + count * ENTRY_OVERHEAD_BYTES
+    }
+
+    fn payload_between(&self, after: Index, upto: Index) -> usize {
+        let bytes = self.payload_upto(upto) - self.payload_upto(after);
+        usize::try_from(bytes).expect("they are in memory")
+    }
+
+    fn payload_upto(&self, index: Index) -> u64 {
+        if index == self.base.index {
+            return self.base.payload_upto;
+        }
+        self.slot(index).expect("at the base or after it").payload_upto
     }
 
     /// The entries after `after` up to `upto`, all of which must be in memory.
     fn between(&self, after: Index, upto: Index) -> impl Iterator<Item = &Entry> {
         let position = |index: Index| self.position(index.next()).expect("is in memory");
-        self.entries.range(position(after)..position(upto))
+        self.slots.range(position(after)..position(upto)).map(|slot| &slot.entry)
     }
 
     fn last(&self) -> Place {
-        self.entries.back().map_or(self.base, Place::from)
+        self.slots.back().map_or(self.base, Place::from)
     }
 
-    /// Where the entry at `index` stands in `entries`, or would stand.
+    fn slot(&self, index: Index) -> Option<&Slot> {
+        self.position(index).and_then(|position| self.slots.get(position))
+    }
+
+    /// Where the entry at `index` stands in `slots`, or would stand.
     fn position(&self, index: Index) -> Option<usize> {
         let offset = index.0.checked_sub(self.base.index.0)?.checked_sub(1)?;
         usize::try_from(offset).ok()
     }
 }
 
-/// What an entry costs in a message, or to apply.
-fn size(entry: &Entry) -> usize {
-    entry.payload.len() + ENTRY_OVERHEAD_BYTES
-}
+/// What one entry costs in a message or a batch to apply besides its payload, about: a log of empty
+/// entries must not make either without end.
+const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests;

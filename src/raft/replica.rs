@@ -214,9 +214,6 @@ impl Raft {
     fn check_leader(&self, leader: &Leader) {
         let last = self.log.last_index();
         assert!(leader.durable_index <= last, "durable {}, last {last}", leader.durable_index);
-        let commit = self.log.commit_index();
-        let uncommitted: usize = self.log.after(commit).map(|entry| entry.payload.len()).sum();
-        assert_eq!(leader.uncommitted_bytes, uncommitted, "uncommitted bytes");
         let wanted = self.wanted_peers();
         assert!(leader.peers.iter().map(|peer| peer.node).eq(wanted), "a progress per member");
         for peer in &leader.peers {

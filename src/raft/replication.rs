@@ -41,7 +41,7 @@ impl Raft {
         if let Some(transfer) = &leader.transfer {
             return Err(ProposeError::NotLeader { leader: Some(transfer.to) });
         }
-        let waiting = leader.uncommitted_bytes;
+        let waiting = self.log.uncommitted_bytes();
         // A payload larger than the limit passes alone: it could never pass otherwise.
         if waiting > 0 && waiting + payload.len() > self.config.uncommitted_bytes_max {
             return Err(ProposeError::Overloaded);
@@ -57,7 +57,6 @@ impl Raft {
     /// Appends an entry of this leader's own.
     pub(super) fn append_own(&mut self, entry: Entry, output: &mut Output) {
         let Role::Leader(leader) = &mut self.role else { unreachable!("only a leader appends") };
-        leader.uncommitted_bytes += entry.payload.len();
         self.membership.append(&entry);
         if self.config.has(Bug::LeaderCountsUnwritten) {
             leader.durable_index = entry.index;
@@ -101,10 +100,7 @@ impl Raft {
         let before = self.log.commit_index();
         let any_term = self.config.has(Bug::OldTermsCommitByCounting);
         if index > before && (any_term || self.log.matches(index, self.hard_state.term)) {
-            let committed_bytes = self.commit_to(index, output);
-            if let Role::Leader(leader) = &mut self.role {
-                leader.uncommitted_bytes -= committed_bytes;
-            }
+            self.commit_to(index, output);
             self.continue_reconfiguration(now, before, output);
         }
     }

@@ -60,8 +60,6 @@ pub(super) struct Leader {
     /// `durable_index <= last_index`. Advanced by `Input::Appended` with this term. Older entries
     /// need no count: they commit with the first of this term, which comes after them on disk.
     pub(super) durable_index: Index,
-    /// Payload bytes of entries not yet committed.
-    pub(super) uncommitted_bytes: usize,
     /// A successor being prepared; proposals are refused meanwhile.
     pub(super) transfer: Option<Transfer>,
     /// Until when reads need not be confirmed.
