@@ -73,7 +73,9 @@ impl Raft {
             self.commit_to(commit_index, output);
         }
         let commit_index = self.log.commit_index();
-        self.answer(from, MessageBody::HeartbeatResponse { round, commit_index }, output);
+        let promised = self.promised_span();
+        let body = MessageBody::HeartbeatResponse { round, commit_index, promised };
+        self.answer(from, body, output);
     }
 
     /// Follows the sender, who says it leads this term. Returns whether it can be so: a second

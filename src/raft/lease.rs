@@ -23,6 +23,9 @@
 //! - `TimeoutNow` lets the successor stand in spite of all promises. The lease ends with the
 //!   transfer, and once `TimeoutNow` was sent it stays off for the rest of the term: it may arrive
 //!   late (etcd#12704, openraft#1749).
+//! - Not every voter need have leases on, nor the same election timeout: each says with its answer
+//!   for how long it promises, and a lease rests only on promises as long as its holder's timeout.
+//!   (A restart that shortens a voter's timeout shortens what it promised before: no leases then.)
 //! - Another configuration counts other voters: the lease ends when one is appended, and the next
 //!   round is confirmed by those.
 //! - No read index before a commit in the term, as without a lease (`read_index`).
@@ -97,13 +100,18 @@ impl Raft {
         holds && leader.transfer.is_none() && self.has_committed_in_term()
     }
 
-    /// A quorum has answered a round that began then.
+    /// A quorum has answered a round that began then, with promises as long as the lease's own span.
     pub(super) fn renew_lease(&mut self, begun_at: Time) {
         let Some(lease) = self.config.lease else { return };
         let until = begun_at + lease.span(self.config.election_timeout);
         if let Role::Leader(leader) = &mut self.role {
             leader.lease.until = leader.lease.until.max(until);
         }
+    }
+
+    /// For how long this replica's vote is promised to whom it hears as leader.
+    pub(super) fn promised_span(&self) -> Micros {
+        self.config.lease.map_or(Micros(0), |_| self.config.election_timeout)
     }
 
     /// Heard from a leader: for an election timeout nobody else gets this vote.

@@ -1,7 +1,7 @@
 //! What replicas say to each other.
 
 use super::{Entry, EntryKind, Refusal};
-use crate::base::{Bytes, Index, NodeId, Term};
+use crate::base::{Bytes, Index, Micros, NodeId, Term};
 
 /// A message between two replicas of one group (the group is the envelope's business).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +103,9 @@ pub enum MessageBody {
         round: u64,
         /// What this replica knows to be committed.
         commit_index: Index,
+        /// For so long nobody else gets this replica's vote, come what may (`lease`); 0 if it
+        /// promises nothing.
+        promised: Micros,
     },
     /// A follower asks its leader for a read index.
     ReadIndex {

@@ -43,6 +43,9 @@ pub(super) struct Progress {
     heartbeat_sent_at: Time,
     /// The latest read round it has answered. At most the leader's current round.
     pub(super) round_acknowledged: u64,
+    /// The latest read round it has answered with a promise as long as a lease needs. At most
+    /// `round_acknowledged`.
+    pub(super) round_promised: u64,
 }
 
 /// How to send to a follower.
@@ -109,6 +112,7 @@ impl Progress {
             sent_at: now,
             heartbeat_sent_at: now,
             round_acknowledged: 0,
+            round_promised: 0,
         }
     }
 

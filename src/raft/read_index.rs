@@ -22,6 +22,7 @@
 use std::collections::VecDeque;
 
 use super::planted::Bug;
+use super::progress::Progress;
 use super::role::Role;
 use super::{MessageBody, Output, Raft, ReadError, ReadState, quorum};
 use crate::base::{Index, NodeId, Time};
@@ -128,16 +129,20 @@ impl Raft {
     pub(super) fn confirm_reads(&mut self, output: &mut Output) {
         let Role::Leader(leader) = &mut self.role else { return };
         let (own, current) = (self.config.node, leader.reads.round);
-        let answered = |node| {
-            if node == own {
-                return current;
-            }
-            leader.peer(node).map_or(0, |peer| peer.round_acknowledged)
+        let reached = |round: fn(&Progress) -> u64| {
+            let of = |node| match leader.peer(node) {
+                Some(peer) => round(peer),
+                None if node == own => current,
+                None => 0,
+            };
+            quorum::reached(&self.config.witnesses(self.membership.current()), of)
         };
-        let members = self.config.witnesses(self.membership.current());
-        let Some(confirmed) = quorum::reached(&members, answered) else { return };
+        let Some(confirmed) = reached(|peer| peer.round_acknowledged) else { return };
+        let promised = reached(|peer| peer.round_promised);
         while let Some(read) = self.take_read(|read| read.round <= confirmed) {
-            self.renew_lease(read.begun_at);
+            if promised.is_some_and(|promised| read.round <= promised) {
+                self.renew_lease(read.begun_at);
+            }
             self.finish_read(&read, true, output);
         }
     }

@@ -11,7 +11,7 @@ use super::log::Log;
 use super::membership::Membership;
 use super::planted::Bug;
 use super::progress::Progress;
-use super::replication::Sender;
+use super::replication::{Heard, Sender};
 use super::role::{Follower, Leader, Role};
 use super::waiters::Waiters;
 use super::{
@@ -335,8 +335,9 @@ impl Raft {
             MessageBody::Heartbeat { commit_index, round } => {
                 self.handle_heartbeat(now, from, commit_index, round, output);
             }
-            MessageBody::HeartbeatResponse { round, commit_index } => {
-                self.handle_heartbeat_response(now, from, (round, commit_index), output);
+            MessageBody::HeartbeatResponse { round, commit_index, promised } => {
+                let answer = Heard { round, commit_index, promised };
+                self.handle_heartbeat_response(now, from, answer, output);
             }
             MessageBody::ReadIndex { request } => {
                 self.handle_read_index(now, from, request, output);
@@ -386,7 +387,8 @@ impl Raft {
                 return;
             }
             MessageBody::Append { .. } | MessageBody::Heartbeat { .. } => {
-                MessageBody::HeartbeatResponse { round: 0, commit_index: self.log.commit_index() }
+                let commit_index = self.log.commit_index();
+                MessageBody::HeartbeatResponse { round: 0, commit_index, promised: Micros(0) }
             }
             MessageBody::ReadIndex { request } => {
                 MessageBody::ReadIndexResponse { request, index: None }

@@ -12,13 +12,20 @@ use super::progress::{Progress, Resume};
 use super::role::Role;
 use super::{Entry, EntryKind, Message, MessageBody, Output, ProposeError, Raft, RaftConfig};
 use super::{SnapshotRequest, quorum};
-use crate::base::{Bytes, Index, NodeId, Term, Time, WallTime};
+use crate::base::{Bytes, Index, Micros, NodeId, Term, Time, WallTime};
 
 /// What a leader reads while it sends; its progresses are borrowed apart.
 pub(super) struct Sender<'a> {
     pub(super) config: &'a RaftConfig,
     pub(super) log: &'a Log,
     pub(super) term: Term,
+}
+
+/// What a heartbeat's answer says.
+pub(super) struct Heard {
+    pub(super) round: u64,
+    pub(super) commit_index: Index,
+    pub(super) promised: Micros,
 }
 
 impl Raft {
@@ -157,7 +164,7 @@ impl Raft {
         &mut self,
         now: Time,
         from: NodeId,
-        (round, commit_index): (u64, Index),
+        Heard { round, commit_index, promised }: Heard,
         output: &mut Output,
     ) {
         let Some((leader, sender)) = self.as_leader() else { return };
@@ -175,6 +182,9 @@ impl Raft {
         sender.send_appends(peer, now, output);
         if round <= current_round && round > peer.round_acknowledged {
             peer.round_acknowledged = round;
+            if promised >= sender.config.election_timeout {
+                peer.round_promised = round;
+            }
             self.confirm_reads(output);
         }
     }

@@ -72,8 +72,8 @@ pub(super) fn push_message(batch: &mut PeerBatchBuilder, group: GroupId, message
         MessageBody::Heartbeat { commit_index, round } => {
             PeerBody::Heartbeat { commit_index: *commit_index, round: *round }
         }
-        MessageBody::HeartbeatResponse { round, commit_index } => {
-            PeerBody::HeartbeatResponse { round: *round, commit_index: *commit_index }
+        &MessageBody::HeartbeatResponse { round, commit_index, promised } => {
+            PeerBody::HeartbeatResponse { round, commit_index, promised }
         }
         MessageBody::ReadIndex { request } => PeerBody::ReadIndex { request: *request },
         MessageBody::ReadIndexResponse { request, index } => {
@@ -187,8 +187,8 @@ pub(super) fn incoming(from: NodeId, to: NodeId, message: PeerMessage<'_>) -> Op
         PeerBody::Heartbeat { commit_index, round } => {
             MessageBody::Heartbeat { commit_index, round }
         }
-        PeerBody::HeartbeatResponse { round, commit_index } => {
-            MessageBody::HeartbeatResponse { round, commit_index }
+        PeerBody::HeartbeatResponse { round, commit_index, promised } => {
+            MessageBody::HeartbeatResponse { round, commit_index, promised }
         }
         PeerBody::ReadIndex { request } => MessageBody::ReadIndex { request },
         PeerBody::ReadIndexResponse { request, index } => {

@@ -10,7 +10,7 @@ mod batch_view;
 pub use batch_builder::{AppendHead, PeerBatchBuilder};
 pub use batch_view::{Entries, Messages, PeerBatchView, parse_peer_batch};
 
-use crate::base::{GroupId, Index, NodeId, Term};
+use crate::base::{GroupId, Index, Micros, NodeId, Term};
 
 /// One group's message.
 #[derive(Clone, Debug)]
@@ -103,6 +103,8 @@ pub enum PeerBody<'a> {
         round: u64,
         /// What the sender knows to be committed.
         commit_index: Index,
+        /// For how long a leader's lease may rest on this answer.
+        promised: Micros,
     },
     /// A follower asks its leader for a read index.
     ReadIndex {

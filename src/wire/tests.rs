@@ -14,7 +14,8 @@ use super::peer::{
 };
 use crate::base::limits::PEER_FRAME_BODY_MAX;
 use crate::base::{
-    AlignedBuf, ClusterId, CoreId, GroupId, Incarnation, Index, NodeId, Sequence, SessionId, Term,
+    AlignedBuf, ClusterId, CoreId, GroupId, Incarnation, Index, Micros, NodeId, Sequence,
+    SessionId, Term,
 };
 
 /// The one frame in `buffer`.
@@ -70,7 +71,8 @@ pub(super) fn sample_bodies() -> Vec<PeerBody<'static>> {
             hint_term: Term(2),
         },
         PeerBody::Heartbeat { commit_index: Index(7), round: 11 },
-        PeerBody::HeartbeatResponse { round: 11, commit_index: Index(6) },
+        PeerBody::HeartbeatResponse { round: 11, commit_index: Index(6), promised: Micros(0) },
+        PeerBody::HeartbeatResponse { round: 12, commit_index: Index(6), promised: Micros(7) },
         PeerBody::ReadIndex { request: 12 },
         PeerBody::ReadIndexResponse { request: 12, index: Some(Index(0)) },
         PeerBody::ReadIndexResponse { request: 13, index: None },

@@ -172,6 +172,7 @@ pub(crate) fn settings(random: &mut fastrand::Rng, world: &mut World, seed: u64)
     // for is not exceeded.
     let rates =
         if random.u8(0..4) == 0 && common.lease.is_none() { 500..2_000 } else { 900..1_100 };
+    let some_promise_nothing = random.u8(0..4) == 0;
     for node in &mut world.nodes {
         node.clock_rate = random.u64(rates.clone());
         node.disk_held = random.u8(0..4) > 0;
@@ -179,6 +180,10 @@ pub(crate) fn settings(random: &mut fastrand::Rng, world: &mut World, seed: u64)
         node.completions_held = random.u8(0..3) == 0;
         let (own, seed) = (node.id, node.config.seed ^ seed << 32);
         node.config = RaftConfig { node: own, seed, ..common.clone() };
+        if some_promise_nothing && random.bool() {
+            // Not everyone need promise what others count on.
+            node.config.lease = None;
+        }
         node.config.in_flight_bytes_max = 4 * common.message_bytes_max;
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use sunstar::base::{Bytes, Index, NodeId, Term, WallTime};
+use sunstar::base::{Bytes, Index, Micros, NodeId, Term, WallTime};
 use sunstar::raft::{
     Configuration, Entry, EntryKind, Message, MessageBody, Outcome, Raft, Refusal, RoleKind,
 };
@@ -165,7 +165,7 @@ fn details(body: &MessageBody) -> String {
         MessageBody::Heartbeat { commit_index, round } => {
             format!(" commit {commit_index} round {round}")
         }
-        MessageBody::HeartbeatResponse { round, commit_index } => {
+        MessageBody::HeartbeatResponse { round, commit_index, .. } => {
             format!(" round {round} commit {commit_index}")
         }
         // Requests are numbered from a random start: scripts show none.
@@ -228,7 +228,8 @@ fn parse_body(kind: &str, fields: &Fields<'_>) -> MessageBody {
         }
         "HeartbeatResponse" => {
             let round = fields.number("round");
-            MessageBody::HeartbeatResponse { round, commit_index: index("commit") }
+            let promised = Micros(fields.number("promised"));
+            MessageBody::HeartbeatResponse { round, commit_index: index("commit"), promised }
         }
         "ReadIndex" => MessageBody::ReadIndex { request: fields.number("request") },
         "ReadIndexResponse" => {

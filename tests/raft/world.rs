@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) laws: Laws,
     /// What happened since it was last taken, for scripts; `None` where nobody reads it.
     pub(crate) trace: Option<Vec<String>>,
+    /// Whether a node's entries are being applied further up the stack.
+    applying: bool,
 }
 
 /// A node's writes up to here are durable, and it was not told.
@@ -53,6 +55,7 @@ impl World {
             snapshots_wanted: BTreeSet::new(),
             laws: Laws::new(configuration),
             trace: None,
+            applying: false,
         }
     }
 
@@ -416,7 +419,7 @@ impl World {
             messages: output.messages_after_durable,
         };
         self.nodes[at].to_apply.extend(output.committed);
-        while !self.nodes[at].apply_held && self.apply(at, usize::MAX) > 0 {}
+        self.apply_at_once(at);
         for context in output.reads_failed {
             self.note(format!("  {id} read {context} failed"));
         }
@@ -436,6 +439,17 @@ impl World {
             let wall = WallTime(self.now.0);
             self.with(at, |raft, now, output| raft.accept(now, wall, forwarded, output));
         }
+    }
+
+    /// Applies what there is, unless the state machine is held. What a report brings forth is applied
+    /// by whoever came here first: were it by the report itself, a long log would need a deep stack.
+    fn apply_at_once(&mut self, at: usize) {
+        if self.nodes[at].apply_held || self.applying {
+            return;
+        }
+        self.applying = true;
+        while self.apply(at, usize::MAX) > 0 {}
+        self.applying = false;
     }
 
     fn write(&mut self, at: usize, write: Write) {

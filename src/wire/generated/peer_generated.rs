@@ -1450,6 +1450,7 @@ impl<'a> ::flatbuffers::Follow<'a> for HeartbeatResponse<'a> {
 impl<'a> HeartbeatResponse<'a> {
   pub const VT_ROUND: ::flatbuffers::VOffsetT = 4;
   pub const VT_COMMIT_INDEX: ::flatbuffers::VOffsetT = 6;
+  pub const VT_PROMISED: ::flatbuffers::VOffsetT = 8;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1461,6 +1462,7 @@ impl<'a> HeartbeatResponse<'a> {
     args: &'args HeartbeatResponseArgs
   ) -> ::flatbuffers::WIPOffset<HeartbeatResponse<'bldr>> {
     let mut builder = HeartbeatResponseBuilder::new(_fbb);
+    builder.add_promised(args.promised);
     builder.add_commit_index(args.commit_index);
     builder.add_round(args.round);
     builder.finish()
@@ -1481,6 +1483,13 @@ impl<'a> HeartbeatResponse<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(HeartbeatResponse::VT_COMMIT_INDEX, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn promised(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(HeartbeatResponse::VT_PROMISED, Some(0)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for HeartbeatResponse<'_> {
@@ -1491,6 +1500,7 @@ impl ::flatbuffers::Verifiable for HeartbeatResponse<'_> {
     v.visit_table(pos)?
      .visit_field::<u64>("round", Self::VT_ROUND, false)?
      .visit_field::<u64>("commit_index", Self::VT_COMMIT_INDEX, false)?
+     .visit_field::<u64>("promised", Self::VT_PROMISED, false)?
      .finish();
     Ok(())
   }
@@ -1498,6 +1508,7 @@ impl ::flatbuffers::Verifiable for HeartbeatResponse<'_> {
 pub struct HeartbeatResponseArgs {
     pub round: u64,
     pub commit_index: u64,
+    pub promised: u64,
 }
 impl<'a> Default for HeartbeatResponseArgs {
   #[inline]
@@ -1505,6 +1516,7 @@ impl<'a> Default for HeartbeatResponseArgs {
     HeartbeatResponseArgs {
       round: 0,
       commit_index: 0,
+      promised: 0,
     }
   }
 }
@@ -1521,6 +1533,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HeartbeatResponseBuilder<'a, 
   #[inline]
   pub fn add_commit_index(&mut self, commit_index: u64) {
     self.fbb_.push_slot::<u64>(HeartbeatResponse::VT_COMMIT_INDEX, commit_index, 0);
+  }
+  #[inline]
+  pub fn add_promised(&mut self, promised: u64) {
+    self.fbb_.push_slot::<u64>(HeartbeatResponse::VT_PROMISED, promised, 0);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HeartbeatResponseBuilder<'a, 'b, A> {
@@ -1542,6 +1558,7 @@ impl ::core::fmt::Debug for HeartbeatResponse<'_> {
     let mut ds = f.debug_struct("HeartbeatResponse");
       ds.field("round", &self.round());
       ds.field("commit_index", &self.commit_index());
+      ds.field("promised", &self.promised());
       ds.finish()
   }
 }

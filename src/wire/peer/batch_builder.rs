@@ -209,9 +209,13 @@ impl PeerBatchBuilder {
             PeerBody::Heartbeat { commit_index, round } => {
                 table!(Heartbeat, HeartbeatArgs { commit_index: commit_index.0, round: round })
             }
-            PeerBody::HeartbeatResponse { round, commit_index } => table!(
+            PeerBody::HeartbeatResponse { round, commit_index, promised } => table!(
                 HeartbeatResponse,
-                HeartbeatResponseArgs { round: round, commit_index: commit_index.0 }
+                HeartbeatResponseArgs {
+                    round: round,
+                    commit_index: commit_index.0,
+                    promised: promised.0,
+                }
             ),
             PeerBody::ReadIndex { request } => {
                 table!(ReadIndex, ReadIndexArgs { request: request })

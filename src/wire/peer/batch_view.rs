@@ -3,7 +3,7 @@
 use flatbuffers::{ForwardsUOffset, Vector, VectorIter};
 
 use super::{PeerBody, PeerEntry, PeerMessage, PeerRefusal};
-use crate::base::{GroupId, Index, NodeId, Term};
+use crate::base::{GroupId, Index, Micros, NodeId, Term};
 use crate::wire::WireError;
 use crate::wire::error::verified_root;
 use crate::wire::frame::{Frame, FrameKind};
@@ -155,7 +155,8 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
         schema::Body::HeartbeatResponse => {
             let response = message.body_as_heartbeat_response().expect(THERE);
             let commit_index = Index(response.commit_index());
-            PeerBody::HeartbeatResponse { round: response.round(), commit_index }
+            let (round, promised) = (response.round(), Micros(response.promised()));
+            PeerBody::HeartbeatResponse { round, commit_index, promised }
         }
         schema::Body::ReadIndex => {
             let read = message.body_as_read_index().expect(THERE);
