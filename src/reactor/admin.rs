@@ -419,7 +419,7 @@ fn unknown_group(group: GroupId) -> GroupRefusal {
 fn refusal(reason: GroupReason, message: String) -> GroupRefusal {
     let remedy = match reason {
         GroupReason::UnknownGroup => "`sunstar ctl status` lists the groups",
-        GroupReason::UnknownNode => "the nodes are those of `cluster_nodes`",
+        GroupReason::UnknownNode => "the nodes are those of `--initial-nodes`",
         GroupReason::NodeDown => "start the node, or see why the others cannot reach it",
         GroupReason::NoLeader => {
             "ask again shortly; if it stays so, most of its voters are down or cut off"

@@ -7,6 +7,7 @@
 mod garbage;
 mod kill;
 mod lifecycle;
+mod membership;
 mod quorum;
 mod routing;
 mod support;

@@ -74,6 +74,10 @@ impl Cluster {
         &mut self.nodes[position]
     }
 
+    pub(crate) fn all(&self) -> &[Node] {
+        &self.nodes
+    }
+
     pub(crate) fn nodes(&mut self) -> &mut [Node] {
         &mut self.nodes
     }
