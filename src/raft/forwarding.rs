@@ -25,6 +25,7 @@
 
 use std::collections::VecDeque;
 
+use super::planted::Bug;
 use super::role::Role;
 use super::waiters::{Outcome, WaitFor, Waiter};
 use super::{Configuration, EntryKind, MessageBody, Output, Raft, Refusal};
@@ -178,7 +179,9 @@ impl Raft {
     /// A member asks this replica to propose, as the leader of `term`.
     pub(super) fn handle_propose(&mut self, term: Term, forwarded: Forwarded, output: &mut Output) {
         let Forwarded { from, request, .. } = forwarded;
-        if term <= self.forwarding.first_term || !self.forwarding.is_new(from, request) {
+        let again = self.config.has(Bug::CopiesAreProposedAgain);
+        let known = term <= self.forwarding.first_term || !self.forwarding.is_new(from, request);
+        if known && !again {
             return;
         }
         let member = match &self.role {

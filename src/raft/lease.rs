@@ -35,6 +35,7 @@
 //!
 //! Source: thesis, section 6.4.1.
 
+use super::planted::Bug;
 use super::role::Role;
 use super::{Message, MessageBody, Raft};
 use crate::base::{Micros, NodeId, Time};
@@ -96,14 +97,18 @@ impl Raft {
     /// Leader only: whether a read is answered without asking anybody now.
     pub fn holds_lease(&self, now: Time) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
-        let holds = now < leader.lease.until && !leader.lease.revoked;
-        holds && leader.transfer.is_none() && self.has_committed_in_term()
+        let holds = now < leader.lease.until && self.has_committed_in_term();
+        let transferred = leader.lease.revoked || leader.transfer.is_some();
+        holds && (!transferred || self.config.has(Bug::LeaseKeptOnTransfer))
     }
 
     /// A quorum has answered a round that began then, with promises as long as the lease's own span.
     pub(super) fn renew_lease(&mut self, begun_at: Time) {
         let Some(lease) = self.config.lease else { return };
-        let until = begun_at + lease.span(self.config.election_timeout);
+        let mut until = begun_at + lease.span(self.config.election_timeout);
+        if self.config.has(Bug::LeaseAsLongAsPromise) {
+            until = begun_at + self.config.election_timeout;
+        }
         if let Role::Leader(leader) = &mut self.role {
             leader.lease.until = leader.lease.until.max(until);
         }
@@ -129,12 +134,14 @@ impl Raft {
             MessageBody::Vote { transfer, .. } => !transfer,
             _ => false,
         };
-        request && now < self.promise.until && self.promise.to != Some(message.from)
+        let free = self.config.has(Bug::LeaseNeedsNoPromise);
+        request && !free && now < self.promise.until && self.promise.to != Some(message.from)
     }
 
     /// Until when this replica may not stand, if it may not: its own vote is promised too.
     pub(super) fn promised_until(&self, now: Time) -> Option<Time> {
-        Some(self.promise.until).filter(|&until| now < until)
+        let free = self.config.has(Bug::LeaseNeedsNoPromise);
+        Some(self.promise.until).filter(|&until| now < until && !free)
     }
 }
 

@@ -28,6 +28,7 @@
 //!
 //! Source: Scylla's `raft::failure_detector`; scylla#10379 and tikv#16429 for what goes wrong.
 
+use super::planted::Bug;
 use super::role::Role;
 use super::{Message, MessageBody, Output, Raft};
 use crate::base::{Micros, NodeId, Time};
@@ -85,6 +86,7 @@ impl Raft {
         let Role::Follower(follower) = &self.role else { return };
         match follower.leader {
             Some(leader) if leader != peer => {}
+            Some(_) if self.config.has(Bug::AnotherLifeLeads) => {}
             Some(_) if follower.leader_life.is_some_and(|heard_in| heard_in != life) => {
                 self.leader_lost(now, output);
             }
@@ -102,7 +104,7 @@ impl Raft {
         match &mut self.role {
             Role::Follower(follower) if follower.leader == Some(peer) => {
                 follower.reads.fail_all(output);
-                if self.config.shared_detector {
+                if self.config.shared_detector && !self.config.has(Bug::QuietLeaderStays) {
                     self.leader_lost(now, output);
                 }
             }
@@ -122,7 +124,9 @@ impl Raft {
         let Some(leader) = follower.leader else { return false };
         self.config.shared_detector
             && follower.leader_life.is_some()
-            && follower.leader_life == self.liveness.life(leader)
+            && (follower.leader_life == self.liveness.life(leader)
+                || self.config.has(Bug::QuietLeaderStays)
+                || (self.liveness.is_up(leader) && self.config.has(Bug::AnotherLifeLeads)))
             && self.membership.current().is_voter(leader)
     }
 

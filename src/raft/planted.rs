@@ -148,6 +148,30 @@ pub enum Bug {
     SnapshotKeepsTheLog,
     /// A snapshot that was lost is not sent again.
     LostSnapshotStaysLost,
+
+    // --- leases ---
+    /// A lease begins when an answer comes, not when its round began.
+    LeaseFromReceipt,
+    /// A lease outlives the request to a successor to stand (etcd#12704, openraft#1749).
+    LeaseKeptOnTransfer,
+    /// A lease lasts as long as the promises by any clock.
+    LeaseAsLongAsPromise,
+    /// A voter gives its vote away although it promised not to.
+    LeaseNeedsNoPromise,
+    /// A restarted voter does not wait until what it may have promised is over.
+    RestartedVoterVotesAtOnce,
+
+    // --- liveness ---
+    /// The loss of a leader of a quiet group goes unnoticed (tikv#16429).
+    QuietLeaderStays,
+    /// A leader whose process came back is taken for alive.
+    AnotherLifeLeads,
+
+    // --- waiting ---
+    /// A copy of a forwarded proposal is proposed again.
+    CopiesAreProposedAgain,
+    /// Who waits for an answer that was lost waits for ever (openraft#1747).
+    WaiterHangs,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -205,6 +229,15 @@ impl Bug {
         Self::SnapshotWithoutConfiguration,
         Self::SnapshotKeepsTheLog,
         Self::LostSnapshotStaysLost,
+        Self::LeaseFromReceipt,
+        Self::LeaseKeptOnTransfer,
+        Self::LeaseAsLongAsPromise,
+        Self::LeaseNeedsNoPromise,
+        Self::RestartedVoterVotesAtOnce,
+        Self::QuietLeaderStays,
+        Self::AnotherLifeLeads,
+        Self::CopiesAreProposedAgain,
+        Self::WaiterHangs,
     ];
 }
 

@@ -69,7 +69,8 @@ impl Raft {
             // Entries came to the disk without their term: then no vote of that term left either.
             hard_state = HardState { term: log.last_term(), vote: None };
         }
-        let promise = Promise::at_start(now, config.lease, config.election_timeout);
+        let lease = config.lease.filter(|_| !config.has(Bug::RestartedVoterVotesAtOnce));
+        let promise = Promise::at_start(now, lease, config.election_timeout);
         let mut raft = Self {
             role: Role::Follower(Follower::new(now)),
             config,

@@ -186,6 +186,9 @@ impl Raft {
                 peer.round_promised = round;
             }
             self.confirm_reads(output);
+            if self.config.has(Bug::LeaseFromReceipt) {
+                self.renew_lease(now);
+            }
         }
     }
 

@@ -25,6 +25,7 @@
 
 use std::collections::VecDeque;
 
+use super::planted::Bug;
 use super::role::Role;
 use super::{Output, Raft, Refusal, SnapshotMeta};
 use crate::base::{Index, Micros, Term, Time};
@@ -164,6 +165,7 @@ impl Raft {
     pub(super) fn waiters_deadline(&self) -> Time {
         match self.role {
             Role::Leader(_) => Time(u64::MAX),
+            _ if self.config.has(Bug::WaiterHangs) => Time(u64::MAX),
             _ => self.waiters.deadline(),
         }
     }

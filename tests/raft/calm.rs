@@ -90,7 +90,10 @@ impl Storm {
         let timeouts = if config.pre_vote { PATIENCE } else { PATIENCE_WITHOUT_PRE_VOTE };
         let patience = timeouts * timeout * 1_000 / slowest.expect("a node");
         let end = self.world.now + Micros(patience);
+        let mut turns = 0;
         while !done(self) {
+            turns += 1;
+            assert!(turns < 100_000, "woken without end");
             self.settle();
             if done(self) {
                 return;

@@ -69,11 +69,11 @@ const EVENTS: &[(Event, u32, bool)] = &[
     (Event::PowerLoss, 1, false),
     (Event::Restart, 30, true),
     (Event::Cut, 3, false),
-    (Event::CutLeader, 2, false),
+    (Event::CutLeader, 4, false),
     (Event::Heal, 5, true),
     (Event::Transfer, 3, false),
     (Event::Reconfigure, 6, false),
-    (Event::Campaign, 2, false),
+    (Event::Campaign, 4, false),
 ];
 
 /// The probabilities of one storm.
@@ -160,8 +160,8 @@ pub(crate) fn settings(random: &mut fastrand::Rng, world: &mut World, seed: u64)
         pre_vote: random.bool(),
         check_quorum: random.bool(),
         in_flight_messages_max: random.usize(1..8),
-        message_bytes_max: random.usize(1..2_000),
-        message_entries_max: random.usize(1..20),
+        message_bytes_max: *pick(random, &[1, 100, 500, 2_000]),
+        message_entries_max: *pick(random, &[1, 1, 2, 20]),
         promotion_lag_max: random.u64(0..16),
         apply_bytes_max: random.usize(1..2_000),
         waiters_max: *pick(random, &[2, 64 << 10]),

@@ -5,14 +5,17 @@
 //! - `storms`: randomised clusters with drops, reordering, crashes, cuts and changing members, each
 //!   with a climate of its own, checked after every step and for progress afterwards.
 //!   `SUNSTAR_RAFT_SEEDS=from..to cargo test --test raft storm` runs others than usual.
+//! - `paper`: what the Raft paper says, sentence by sentence.
 //! - `planted`: with the feature `planted-bugs`, storms must find every mistake made on purpose.
 
 mod calm;
 mod climate;
 mod disk;
+mod group;
 mod laws;
 mod node;
 mod notation;
+mod paper;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod scripts;

@@ -1,6 +1,8 @@
-//! Every mistake made on purpose must be found by the storms, each within a minute.
+//! Every mistake made on purpose must be found, each within a minute: by the storms, or where the
+//! storms would take longer to bring about what it takes, by a golden script.
 //!
-//! Prints which seed finds it, by which law or assertion, and how long that took.
+//! Prints which seed finds it, by which law or assertion, how long that took, and the first script
+//! that says something else.
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use sunstar::raft::Bug;
 
+use crate::scripts;
 use crate::storm::Storm;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -24,7 +27,7 @@ fn planted_bugs_are_all_found() {
     panic::set_hook(Box::new(|info| SAID.with(|said| *said.borrow_mut() = said_by(info))));
     let wanted = std::env::var("SUNSTAR_RAFT_BUG").unwrap_or_default();
     let bugs = Bug::ALL.iter().filter(|bug| format!("{bug:?}").contains(&wanted));
-    println!("{:<32} {:>6} {:>6}  law or assertion", "bug", "seed", "s");
+    println!("{:<30} {:>6} {:>5}  script / law or assertion", "bug", "seed", "s");
     let missed: Vec<_> = bugs.filter(|bug| !is_found(**bug)).collect();
     _ = panic::take_hook();
     assert!(missed.is_empty(), "not found: {missed:?}");
@@ -33,14 +36,17 @@ fn planted_bugs_are_all_found() {
 /// Prints who found the bug, if anyone did.
 #[expect(clippy::disallowed_methods, reason = "how long it takes is what is measured")]
 fn is_found(bug: Bug) -> bool {
+    let script = scripts::one_that_differs(&|config| config.planted = Some(bug));
+    let patience = if script.is_some() { PATIENCE / 4 } else { PATIENCE };
+    SAID.with(RefCell::take);
     let begun = Instant::now();
-    let mut seeds = (0..SEEDS_MAX).take_while(|_| begun.elapsed() < PATIENCE);
+    let mut seeds = (0..SEEDS_MAX).take_while(|_| begun.elapsed() < patience);
     let found = seeds.find(|&seed| fails(bug, seed));
     let (name, seconds) = (format!("{bug:?}"), begun.elapsed().as_secs_f64());
-    let seed = found.map_or("never".to_owned(), |seed| seed.to_string());
-    let said = SAID.with(RefCell::take);
-    println!("{name:<32} {seed:>6} {seconds:>6.1}  {said}");
-    found.is_some()
+    let seed = found.map_or("-".to_owned(), |seed| seed.to_string());
+    let (by_script, said) = (script.as_deref().unwrap_or("-"), SAID.with(RefCell::take));
+    println!("{name:<30} {seed:>6} {seconds:>5.1}  {by_script} / {said}");
+    found.is_some() || script.is_some()
 }
 
 fn fails(bug: Bug, seed: u64) -> bool {

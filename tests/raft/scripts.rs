@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
 use sunstar::base::{Index, Micros, NodeId, Time};
-use sunstar::raft::{Configuration, Input, Message, WaitFor};
+use sunstar::raft::{Configuration, Input, Message, RaftConfig, WaitFor};
 
 use crate::node::set_option;
 use crate::notation;
@@ -52,8 +52,33 @@ fn scripts_say_what_happens() {
     assert!(!scripts.is_empty(), "no scripts under {}", root.display());
     for path in scripts {
         let text = std::fs::read_to_string(&path).expect("readable");
-        expect_file![&path].assert_eq(&run(&text));
+        expect_file![&path].assert_eq(&run(&text, &|_| {}));
     }
+}
+
+/// The index beside the scripts names each of them, and none that is not there.
+#[test]
+fn every_script_is_in_the_index() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/raft");
+    let index = std::fs::read_to_string(root.join("README.md")).expect("the index");
+    let links = index.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let mut named: Vec<PathBuf> = links.map(|link| root.join(link)).collect();
+    named.sort();
+    named.dedup();
+    assert_eq!(named, scripts_under(&root));
+}
+
+/// A script that says something else with these settings.
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn one_that_differs(settings: &dyn Fn(&mut RaftConfig)) -> Option<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/raft");
+    let differs = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).expect("readable");
+        let run = std::panic::AssertUnwindSafe(|| run(&text, settings));
+        std::panic::catch_unwind(run).map_or(true, |trace| trace != text)
+    };
+    let path = scripts_under(&root).into_iter().find(differs)?;
+    path.file_stem().map(|name| name.to_string_lossy().into_owned())
 }
 
 fn scripts_under(root: &Path) -> Vec<PathBuf> {
@@ -71,7 +96,7 @@ fn scripts_under(root: &Path) -> Vec<PathBuf> {
 }
 
 /// Runs a script and returns it with the traces as they really are.
-fn run(text: &str) -> String {
+fn run(text: &str, settings: &dyn Fn(&mut RaftConfig)) -> String {
     let mut output = String::new();
     let mut world = None;
     let mut in_trace = false;
@@ -85,7 +110,7 @@ fn run(text: &str) -> String {
             in_trace = false;
         }
         if line == "----" {
-            let trace = execute(&mut world, &commands);
+            let trace = execute(&mut world, &commands, settings);
             writeln!(output, "----\n{}", trace.join("\n")).expect("a string");
             commands.clear();
             in_trace = true;
@@ -100,11 +125,15 @@ fn run(text: &str) -> String {
     output
 }
 
-fn execute(world: &mut Option<World>, commands: &[&str]) -> Vec<String> {
+fn execute(
+    world: &mut Option<World>,
+    commands: &[&str],
+    settings: &dyn Fn(&mut RaftConfig),
+) -> Vec<String> {
     for command in commands {
         let words: Vec<&str> = command.split_whitespace().collect();
         if words[0] == "nodes" {
-            *world = Some(create(&words[1..]));
+            *world = Some(create(&words[1..], settings));
         } else {
             let world = world.as_mut().expect("a script begins with nodes");
             Scene { world }.play(words[0], &words[1..]);
@@ -115,7 +144,7 @@ fn execute(world: &mut Option<World>, commands: &[&str]) -> Vec<String> {
     if trace.is_empty() { vec!["ok".to_owned()] } else { trace }
 }
 
-fn create(words: &[&str]) -> World {
+fn create(words: &[&str], settings: &dyn Fn(&mut RaftConfig)) -> World {
     let count: u64 = words[0].parse().expect("nodes <count>");
     let mut configuration = Configuration::new((1..=count).map(NodeId));
     let (mut options, mut spares) = (Vec::new(), Vec::new());
@@ -135,6 +164,7 @@ fn create(words: &[&str]) -> World {
         for (name, value) in &options {
             set_option(&mut world.nodes[at].config, name, value);
         }
+        settings(&mut world.nodes[at].config);
         world.start(at);
     }
     world
