@@ -6,6 +6,8 @@
 //!   with a climate of its own, checked after every step and for progress afterwards.
 //!   `SUNSTAR_RAFT_SEEDS=from..to cargo test --test raft storm` runs others than usual.
 //! - `paper`: what the Raft paper says, sentence by sentence.
+//! - `matrix`: scenarios of replication, each with and without drops, pre-vote, a shared failure
+//!   detector, and disks and state machines that take their time.
 //! - `planted`: with the feature `planted-bugs`, storms must find every mistake made on purpose.
 
 mod calm;
@@ -13,6 +15,7 @@ mod climate;
 mod disk;
 mod group;
 mod laws;
+mod matrix;
 mod node;
 mod notation;
 mod paper;
