@@ -46,7 +46,9 @@ impl Offline {
     /// # Errors
     /// If its node could not start from it either.
     pub fn recover(config: ReactorConfig, recovered: Recovered) -> Result<Self, RecoverError> {
-        let (core, replicas) = recovery::recover(NOW, config, recovered)?;
+        let (core, mut replicas) = recovery::recover(NOW, config, recovered)?;
+        // Of a group that left, nothing survives here but a vote.
+        replicas.retain(Replica::is_here);
         Ok(Self { core, replicas })
     }
 

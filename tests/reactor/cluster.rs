@@ -13,7 +13,7 @@ use sunstar::base::{
 use sunstar::placement::{NodeInfo, ShardMap};
 use sunstar::reactor::{
     AdminAnswer, CoreStatus, Effects, GroupAnswer, GroupOperation, GroupStatus, Input, LogWrite,
-    Reactor, ReactorConfig, Recovered,
+    Offline, Reactor, ReactorConfig, Recovered,
 };
 use sunstar::wal::{Identity, Recovery, SegmentId};
 use sunstar::wire::frame::{self, Scan};
@@ -136,6 +136,13 @@ impl Cluster {
             node.reactor.step(self.now, up(id));
         }
         self.nodes.insert(id, Node { reactor, completions: Vec::new() });
+    }
+
+    /// The groups of which a node that does not run has something on its disk.
+    pub(crate) fn survivors(&self, id: NodeId) -> Vec<GroupId> {
+        let recovered = recover(id, &self.disks[&id], self.segment_bytes);
+        let offline = Offline::recover(self.config(id), recovered).expect("recovers");
+        offline.survivors().iter().map(|survivor| survivor.group).collect()
     }
 
     /// Ends a node's process and its power: of log writes not completed any sectors may be on the

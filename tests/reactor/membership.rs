@@ -67,8 +67,9 @@ fn a_group_moves_to_three_other_nodes_and_the_old_ones_hold_nothing() {
     assert_eq!(client.get(&mut cluster, &key).as_deref(), Some(&expected[..]));
 
     // Both an old and a new node start from what their disks hold.
-    for node in [1, 4].map(NodeId) {
+    for (node, groups) in [(NodeId(1), vec![]), (NodeId(4), vec![G1])] {
         cluster.crash(node);
+        assert_eq!(cluster.survivors(node), groups, "{node}");
         cluster.start(node);
     }
     cluster.run_until(5_000, |cluster| cluster.leader(G1).is_some() && cluster.is_settled());
