@@ -38,6 +38,25 @@ impl Storm {
         if self.world.nodes[0].config.shared_detector {
             self.run_until(|storm| storm.world.is_quiet());
             self.world.laws.tally.count("groups that fell silent");
+            self.lose_the_quiet_leader();
+        }
+    }
+
+    /// A silent group must notice that its leader is gone, or has come back as another.
+    fn lose_the_quiet_leader(&mut self) {
+        let Some(at) = self.world.leader() else { return };
+        let leader = self.world.nodes[at].id;
+        if self.random.bool() {
+            self.world.crash(at, 0);
+            self.world.start(at);
+            self.world.detect_all();
+            self.world.laws.tally.count("quiet leaders restarted");
+            self.progress(None);
+        } else if self.is_dispensable(leader) {
+            self.world.isolate(at, true, true);
+            self.world.detect_all();
+            self.world.laws.tally.count("quiet leaders lost");
+            self.progress(Some(leader));
         }
     }
 
@@ -124,16 +143,20 @@ impl Storm {
         }
     }
 
-    /// A node without which every configuration that may be in force has its majorities.
     fn somebody_dispensable(&mut self) -> Option<NodeId> {
         let away = self.world.nodes[self.random.usize(0..self.world.nodes.len())].id;
+        self.is_dispensable(away).then_some(away)
+    }
+
+    /// Whether every configuration that may be in force has its majorities without this node.
+    fn is_dispensable(&self, away: NodeId) -> bool {
         let replicas = self.world.nodes.iter().filter_map(|node| node.raft.as_ref());
         let latest = replicas.map(Raft::configuration);
         let committed = self.world.laws.configurations.values();
         let stored = self.world.nodes.iter().flat_map(|node| node.disk.configurations());
         let all = stored.collect::<Vec<_>>();
         let mut all = latest.chain(committed).chain(&all);
-        all.all(|members| can_do_without(members, away)).then_some(away)
+        all.all(|members| can_do_without(members, away))
     }
 
     /// Whether a voter other than `away` could be elected without it. Mostly; but a joint

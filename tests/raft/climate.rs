@@ -154,7 +154,7 @@ pub(crate) fn group(random: &mut fastrand::Rng) -> World {
 pub(crate) fn settings(random: &mut fastrand::Rng, world: &mut World, seed: u64) {
     let preferred = Some(world.nodes[random.usize(0..world.nodes.len())].id);
     let common = RaftConfig {
-        lease: (random.u8(0..3) == 0).then_some(Lease { drift_percent: 19 }),
+        lease: random.bool().then_some(Lease { drift_percent: 19 }),
         shared_detector: random.bool(),
         preferred_leader: preferred.filter(|_| random.bool()),
         pre_vote: random.bool(),

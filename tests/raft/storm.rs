@@ -2,9 +2,10 @@
 //! group must work too (`calm`). What must hold is checked after every step (`laws`).
 
 use sunstar::base::{Micros, NodeId};
-use sunstar::raft::{Configuration, Input, Message, WaitFor};
+use sunstar::raft::{Configuration, Input, Message, RoleKind, WaitFor};
 
 use crate::climate::{self, Climate, Event};
+use crate::node::Node;
 use crate::world::World;
 
 /// Messages on a long way, at most.
@@ -160,7 +161,19 @@ impl Storm {
         self.world.submit(at, &text, wait_for, self.next_context);
     }
 
+    /// Reads anywhere, but more often where somebody believes to lead: one of them may be wrong.
     fn read(&mut self, at: usize) {
+        let leads = |node: &Node| node.raft.as_ref().is_some_and(|r| r.role() == RoleKind::Leader);
+        let leaders = (0..self.world.nodes.len()).filter(|&at| leads(&self.world.nodes[at]));
+        let leaders: Vec<usize> = leaders.collect();
+        if self.random.bool() && !leaders.is_empty() {
+            let leader = leaders[self.random.usize(0..leaders.len())];
+            return self.read_at(leader);
+        }
+        self.read_at(at);
+    }
+
+    fn read_at(&mut self, at: usize) {
         self.next_context += 1;
         let refused = self.world.read(at, self.next_context).is_none_or(|result| result.is_err());
         self.count(if refused { "reads refused" } else { "reads" });

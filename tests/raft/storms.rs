@@ -51,6 +51,8 @@ const MUST_HAPPEN: &[&str] = &[
     "calms",
     "calms with one away",
     "groups that fell silent",
+    "quiet leaders lost",
+    "quiet leaders restarted",
 ];
 
 #[test]
