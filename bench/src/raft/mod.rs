@@ -12,7 +12,7 @@ mod theirs;
 use self::cluster::{Cluster, Replica, TICK_MS};
 use self::ours::Ours;
 use self::report::{HEAD, Idle, Line, Point};
-use self::theirs::{Settings, Theirs};
+use self::theirs::Theirs;
 use crate::cpu;
 use crate::error::BenchError;
 
@@ -91,9 +91,9 @@ impl Options {
 
 fn point(options: &Options, groups: u32, batch: usize) -> Result<Point, BenchError> {
     let repeats = options.repeats(groups, batch);
-    let mut ours = Cluster::<Ours>::new(groups, &())?;
-    let mut theirs = Cluster::<Theirs>::new(groups, &Settings { batch_append: false })?;
-    let mut joined = Cluster::<Theirs>::new(groups, &Settings { batch_append: true })?;
+    let mut ours = Cluster::<Ours>::new(groups, &APART)?;
+    let mut theirs = Cluster::<Theirs>::new(groups, &ONE_BY_ONE)?;
+    let mut joined = Cluster::<Theirs>::new(groups, &JOINED)?;
     let mut rounds = Vec::new();
     // The first warms caches and buffers up.
     for round in 0..=options.rounds {
@@ -113,7 +113,7 @@ fn point(options: &Options, groups: u32, batch: usize) -> Result<Point, BenchErr
 }
 
 fn only_ours(groups: u32, batch: usize, seconds: f64) -> Result<(), BenchError> {
-    let mut ours = Cluster::<Ours>::new(groups, &())?;
+    let mut ours = Cluster::<Ours>::new(groups, &APART)?;
     let until = cpu::own().as_secs_f64() + seconds;
     while cpu::own().as_secs_f64() < until {
         ours.round(batch);
@@ -133,16 +133,18 @@ fn propose<R: Replica>(cluster: &mut Cluster<R>, repeats: usize, groups: u32, ba
 
 fn idle(options: &Options) -> Result<Idle, BenchError> {
     let groups = options.idle_groups;
-    let mut ours = Cluster::<Ours>::new(groups, &())?;
-    let mut theirs = Cluster::<Theirs>::new(groups, &Settings { batch_append: true })?;
+    let mut ours = Cluster::<Ours>::new(groups, &APART)?;
+    let mut quiet = Cluster::<Ours>::new(groups, &TOGETHER)?;
+    let mut theirs = Cluster::<Theirs>::new(groups, &JOINED)?;
     let mut rounds = Vec::new();
     for round in 0..=options.rounds {
-        let figures = [rest(&mut ours, groups), rest(&mut theirs, groups)];
+        let figures =
+            [rest(&mut ours, groups), rest(&mut quiet, groups), rest(&mut theirs, groups)];
         if round > 0 {
             rounds.push(figures);
         }
     }
-    if ours.is_led() && theirs.is_led() {
+    if ours.is_led() && quiet.is_led() && theirs.is_led() {
         return Ok(Idle::of(groups, &rounds));
     }
     Err(BenchError::Failed("an idle group lost its leader".to_owned()))
@@ -160,3 +162,12 @@ fn rest<R: Replica>(cluster: &mut Cluster<R>, groups: u32) -> f64 {
 fn nanoseconds(since: std::time::Duration) -> f64 {
     cpu::own().saturating_sub(since).as_secs_f64() * 1e9
 }
+
+/// Each of our groups finds out by itself who is alive, as theirs do.
+const APART: ours::Settings = ours::Settings { shared_detector: false };
+/// Our groups are told who is alive.
+const TOGETHER: ours::Settings = ours::Settings { shared_detector: true };
+/// Their default.
+const ONE_BY_ONE: theirs::Settings = theirs::Settings { batch_append: false };
+/// Their appends of one turn as one message.
+const JOINED: theirs::Settings = theirs::Settings { batch_append: true };

@@ -22,11 +22,18 @@ pub(super) struct Ours {
     kept_from: Index,
 }
 
+/// What is left open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    /// The host knows which nodes are alive, for all groups at once: quiet groups send nothing.
+    pub(super) shared_detector: bool,
+}
+
 impl Replica for Ours {
     type Message = Message;
-    type Settings = ();
+    type Settings = Settings;
 
-    fn new(place: Place, (): &()) -> Self {
+    fn new(place: Place, settings: &Settings) -> Self {
         let node = node_id(place.node);
         let configuration = Configuration::new((0..NODES).map(node_id));
         let group = GroupId(place.group);
@@ -35,15 +42,22 @@ impl Replica for Ours {
             heartbeat_interval: Micros::from_millis(TICK_MS),
             pre_vote: true,
             check_quorum: true,
+            shared_detector: settings.shared_detector,
             in_flight_messages_max: usize::from(IN_FLIGHT_MAX),
             message_bytes_max: MESSAGE_BYTES_MAX as usize,
             ..RaftConfig::new(group, node)
         };
         let snapshot = SnapshotMeta { configuration, ..SnapshotMeta::default() };
         let stored = Stored { snapshot: snapshot.clone(), ..Stored::default() };
-        let raft = Raft::new(Time(0), config, stored);
+        let mut raft = Raft::new(Time(0), config, stored);
+        let mut output = Output::default();
+        if settings.shared_detector {
+            for peer in (0..NODES).filter(|&peer| peer != place.node).map(node_id) {
+                raft.step(Time(0), Input::PeerUp { peer, incarnation: 1 }, &mut output);
+            }
+        }
         let timer = raft.deadline();
-        Self { raft, output: Output::default(), timer, applied: snapshot, kept_from: Index(1) }
+        Self { raft, output, timer, applied: snapshot, kept_from: Index(1) }
     }
 
     fn receiver(message: &Message) -> usize {

@@ -35,10 +35,14 @@ pub(super) struct Idle {
     pub(super) groups: u32,
     /// CPU nanoseconds per group, all three replicas, and second of virtual time.
     pub(super) ours_ns: Spread,
+    /// The same with a failure detector that all groups share.
+    pub(super) ours_quiet_ns: Spread,
     /// The same of TiKV's.
     pub(super) theirs_ns: Spread,
-    /// Ours over theirs, round by round.
+    /// Ours, without that detector, over theirs, round by round.
     pub(super) ratio: Spread,
+    /// Ours with it over theirs.
+    pub(super) ratio_quiet: Spread,
 }
 
 /// One line of the output.
@@ -71,11 +75,18 @@ impl Point {
 }
 
 impl Idle {
-    /// From the rounds' figures, ours first.
-    pub(super) fn of(groups: u32, rounds: &[[f64; 2]]) -> Self {
+    /// From the rounds' figures: ours, ours with the shared detector, theirs.
+    pub(super) fn of(groups: u32, rounds: &[[f64; 3]]) -> Self {
         let column = |at: usize| Spread::of(rounds.iter().map(move |round| round[at]));
-        let ratio = Spread::of(rounds.iter().map(|round| round[0] / round[1]));
-        Self { groups, ours_ns: column(0), theirs_ns: column(1), ratio }
+        let ratio = |at: usize| Spread::of(rounds.iter().map(move |round| round[at] / round[2]));
+        Self {
+            groups,
+            ours_ns: column(0),
+            ours_quiet_ns: column(1),
+            theirs_ns: column(2),
+            ratio: ratio(0),
+            ratio_quiet: ratio(1),
+        }
     }
 }
 
@@ -98,13 +109,13 @@ impl fmt::Display for Point {
 
 impl fmt::Display for Idle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { groups, ours_ns, theirs_ns, ratio } = self;
-        write!(
-            f,
-            "{groups} idle groups, ns per group and second: ours {:.0} (worst {:.0}), theirs {:.0} \
-             (worst {:.0}), ratio {:.2} (worst {:.2})",
-            ours_ns.median, ours_ns.max, theirs_ns.median, theirs_ns.max, ratio.median, ratio.max
-        )
+        writeln!(f, "{} idle groups: ns per group and second, worst; ratio, worst", self.groups)?;
+        let row = |name, ns: &Spread| format!("{name:<32} {:>7.0} {:>7.0}", ns.median, ns.max);
+        let ratio = |ratio: &Spread| format!("  {:>5.3} {:>5.3}", ratio.median, ratio.max);
+        writeln!(f, "{}{}", row("ours", &self.ours_ns), ratio(&self.ratio))?;
+        let quiet = row("ours, shared failure detector", &self.ours_quiet_ns);
+        writeln!(f, "{quiet}{}", ratio(&self.ratio_quiet))?;
+        write!(f, "{}", row("theirs", &self.theirs_ns))
     }
 }
 
