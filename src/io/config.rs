@@ -35,6 +35,8 @@ pub struct NodeConfig {
     pub election_timeout: Micros,
     /// How often a leader with something in flight is heard.
     pub heartbeat_interval: Micros,
+    /// How far clocks are trusted for reads under leases; 0: no leases.
+    pub lease_drift_percent: u64,
     /// Bytes of one log segment.
     pub segment_bytes: u64,
     /// How long an idle core polls before it sleeps, µs; 0 sleeps at once, as does `overprovisioned`.

@@ -1,7 +1,22 @@
 //! The failure detector: core 0 of each node keeps one connection to core 0 of each other node.
 //!
 //! A node is up once it has answered a call, with its incarnation and number of cores; it is down when
-//! the connection fails or nothing was heard for three seconds. Every core is told.
+//! the connection fails or nothing was heard for a while. Every core is told.
+//!
+//! ```text
+//!   process dies    ── its system closes the connection ──▶ down at once
+//!   way cut, either ── no answer to a question ───────────▶ down after `silence_max` + one tick
+//!   this core stood still ─▶ the silence meanwhile is its own and does not count
+//! ```
+//!
+//! - Answers come only if both directions work, and each node asks the other: a cut of one
+//!   direction is seen from both ends.
+//! - Who loses a node hangs up on it: what one end knows, the other learns.
+//! - A process that died never comes back on the same connection: between any two lives of a node,
+//!   everyone hears that it was down.
+//! - `silence_max` is the election timeout, but from one to three seconds: long enough for a lost
+//!   packet to be sent again, short enough that a leader cut off is not missed for longer than
+//!   without a detector.
 
 use super::core::Core;
 use super::links::{Backoff, Purpose, detector_of};
@@ -13,8 +28,8 @@ use crate::wire::handshake::Ping;
 
 /// How often a node is asked.
 const PING_INTERVAL: Micros = Micros::from_millis(200);
-/// A node not heard for so long is lost.
-const SILENCE_MAX: Micros = Micros::from_secs(3);
+/// Bounds of how long a node may be silent before it is lost.
+const SILENCE_RANGE: (Micros, Micros) = (Micros::from_secs(1), Micros::from_secs(3));
 
 /// What watches one other node.
 #[derive(Debug, Default)]
@@ -24,6 +39,8 @@ pub(super) struct Detector {
     heard: Time,
     /// When it was last asked.
     asked: Time,
+    /// When this was last looked at: every tick, while this core runs.
+    seen_to: Time,
     /// Questions so far.
     number: u64,
     retry: Backoff,
@@ -49,13 +66,19 @@ enum Wish {
 
 impl Detector {
     /// Asked at each tick.
-    fn wish(&mut self, now: Time) -> Wish {
+    fn wish(&mut self, now: Time, silence_max: Micros) -> Wish {
+        // Its answers may wait in the socket since long: they are read after this.
+        let stood_still = now.since(self.seen_to) > PING_INTERVAL;
+        if stood_still {
+            self.heard = now;
+        }
+        self.seen_to = now;
         match self.state {
             State::Down if self.retry.is_due(now) => {
                 self.state = State::LookingUp;
                 Wish::Call
             }
-            State::Calling(token) | State::Up(token) if now.since(self.heard) > SILENCE_MAX => {
+            State::Calling(token) | State::Up(token) if now.since(self.heard) > silence_max => {
                 Wish::GiveUp(token)
             }
             State::Up(token) if now.since(self.asked) >= PING_INTERVAL => {
@@ -72,10 +95,11 @@ impl Core {
     /// Calls, asks and gives up on other nodes. Nothing but on core 0.
     pub(super) fn watch_peers(&mut self) {
         let now = self.now;
+        let silence_max = silence_max(self.node.config.election_timeout);
         let wishes: Vec<(NodeId, Wish)> = self
             .detectors
             .iter_mut()
-            .map(|(&node, detector)| (node, detector.wish(now)))
+            .map(|(&node, detector)| (node, detector.wish(now, silence_max)))
             .filter(|&(_, wish)| wish != Wish::Nothing)
             .collect();
         for (node, wish) in wishes {
@@ -143,41 +167,78 @@ impl Core {
         detector.retry.failed(self.now);
         if was_up {
             tracing::info!(%node, "node down");
+            let asking = self.sockets.tokens(|socket| socket.role == Role::DetectorIn(node));
+            for token in asking {
+                self.close(token, &CloseReason::Lost);
+            }
             self.mesh.broadcast(|| Letter::NodeDown { node });
             self.node_down(node);
         }
     }
 }
 
+/// How long a node may be silent.
+fn silence_max(election_timeout: Micros) -> Micros {
+    election_timeout.clamp(SILENCE_RANGE.0, SILENCE_RANGE.1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SILENCE: Micros = Micros::from_millis(500);
+
+    fn at(millis: u64) -> Time {
+        Time(1_000_000_000) + Micros::from_millis(millis)
+    }
+
+    fn up(since: Time) -> Detector {
+        let state = State::Up(Token(1));
+        Detector { state, heard: since, asked: since, seen_to: since, ..Detector::default() }
+    }
+
     #[test]
     fn a_node_is_called_asked_and_given_up() {
-        let mut detector = Detector::default();
-        let at = |millis| Time(1_000_000_000) + Micros::from_millis(millis);
-        assert_eq!(detector.wish(at(0)), Wish::Call);
-        assert_eq!(detector.wish(at(10)), Wish::Nothing, "it is being looked up");
+        let mut detector = Detector { seen_to: at(0), ..Detector::default() };
+        assert_eq!(detector.wish(at(0), SILENCE), Wish::Call);
+        assert_eq!(detector.wish(at(10), SILENCE), Wish::Nothing, "it is being looked up");
+        let mut detector = up(at(20));
+        let wishes: Vec<(u64, Wish)> = (30..=530)
+            .step_by(10)
+            .map(|millis| (millis, detector.wish(at(millis), SILENCE)))
+            .filter(|(_, wish)| *wish != Wish::Nothing)
+            .collect();
         let token = Token(1);
-        detector.state = State::Up(token);
-        detector.heard = at(20);
-        detector.asked = at(20);
-        assert_eq!(detector.wish(at(30)), Wish::Nothing);
-        assert_eq!(detector.wish(at(220)), Wish::Ask(token, 1));
-        assert_eq!(detector.wish(at(230)), Wish::Nothing);
-        assert_eq!(detector.wish(at(420)), Wish::Ask(token, 2));
-        assert_eq!(detector.wish(at(3_030)), Wish::GiveUp(token));
+        let asked = [(220, Wish::Ask(token, 1)), (420, Wish::Ask(token, 2))];
+        assert_eq!(wishes[..2], asked);
+        assert_eq!(
+            wishes[2..],
+            [(530, Wish::GiveUp(token))],
+            "500 ms and a tick after it was heard"
+        );
+    }
+
+    #[test]
+    fn a_core_that_stood_still_blames_itself() {
+        let mut detector = up(at(0));
+        assert_eq!(detector.wish(at(5_000), SILENCE), Wish::Ask(Token(1), 1));
+        assert_eq!(detector.wish(at(5_010), SILENCE), Wish::Nothing);
     }
 
     #[test]
     fn a_call_that_is_not_answered_is_given_up_and_repeated_later() {
-        let mut detector = Detector { state: State::Calling(Token(1)), ..Detector::default() };
-        let now = Time(10_000_000);
-        assert_eq!(detector.wish(now), Wish::GiveUp(Token(1)));
+        let mut detector = Detector { state: State::Calling(Token(1)), ..up(at(0)) };
+        detector.seen_to = at(600);
+        assert_eq!(detector.wish(at(610), SILENCE), Wish::GiveUp(Token(1)));
         detector.state = State::Down;
-        detector.retry.failed(now);
-        assert_eq!(detector.wish(now), Wish::Nothing);
-        assert_eq!(detector.wish(now + Micros::from_millis(50)), Wish::Call);
+        detector.retry.failed(at(610));
+        assert_eq!(detector.wish(at(610), SILENCE), Wish::Nothing);
+        assert_eq!(detector.wish(at(660), SILENCE), Wish::Call);
+    }
+
+    #[test]
+    fn silence_is_bounded_by_the_election_timeout_within_reason() {
+        let bound = |millis| silence_max(Micros::from_millis(millis)).0 / 1_000;
+        assert_eq!([50, 1_000, 2_000, 60_000].map(bound), [1_000, 1_000, 2_000, 3_000]);
     }
 }

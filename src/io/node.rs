@@ -31,6 +31,7 @@ use super::scheduling::finish_turns_undisturbed;
 use super::watchdog::{self, Watched};
 use super::{NodeConfig, PreflightError, RecoverFilesError, signals};
 use crate::base::{CoreId, Incarnation, NodeId};
+use crate::raft::Lease;
 use crate::reactor::{Reactor, ReactorConfig, RecoverError};
 use crate::wal::Identity;
 
@@ -377,6 +378,8 @@ pub(super) fn reactor_config(
         wall_offset: clock.wall_offset(),
         election_timeout: config.election_timeout,
         heartbeat_interval: config.heartbeat_interval,
+        lease: (config.lease_drift_percent > 0)
+            .then_some(Lease { drift_percent: config.lease_drift_percent }),
         segment_bytes: config.segment_bytes,
         log_writes_in_flight_max: LOG_WRITES_IN_FLIGHT_MAX,
         live_segments_max: LIVE_SEGMENTS_MAX,

@@ -7,7 +7,7 @@ use super::core::{ADMIN_LISTENER, BELL, CLIENT_LISTENER, Core, PEER_LISTENER};
 use super::inbox::Event;
 use super::mesh::Letter;
 use super::sockets::{CloseReason, Filled, Role, Token};
-use crate::base::{AlignedBuf, ConnectionId, CoreId};
+use crate::base::{AlignedBuf, ConnectionId, CoreId, Time};
 use crate::reactor::{Close, CoreSend, Effects, Input, Reply};
 use crate::wire::frame::{Frame, Scan, scan};
 
@@ -42,7 +42,8 @@ pub(super) enum HandOver {
 impl Core {
     /// One turn.
     pub(super) fn turn(&mut self) {
-        self.now = self.node.clock.now();
+        let began = self.node.clock.now();
+        self.now = began;
         self.mesh.wake_up();
         self.maybe_begin_draining();
         if self.inbox.take_tick() {
@@ -55,10 +56,13 @@ impl Core {
             self.take_sockets();
         }
         self.finish_turn();
-        self.complain_of_long_turn();
+        self.complain_of_long_turn(began);
     }
 
     fn finish_turn(&mut self) {
+        // Not before anything that came in this turn: a read may not be answered by a lease that
+        // had run out when it was sent.
+        self.now = self.node.clock.now();
         if self.reactor.deadline() <= self.now {
             self.step(Input::Tick);
         }
@@ -281,7 +285,11 @@ impl Core {
         if draining && socket.role == Role::Client {
             return Ok(Progress::Nothing);
         }
-        match socket.fill(shared)? {
+        let filled = socket.fill(shared)?;
+        // A promise to a leader begins when its message was read, not when the turn began.
+        self.now = self.node.clock.now();
+        let socket = self.sockets.get_mut(token).expect("it was read just now");
+        match filled {
             Filled::Nothing => Ok(Progress::Nothing),
             Filled::Growing { more } => Ok(Progress::Read { more }),
             Filled::Large { more } => {
@@ -391,12 +399,12 @@ impl Core {
         }
     }
 
-    fn complain_of_long_turn(&self) {
+    fn complain_of_long_turn(&self, began: Time) {
         let limit = self.node.config.blocked_reactor_notify_ms;
         if limit == 0 {
             return;
         }
-        let took = self.node.clock.now().since(self.now);
+        let took = self.node.clock.now().since(began);
         if took.0 > limit * 1_000 {
             tracing::warn!(core = %self.id, took_ms = took.0 / 1_000, "a turn was long");
         }

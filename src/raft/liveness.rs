@@ -91,7 +91,8 @@ impl Raft {
                 self.leader_lost(now, output);
             }
             // A leader in a quiet group says nothing by itself (scylla#10379).
-            _ => self.ask_who_leads(peer, output),
+            _ if self.may_address(now, peer) => self.ask_who_leads(peer, output),
+            _ => {}
         }
     }
 
@@ -194,13 +195,26 @@ impl Raft {
         follower.election_at = election_at;
     }
 
-    /// How long to wait for a known loss to be known everywhere. None for whoever is preferred.
+    /// How long to wait before standing where the others know of the loss too: they take turns, a
+    /// heartbeat interval each, so that they do not split the votes. None for whoever is preferred.
     pub(super) fn moment(&mut self) -> Micros {
         if self.config.preferred_leader == Some(self.config.node) {
             return Micros(0);
         }
-        let most = self.config.heartbeat_interval.0.max(1);
-        Micros(self.random.u64(0..most) + self.deference(None).0)
+        let interval = self.config.heartbeat_interval.0;
+        let random = self.random.u64(0..(interval / 4).max(1));
+        Micros(interval * self.place_in_line() + random + self.deference(None).0)
+    }
+
+    /// How many voters that may be alive stand before this one: each group has an order of its own,
+    /// so that the groups of a lost node come to be led by all the others.
+    fn place_in_line(&self) -> u64 {
+        let group = u64::from(self.config.group.0);
+        let turn = |node: NodeId| (node.0 ^ group).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let own = self.config.node;
+        let others = self.membership.current().other_voters(own);
+        let before = |&node: &NodeId| !self.liveness.is_down(node) && turn(node) < turn(own);
+        others.filter(before).count() as u64
     }
 
     /// How much longer to wait for the sake of the node that ought to lead, `leader` having led:

@@ -220,9 +220,14 @@ impl Raft {
     /// The link to a follower was reset: what was on its way is to be asked for again, and a read
     /// it had forwarded was answered into the void.
     pub(super) fn reset_peer(&mut self, now: Time, node: NodeId, output: &mut Output) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.reads.forget(node);
+            if leader.peer(node).is_none() {
+                return;
+            }
+        }
         self.wake(now);
         let Some((leader, sender)) = self.as_leader() else { return };
-        leader.reads.forget(node);
         if let Some(peer) = leader.peer_mut(node) {
             peer.reset(sender.log.range());
             sender.send_appends(peer, now, output);

@@ -2,6 +2,7 @@
 
 use crate::base::{ClusterId, CoreId, Incarnation, Micros, NodeId, Time, WallTime};
 use crate::placement::ShardMap;
+use crate::raft::Lease;
 use crate::wal;
 
 /// The settings of one core's reactor.
@@ -28,6 +29,8 @@ pub struct ReactorConfig {
     pub election_timeout: Micros,
     /// See `raft::RaftConfig`.
     pub heartbeat_interval: Micros,
+    /// See `raft::RaftConfig`.
+    pub lease: Option<Lease>,
     /// Bytes of one log segment.
     pub segment_bytes: u64,
     /// Log writes in flight at once, at most. More let a slow disk overlap flushes; fewer let

@@ -100,6 +100,13 @@ impl Replica {
         self.leadership.waits() || self.raft.transfer_target().is_some()
     }
 
+    /// Whether time may change something: requests wait, or the preferred node may come to lead.
+    pub(super) fn is_to_be_looked_at(&self) -> bool {
+        let config = self.raft.config();
+        let preferred = config.preferred_leader == Some(config.node);
+        self.awaits_leader() || (self.is_leader() && !preferred)
+    }
+
     /// Hands the leadership to the voter that is up and lacks least, if there is one.
     fn hand_over(&mut self, core: &Core, now: Time) {
         if !self.is_leader() || self.leadership.leaving_attempts >= LEAVING_ATTEMPTS_MAX {
@@ -152,6 +159,7 @@ impl Reactor {
     pub(super) fn leave(&mut self, now: Time) {
         if !self.leaving {
             self.leaving = true;
+            self.look_again(now);
             for i in 0..self.replicas.len() {
                 self.touch(i);
                 self.replicas[i].hand_over(&self.core, now);
@@ -164,7 +172,11 @@ impl Reactor {
         if now < self.leadership_at {
             return;
         }
-        self.leadership_at = now + patience(self.core.config.election_timeout);
+        let again = self.leaving || self.replicas.iter().any(Replica::is_to_be_looked_at);
+        self.leadership_at = Time(u64::MAX);
+        if again {
+            self.look_again(now);
+        }
         for i in 0..self.replicas.len() {
             let replica = &mut self.replicas[i];
             if replica.leadership.expire(now) {
@@ -173,6 +185,13 @@ impl Reactor {
                 self.review(i, now);
             }
         }
+    }
+
+    /// Leadership is to be looked at before long: never while all is as it ought to be, so that an
+    /// idle core sleeps.
+    pub(super) fn look_again(&mut self, now: Time) {
+        let at = now + patience(self.core.config.election_timeout);
+        self.leadership_at = self.leadership_at.min(at);
     }
 
     /// Whether the group's leadership ought to be elsewhere; if so, hands it over.

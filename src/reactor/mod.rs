@@ -102,7 +102,7 @@ pub struct Reactor {
     /// Bytes of state that the replicas hold: the sum of `replicas[i].state_bytes`. Kept, because
     /// every write asks for it and there may be thousands of groups.
     state_bytes: u64,
-    /// When leadership is looked at next.
+    /// When leadership is looked at next; never while all is as it ought to be.
     leadership_at: Time,
     /// The node is about to stop: nothing is to be led here.
     leaving: bool,
@@ -168,14 +168,14 @@ impl Reactor {
             }
             Input::NodeUp { node, incarnation, smp } => {
                 if self.core.peers.up(now, node, (incarnation, smp)) {
-                    self.reset_peer(now, node);
+                    self.node_changed(now, node);
                     self.campaign_where_preferred(now);
                     self.tell_all_whereabouts(node);
                 }
             }
             Input::NodeDown { node } => {
                 self.core.peers.down(node);
-                self.reset_peer(now, node);
+                self.node_changed(now, node);
             }
             Input::PeerLinkReset { peer } => self.reset_peer(now, peer.node),
             Input::HandOver => self.leave(now),
@@ -317,6 +317,16 @@ impl Reactor {
         }
     }
 
+    /// A node came up or went down. Every replica hears of it: one in whose group the node is not
+    /// may have it as a member later.
+    fn node_changed(&mut self, now: Time, node: NodeId) {
+        self.core.sendings.reset(node);
+        let input = self.core.peers.liveness(node);
+        for i in 0..self.replicas.len() {
+            self.step_raft(now, i, input.clone());
+        }
+    }
+
     /// What was sent to `node` may be lost: replicas that share a group with it send again.
     fn reset_peer(&mut self, now: Time, node: NodeId) {
         self.core.sendings.reset(node);
@@ -408,6 +418,7 @@ impl Reactor {
     fn perform(&mut self, now: Time) {
         // In the order of touching, which the inputs determine.
         let mut touched = std::mem::take(&mut self.touched);
+        let mut looks = false;
         for &i in &touched {
             let replica = &mut self.replicas[i];
             replica.touched = false;
@@ -416,6 +427,7 @@ impl Reactor {
             self.state_bytes -= replica.state_bytes;
             replica.state_bytes = replica.machine.bytes();
             self.state_bytes += replica.state_bytes;
+            looks |= replica.is_to_be_looked_at();
             if replica.raft.deadline() < replica.timer {
                 self.timers.remove(replica.timer, i);
                 self.rearm(i);
@@ -423,6 +435,9 @@ impl Reactor {
             self.tell_whereabouts(i);
             self.ask_whereabouts(now, i);
             self.update_presence(now, i);
+        }
+        if looks {
+            self.look_again(now);
         }
         assert!(self.touched.is_empty(), "performing touches no other replica");
         touched.retain(|&i| {

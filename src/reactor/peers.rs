@@ -54,6 +54,14 @@ impl Peers {
         true
     }
 
+    /// What replicas are to know of a node. A process that came back was down meanwhile, so that
+    /// the time of its coming tells its lives apart.
+    pub(super) fn liveness(&self, node: NodeId) -> raft::Input {
+        self.up.get(&node).map_or(raft::Input::PeerDown { peer: node }, |peer| {
+            raft::Input::PeerUp { peer: node, incarnation: peer.since.0 }
+        })
+    }
+
     pub(super) fn down(&mut self, node: NodeId) {
         self.up.remove(&node);
     }

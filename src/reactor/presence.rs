@@ -105,6 +105,10 @@ impl Reactor {
         self.core.persistence.log_mut().stage_reset(group, SnapshotMark::default());
         let since = now;
         self.replicas[i].presence = Presence::Leaving { since, progress: Progress::default() };
+        for node in self.core.peers.nodes() {
+            let input = self.core.peers.liveness(node);
+            self.step_raft(now, i, input);
+        }
         self.look_for_departures_at(now + self.pause());
         Some(i)
     }

@@ -55,6 +55,7 @@ pub(crate) struct Config {
     pub(crate) election_timeout: Micros,
     /// See `raft::RaftConfig`.
     pub(crate) heartbeat_interval: Micros,
+    pub(crate) lease_drift_percent: u64,
     /// Bytes of one segment of the log.
     pub(crate) segment_bytes: u64,
     /// What is logged.
@@ -96,6 +97,7 @@ impl Config {
         let shard_map = ShardMap::initial(initial_nodes.clone(), groups)
             .map_err(|error| reader.error("cluster.groups", &error.to_string()))?;
         let (election_timeout, heartbeat_interval) = reader.raft_times()?;
+        let lease_drift_percent = reader.number("raft.lease_drift_percent", 0, 50)?;
         Ok(Self {
             node,
             data_dir: PathBuf::from(reader.text("node.data_dir")),
@@ -120,6 +122,7 @@ impl Config {
             )?,
             election_timeout,
             heartbeat_interval,
+            lease_drift_percent,
             segment_bytes: reader.segment_bytes()?,
             log_level: reader.log_level()?,
             log_format: reader.log_format()?,
@@ -148,6 +151,7 @@ impl Config {
             "reactor.blocked_reactor_notify_ms" => self.blocked_reactor_notify_ms.to_string(),
             "raft.election_timeout_ms" => (self.election_timeout.0 / 1_000).to_string(),
             "raft.heartbeat_interval_ms" => (self.heartbeat_interval.0 / 1_000).to_string(),
+            "raft.lease_drift_percent" => self.lease_drift_percent.to_string(),
             "storage.log_segment_bytes" => byte_size::format(self.segment_bytes),
             "logging.level" => self.log_level.clone(),
             "logging.format" => match self.log_format {

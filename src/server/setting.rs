@@ -215,6 +215,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
                election timeout",
     },
     Setting {
+        section: "raft",
+        key: "lease_drift_percent",
+        flag: "lease-drift-percent",
+        placeholder: "PERCENT",
+        kind: Kind::Integer,
+        default: "0",
+        help: "Read under the leader's lease, without asking a majority, and trust that no node's \
+               clock runs faster than another's by more than this; 0: no leases. Reads may be stale \
+               where clocks differ by more",
+    },
+    Setting {
         section: "storage",
         key: "log_segment_bytes",
         flag: "log-segment-bytes",

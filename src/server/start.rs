@@ -52,6 +52,7 @@ pub(crate) fn node_config(config: &Config) -> Result<NodeConfig, String> {
         shard_map: config.shard_map.clone(),
         election_timeout: config.election_timeout,
         heartbeat_interval: config.heartbeat_interval,
+        lease_drift_percent: config.lease_drift_percent,
         segment_bytes: config.segment_bytes,
         idle_poll_time_us: config.idle_poll_time_us,
         task_quota_ms: config.task_quota_ms,

@@ -27,6 +27,24 @@ fn the_node_that_leads_most_is_killed_and_comes_back() {
     assert_nothing_lost(&cluster, &targets, &ledgers);
 }
 
+/// The failure detector knows a process that died: nobody waits for an election timeout, which is
+/// twenty times as long here as a client's patience.
+#[test]
+fn a_killed_leader_is_replaced_without_an_election_timeout() {
+    let mut cluster =
+        Cluster::start_with(Shape { nodes: 3, smp: 1 }, &["--election-timeout-ms=600000"]);
+    let victim = cluster.busiest_leader();
+    let groups = cluster.node(victim).status(false).expect("it runs").led();
+    let group = GroupId(groups[0]);
+    let survivor = cluster.node((victim + 1) % 3).plan().client;
+    let (mut connection, _) = RawConnection::greet(survivor, group);
+    let key = key_of(&connection.map(), group);
+    let mut client = Client::connect(&cluster.targets(), Options::default()).expect("it serves");
+    client.put(&key, b"before").expect("a write");
+    cluster.node(victim).kill();
+    client.put(&key, b"after").expect("a write without the leader");
+}
+
 #[test]
 fn each_node_is_killed_in_turn() {
     let mut cluster = Cluster::start(Shape { nodes: 3, smp: 2 });
@@ -62,7 +80,16 @@ fn all_nodes_are_killed_at_once_and_come_back() {
 
 #[test]
 fn a_paused_leader_serves_nothing_stale_when_it_wakes() {
-    let mut cluster = Cluster::start(Shape { nodes: 3, smp: 1 });
+    pause_a_leader(&[]);
+}
+
+#[test]
+fn a_paused_leader_wakes_without_its_lease() {
+    pause_a_leader(&["--lease-drift-percent=10"]);
+}
+
+fn pause_a_leader(arguments: &[&str]) {
+    let mut cluster = Cluster::start_with(Shape { nodes: 3, smp: 1 }, arguments);
     let targets = cluster.targets();
     let ledgers = append_during(&targets, CLIENTS, |progress| {
         progress.await_more("at first", 10);

@@ -11,6 +11,7 @@ use sunstar::base::{
     Time,
 };
 use sunstar::placement::{NodeInfo, ShardMap};
+use sunstar::raft::Lease;
 use sunstar::reactor::{
     AdminAnswer, CoreStatus, Effects, GroupAnswer, GroupOperation, GroupStatus, Input, LogWrite,
     Offline, Reactor, ReactorConfig, Recovered,
@@ -84,6 +85,8 @@ pub(crate) struct Cluster {
     pub(crate) admin_answers: Vec<AdminAnswer>,
     pub(crate) live_segments_max: usize,
     pub(crate) faults: Faults,
+    /// On all nodes alike.
+    lease: Option<Lease>,
     /// Pairs (from, to) between which nothing arrives.
     pub(crate) cuts: BTreeSet<(NodeId, NodeId)>,
     /// Bytes that left from one node for another.
@@ -94,6 +97,17 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// `segment_bytes`: of each log segment.
     pub(crate) fn new(nodes: u64, groups: u32, segment_bytes: usize, seed: u64) -> Self {
+        Self::with_leases(nodes, groups, segment_bytes, seed, None)
+    }
+
+    /// The same, whose leaders read by leases.
+    pub(crate) fn with_leases(
+        nodes: u64,
+        groups: u32,
+        segment_bytes: usize,
+        seed: u64,
+        lease: Option<Lease>,
+    ) -> Self {
         let info = |id| NodeInfo {
             id: NodeId(id),
             client_address: format!("127.0.0.1:{}", 7000 + id),
@@ -115,6 +129,7 @@ impl Cluster {
             admin_answers: Vec::new(),
             live_segments_max: 2,
             faults: Faults::default(),
+            lease,
             cuts: BTreeSet::new(),
             sent: BTreeMap::new(),
             random: fastrand::Rng::with_seed(seed),
@@ -143,6 +158,11 @@ impl Cluster {
         let recovered = recover(id, &self.disks[&id], self.segment_bytes);
         let offline = Offline::recover(self.config(id), recovered).expect("recovers");
         offline.survivors().iter().map(|survivor| survivor.group).collect()
+    }
+
+    /// Whether no node wants a turn by itself.
+    pub(crate) fn sleeps(&self) -> bool {
+        self.nodes.values().all(|node| node.reactor.deadline() == Time(u64::MAX))
     }
 
     /// Ends a node's process and its power: of log writes not completed any sectors may be on the
@@ -306,6 +326,7 @@ impl Cluster {
             wall_offset: 1_700_000_000_000_000,
             election_timeout: Micros::from_millis(100),
             heartbeat_interval: Micros::from_millis(10),
+            lease: self.lease,
             segment_bytes: self.segment_bytes as u64,
             log_writes_in_flight_max: 4,
             live_segments_max: self.live_segments_max,

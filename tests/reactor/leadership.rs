@@ -134,7 +134,8 @@ fn who_has_nobody_to_hand_over_to_may_go_at_once() {
         cluster.crash(id);
     }
     cluster.hand_over(last);
-    assert!(cluster.has_handed_over(last), "nobody is up");
+    // For groups that others led, requests wait a moment for a leader that does not come.
+    cluster.run_until(SOON, |cluster| cluster.has_handed_over(last));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod client;
 mod cluster;
 mod leadership;
 mod membership;
+mod quiet;
 mod scenarios;
 mod storm;
 mod transfers;

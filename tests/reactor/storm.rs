@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use sunstar::base::{ConnectionId, GroupId, NodeId, Sequence, SessionId, Term};
+use sunstar::raft::Lease;
 use sunstar::wire::client::{
     Operation, OperationKind, Outcome, RequestBuilder, Status, encode_open_session,
 };
@@ -65,7 +66,8 @@ struct Storm {
 
 impl Storm {
     fn new(seed: u64) -> Self {
-        let mut cluster = Cluster::new(NODES, GROUPS, SEGMENT_BYTES, seed);
+        let lease = seed.is_multiple_of(3).then_some(Lease { drift_percent: 10 });
+        let mut cluster = Cluster::with_leases(NODES, GROUPS, SEGMENT_BYTES, seed, lease);
         cluster.live_segments_max = 3;
         let keys: Vec<String> =
             (1..=GROUPS).map(|group| key_of(&cluster, GroupId(group), "storm")).collect();

@@ -51,8 +51,8 @@ impl Scene {
         while self.sent() < bytes {
             self.cluster.round();
         }
-        let applied = self.cluster.brief(self.far)[0].applied_index.0;
-        assert_eq!(applied, 0, "on its way, and not there yet");
+        let snapshot = self.cluster.status(self.far).groups[0].snapshot_index.0;
+        assert_eq!(snapshot, 0, "on its way, and not there yet");
     }
 
     fn finish(mut self) -> u64 {

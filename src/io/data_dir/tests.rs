@@ -23,6 +23,7 @@ fn config(data_dir: &Path) -> NodeConfig {
         shard_map: ShardMap::initial(vec![node], 2).expect("one node"),
         election_timeout: Micros::from_secs(1),
         heartbeat_interval: Micros::from_millis(100),
+        lease_drift_percent: 0,
         segment_bytes: 64 << 20,
         idle_poll_time_us: 0,
         task_quota_ms: 10,

@@ -91,6 +91,7 @@ fn config(data_dir: PathBuf) -> NodeConfig {
         shard_map: ShardMap::initial(vec![node(1), node(2)], 4).expect("two nodes"),
         election_timeout: Micros::from_secs(1),
         heartbeat_interval: Micros::from_millis(100),
+        lease_drift_percent: 0,
         segment_bytes: SEGMENT_BYTES_MIN,
         idle_poll_time_us: 0,
         task_quota_ms: 10,

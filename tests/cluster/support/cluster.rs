@@ -28,7 +28,15 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts all nodes on new directories and waits until each group has a leader that all know.
     pub(crate) fn start(shape: Shape) -> Self {
+        Self::start_with(shape, &[])
+    }
+
+    /// The same, with further arguments for every node.
+    pub(crate) fn start_with(shape: Shape, arguments: &[&str]) -> Self {
         let mut cluster = Self::prepare(shape);
+        for node in &mut cluster.nodes {
+            node.pass(arguments);
+        }
         cluster.nodes.iter_mut().for_each(Node::start);
         cluster.await_leaders();
         cluster
@@ -50,6 +58,7 @@ impl Cluster {
                 smp: shape.smp,
                 initial_nodes: String::new(),
                 cluster_name: "tested".to_owned(),
+                further: Vec::new(),
                 log: directory.path().join(format!("n{id}.log")),
             })
             .collect();

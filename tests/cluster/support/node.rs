@@ -23,6 +23,8 @@ pub(crate) struct NodePlan {
     /// `--initial-nodes`; empty for a cluster of this node alone.
     pub(crate) initial_nodes: String,
     pub(crate) cluster_name: String,
+    /// Arguments besides.
+    pub(crate) further: Vec<String>,
     /// Where its output goes.
     pub(crate) log: PathBuf,
 }
@@ -39,6 +41,7 @@ impl NodePlan {
             .args(["start", "--overprovisioned"])
             .arg(format!("--exit-with-parent={}", std::process::id()))
             .args(self.arguments())
+            .args(&self.further)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
@@ -91,6 +94,10 @@ impl Node {
     /// A node whose process does not run yet.
     pub(crate) fn new(plan: NodePlan) -> Self {
         Self { plan, process: None }
+    }
+
+    pub(crate) fn pass(&mut self, arguments: &[&str]) {
+        self.plan.further.extend(arguments.iter().map(ToString::to_string));
     }
 
     pub(crate) fn plan(&self) -> &NodePlan {
