@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(12);
 /// Between two questions while waiting.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// A transfer that came to nothing is asked for again after so many.
+const PAUSES_BETWEEN_TRANSFERS: u128 = 30;
+
 /// What was typed.
 #[derive(Debug)]
 pub(crate) struct GroupCommand {
@@ -86,9 +89,9 @@ impl GroupCommand {
             if !pauses.take_one() {
                 return Err(Trouble::Late(Box::new(members)));
             }
-            match self.ask(&GroupOperation::Members {}) {
+            match self.ask(self.question(&pauses)) {
                 Ok(now) => members = now,
-                Err(trouble) if trouble.may_pass() => {}
+                Err(trouble) if trouble.may_pass() || trouble.is_under_way() => {}
                 Err(trouble) => return Err(trouble),
             }
             if is_undone(&self.operation, &members) {
@@ -96,6 +99,17 @@ impl GroupCommand {
             }
         }
         Ok(members)
+    }
+
+    /// What to ask next: how things stand. A transfer that its leader gave up, since the successor
+    /// did not stand in time, is wanted all the same; but while one is under way writes wait, so
+    /// there is time between two.
+    fn question(&self, pauses: &Pauses) -> &GroupOperation {
+        let again = pauses.left.is_multiple_of(PAUSES_BETWEEN_TRANSFERS);
+        match self.operation {
+            GroupOperation::Transfer { .. } if again => &self.operation,
+            _ => &GroupOperation::Members {},
+        }
     }
 
     /// Has the operation begun; asks again where that may help, while there is time.
@@ -179,6 +193,11 @@ impl Trouble {
             Self::Silent(_) => true,
             Self::Late(_) | Self::Undone(_) => false,
         }
+    }
+
+    /// Whether what was asked for again is on its way still.
+    fn is_under_way(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.reason == GroupReason::UnderWay)
     }
 
     fn text(&self) -> String {
