@@ -286,6 +286,27 @@ fn leaders_are_followed() {
     assert!(world.core.counters().redirects >= 20);
 }
 
+/// The group is gone from the node that the map named before the client first needed it.
+#[test]
+fn a_group_that_left_its_nodes_is_found() {
+    for seed in 4..12 {
+        let mut world = World::new(3, seed, Options::default());
+        world.submit(0, Command::Get { key: b"any" });
+        world.run_until(1);
+        for group in 1..=3 {
+            let leader = NodeId(u64::from(group) % 3 + 1);
+            world.cluster.move_group(GroupId(group), &[leader]);
+        }
+        for number in 1..=50 {
+            world.submit(number, Command::Append { key: &key(number), value: b"x" });
+        }
+        world.run_until(51);
+        for number in 1..=50 {
+            assert_eq!(world.applied(number), (Effect::Done, 1, &b""[..]));
+        }
+    }
+}
+
 #[test]
 fn slots_that_moved_are_found() {
     let mut world = World::new(3, 4, Options::default());
@@ -382,8 +403,14 @@ fn storm(seed: u64) -> World {
         ..Options::default()
     };
     let mut world = World::new(3, seed, options);
-    world.cluster.faults =
-        Faults { refused: 5, doubtful: 5, leader_changes: 4, sessions_end: 1, slots_move: 2 };
+    world.cluster.faults = Faults {
+        refused: 5,
+        doubtful: 5,
+        leader_changes: 4,
+        members_change: 2,
+        sessions_end: 1,
+        slots_move: 2,
+    };
     world.weather = Weather { lost: 4, reply_lost: 4, silent: 1, refused: 10 };
     let mut appends = BTreeMap::new();
     for round in 0..20_u64 {

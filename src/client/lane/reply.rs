@@ -41,10 +41,12 @@ impl Lane {
                 self.session = Session::Open(reply.head.session);
                 self.failures = 0;
             }
-            Fate::NotLeader => self.redirect(link, reply.head.leader, shared),
+            fate @ (Fate::NotLeader | Fate::WrongGroup) => {
+                shared.map_stale |= fate == Fate::WrongGroup;
+                self.redirect(link, reply.head.leader, shared);
+            }
             fate => {
                 self.refusal = rejection(fate);
-                shared.map_stale |= fate == Fate::WrongGroup;
                 self.fail(shared);
             }
         }
@@ -70,13 +72,9 @@ impl Lane {
             return Ok(());
         }
         match reply.head.outcome {
-            Fate::NotLeader => {
+            fate @ (Fate::NotLeader | Fate::WrongGroup) => {
                 batch.state = BatchState::Waiting;
-                self.redirect(link, reply.head.leader, shared);
-            }
-            Fate::WrongGroup => {
-                batch.state = BatchState::Waiting;
-                shared.map_stale = true;
+                shared.map_stale |= fate == Fate::WrongGroup;
                 self.redirect(link, reply.head.leader, shared);
             }
             Fate::SessionExpired => self.on_session_expired(at, shared),

@@ -25,6 +25,8 @@ pub(crate) struct Faults {
     pub(crate) doubtful: u32,
     /// The leader changes.
     pub(crate) leader_changes: u32,
+    /// The group's replicas move to other nodes.
+    pub(crate) members_change: u32,
     /// All sessions of the group end.
     pub(crate) sessions_end: u32,
     /// The border between the groups' slots moves.
@@ -35,6 +37,8 @@ pub(crate) struct Faults {
 #[derive(Debug)]
 struct Group {
     leader: NodeId,
+    /// The nodes that have a replica.
+    members: Vec<NodeId>,
     next_session: u64,
     /// Results by sequence.
     sessions: BTreeMap<SessionId, BTreeMap<u64, Answer>>,
@@ -71,6 +75,7 @@ impl FakeCluster {
         let width = u32::from(SLOT_COUNT) / groups;
         let group = |number: u32| Group {
             leader: NodeId(u64::from(number) % nodes + 1),
+            members: (1..=nodes).map(NodeId).collect(),
             next_session: 1,
             sessions: BTreeMap::new(),
             index: 0,
@@ -103,6 +108,13 @@ impl FakeCluster {
 
     pub(crate) fn set_leader(&mut self, group: GroupId, leader: NodeId) {
         self.groups.get_mut(&group).expect("known").leader = leader;
+    }
+
+    /// The group has replicas on `members` alone; the first leads.
+    pub(crate) fn move_group(&mut self, group: GroupId, members: &[NodeId]) {
+        self.epoch += 1;
+        let group = self.groups.get_mut(&group).expect("known");
+        (group.leader, group.members) = (members[0], members.to_vec());
     }
 
     pub(crate) fn end_sessions(&mut self, group: GroupId) {
@@ -188,9 +200,10 @@ impl FakeCluster {
             epoch: self.epoch,
         };
         let mut builder = ReplyBuilder::new();
-        let leader = self.groups[&group].leader;
+        let Group { leader, ref members, .. } = self.groups[&group];
         if leader != node {
-            head.outcome = Fate::NotLeader;
+            let member = members.contains(&node);
+            head.outcome = if member { Fate::NotLeader } else { Fate::WrongGroup };
             head.leader = if self.random.bool() { leader } else { NodeId(0) };
         } else if self.happens(self.faults.refused) {
             let fates = [Fate::Overloaded, Fate::Superseded, Fate::SessionsFull, Fate::WrongGroup];
@@ -212,8 +225,15 @@ impl FakeCluster {
 
     fn disturb(&mut self, group: GroupId) {
         if self.happens(self.faults.leader_changes) {
-            let leader = NodeId(self.random.u64(1..=self.nodes));
+            let members = &self.groups[&group].members;
+            let leader = members[self.random.usize(0..members.len())];
             self.set_leader(group, leader);
+        }
+        if self.happens(self.faults.members_change) {
+            let mut members: Vec<NodeId> = (1..=self.nodes).map(NodeId).collect();
+            self.random.shuffle(&mut members);
+            members.truncate(self.random.usize(1..=members.len()));
+            self.move_group(group, &members);
         }
         if self.happens(self.faults.sessions_end) {
             self.end_sessions(group);
@@ -297,15 +317,15 @@ impl FakeCluster {
     }
 
     fn view(&self) -> ClusterView {
-        let members: Vec<NodeId> = (1..=self.nodes).map(NodeId).collect();
-        let node = |(&node, address): (&NodeId, &String)| NodeView {
+        let nodes = (1..=self.nodes).map(NodeId).zip(&self.addresses);
+        let node = |(node, address): (NodeId, &String)| NodeView {
             node,
             client_address: address.clone(),
             smp: 1,
         };
         let group = |(&group, state): (&GroupId, &Group)| GroupView {
             group,
-            members: members.clone(),
+            members: state.members.clone(),
             leader: state.leader,
         };
         let mut last = SLOT_COUNT;
@@ -318,7 +338,7 @@ impl FakeCluster {
         ClusterView {
             cluster: ClusterId(7),
             epoch: self.epoch,
-            nodes: members.iter().zip(&self.addresses).map(node).collect(),
+            nodes: nodes.map(node).collect(),
             groups: self.groups.iter().map(group).collect(),
             slots,
         }
