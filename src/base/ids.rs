@@ -134,6 +134,24 @@ impl FromStr for NodeId {
     }
 }
 
+/// A text that is no group id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no group: write g1 or 1")]
+pub struct GroupIdError(String);
+
+impl FromStr for GroupId {
+    type Err = GroupIdError;
+
+    /// Reads `g3` or `3`.
+    ///
+    /// # Errors
+    /// If the text is not a number of 32 bits, with or without the leading `g`.
+    fn from_str(text: &str) -> Result<Self, GroupIdError> {
+        let digits = text.strip_prefix('g').unwrap_or(text);
+        digits.parse().map(Self).map_err(|_| GroupIdError(text.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +162,16 @@ mod tests {
         assert_eq!("3".parse(), Ok(NodeId(3)));
         for bad in ["", "n", "n0", "0", "x1", "n70000", "-1"] {
             assert!(bad.parse::<NodeId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn group_ids_read_with_and_without_their_letter() {
+        assert_eq!("g3".parse(), Ok(GroupId(3)));
+        assert_eq!("7".parse(), Ok(GroupId(7)));
+        for bad in ["", "g", "n3", "gg3", "-1", "4294967296"] {
+            let error = bad.parse::<GroupId>().expect_err("is none");
+            assert_eq!(error.to_string(), format!("`{bad}` is no group: write g1 or 1"));
         }
     }
 }

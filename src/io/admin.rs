@@ -46,8 +46,8 @@ use crate::reactor::CoreStatus;
 const CONNECTIONS_MAX: usize = 64;
 /// How long a connection may live.
 const CONNECTION_TIME: Duration = Duration::from_secs(30);
-/// How long collecting a status may take.
-pub(super) const STATUS_TIME: Duration = Duration::from_secs(10);
+/// How long the cores, or another node, may take to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// Somebody wants to know how the node is.
 pub(super) struct StatusQuery {
@@ -239,12 +239,16 @@ async fn answer(request: Request<Incoming>, inbox: Rc<Inbox>) -> Result<Answer, 
 async fn status(inbox: &Inbox, with_hash: bool) -> Option<NodeReport> {
     let (answer, answered) = oneshot::oneshot();
     inbox.push(Event::Status(StatusQuery { with_hash, answer }));
-    async { answered.await.ok() }
-        .or(async {
-            sleep(STATUS_TIME).await;
-            None
-        })
-        .await
+    in_time(answered).await
+}
+
+/// What a core answers, if it does so in time.
+pub(super) async fn in_time<T>(answered: oneshot::Receiver<T>) -> Option<T> {
+    let late = async {
+        sleep(ANSWER_TIME).await;
+        None
+    };
+    async { answered.await.ok() }.or(late).await
 }
 
 const SILENT: &str = "a core does not answer";

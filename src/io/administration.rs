@@ -15,15 +15,13 @@
 
 use std::collections::BTreeMap;
 
-use futures_lite::FutureExt;
 use glommio::channels::oneshot;
-use glommio::timer::sleep;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 
-use super::admin::{Answer, STATUS_TIME, json, text};
+use super::admin::{Answer, in_time, json, text};
 use super::core::Core;
 use super::inbox::{Event, Inbox};
 use super::mesh::Letter;
@@ -83,7 +81,7 @@ impl Core {
 
 /// Answers a request to `/group/<name>`.
 pub(super) async fn group(name: &str, request: Request<Incoming>, inbox: &Inbox) -> Answer {
-    let Some(group) = name.strip_prefix('g').unwrap_or(name).parse().ok().map(GroupId) else {
+    let Ok(group) = name.parse::<GroupId>() else {
         return text(StatusCode::NOT_FOUND, format!("`{name}` is no group: try /group/1\n"));
     };
     let operation = match *request.method() {
@@ -96,13 +94,7 @@ pub(super) async fn group(name: &str, request: Request<Incoming>, inbox: &Inbox)
     };
     let (answer, answered) = oneshot::oneshot();
     inbox.push(Event::AskGroup(GroupQuery { group, operation, answer }));
-    let answer = async { answered.await.ok() }
-        .or(async {
-            sleep(STATUS_TIME).await;
-            None
-        })
-        .await;
-    match answer {
+    match in_time(answered).await {
         Some(answer) => respond(&answer),
         None => text(StatusCode::GATEWAY_TIMEOUT, "the group's leader does not answer\n"),
     }

@@ -111,12 +111,17 @@ impl Configuration {
 
     /// Whether `node` counts in a quorum of either half.
     pub fn is_voter(&self, node: NodeId) -> bool {
-        self.voters.binary_search(&node).is_ok() || self.outgoing.binary_search(&node).is_ok()
+        self.is_incoming(node) || self.outgoing.binary_search(&node).is_ok()
     }
 
     /// Whether `node` receives the log.
     pub fn is_member(&self, node: NodeId) -> bool {
         self.is_voter(node) || self.learners.binary_search(&node).is_ok()
+    }
+
+    /// Whether `node` votes, and still does when the change under way, if there is one, is over.
+    pub fn is_incoming(&self, node: NodeId) -> bool {
+        self.voters.binary_search(&node).is_ok()
     }
 
     /// Whether the group is between two configurations.

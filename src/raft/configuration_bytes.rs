@@ -105,8 +105,7 @@ impl Configuration {
         if self.is_staged() {
             return self.check_staging();
         }
-        let votes = |node: &NodeId| self.voters.binary_search(node).is_ok();
-        if self.learners.iter().any(votes) {
+        if self.learners.iter().any(|&node| self.is_incoming(node)) {
             return Err(ConfigurationError::VoterAndLearner);
         }
         Ok(())

@@ -57,8 +57,8 @@ impl Raft {
         if !configuration.is_voter(node) {
             return Err(ForceError::NotAVoter(node));
         }
-        let is_member = |voter: &&NodeId| self.configuration().members().any(|m| m == **voter);
-        if let Some(stranger) = configuration.voters.iter().find(|voter| !is_member(voter)) {
+        let is_stranger = |voter: &&NodeId| !self.configuration().is_member(**voter);
+        if let Some(stranger) = configuration.voters.iter().find(is_stranger) {
             return Err(ForceError::NotAMember(*stranger));
         }
         // Room for the election that follows.

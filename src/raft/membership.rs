@@ -97,6 +97,11 @@ impl Raft {
         self.membership.current_index()
     }
 
+    /// Whether the configuration in force is known to be committed.
+    pub fn is_configuration_committed(&self) -> bool {
+        self.configuration_index() <= self.log.commit_index()
+    }
+
     /// The latest configuration known to be committed, and where it stands in the log.
     pub fn committed_configuration(&self) -> (Index, &Configuration) {
         let (index, configuration) = self.membership.entry_at(self.log.commit_index());
@@ -114,9 +119,9 @@ impl Raft {
     /// (scylla 7533c84).
     pub(super) fn may_stand(&self) -> bool {
         let own = self.config.node;
-        let uncommitted = self.membership.current_index() > self.log.commit_index();
         let forgets = self.config.has(Bug::RemovedVoterMayNotStand);
-        let before = self.membership.previous().filter(|_| uncommitted && !forgets);
+        let may_count = !self.is_configuration_committed() && !forgets;
+        let before = self.membership.previous().filter(|_| may_count);
         self.membership.current().is_voter(own) || before.is_some_and(|c| c.is_voter(own))
     }
 }

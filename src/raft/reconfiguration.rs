@@ -94,11 +94,10 @@ impl Raft {
             return Err(ReconfigureError::NotReady);
         }
         let current = self.configuration();
-        let uncommitted = self.membership.current_index() > self.log.commit_index();
         let staged_other = current.is_staged()
             && target.voters != current.voters
             && target.voters != current.voters_next;
-        let under_way = uncommitted || current.is_joint() || staged_other;
+        let under_way = !self.is_configuration_committed() || current.is_joint() || staged_other;
         if under_way && !self.config.has(Bug::TwoChangesAtOnce) {
             return Err(ReconfigureError::UnderWay);
         }
@@ -115,8 +114,7 @@ impl Raft {
         before: Index,
         output: &mut Output,
     ) {
-        let (index, commit) = (self.membership.current_index(), self.log.commit_index());
-        if index > commit {
+        if !self.is_configuration_committed() {
             return;
         }
         if self.configuration().is_joint() {
@@ -124,7 +122,7 @@ impl Raft {
             self.change_to(now, self.log.last_timestamp(), &target, output);
             return;
         }
-        if index > before {
+        if self.membership.current_index() > before {
             self.say_goodbye(output);
             self.update_peers(now);
             self.hand_over_if_removed(now, output);
@@ -186,7 +184,7 @@ impl Raft {
     pub(super) fn wanted_peers(&self) -> Vec<NodeId> {
         let own = self.config.node;
         let mut nodes: Vec<NodeId> = self.configuration().others(own).collect();
-        if self.membership.current_index() > self.log.commit_index()
+        if !self.is_configuration_committed()
             && let Some(previous) = self.membership.previous()
         {
             nodes.extend(previous.others(own));

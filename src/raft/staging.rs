@@ -72,9 +72,8 @@ impl Raft {
     /// entry: that one will see to it.
     fn may_promote(&self) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
-        let committed = self.membership.current_index() <= self.log.commit_index();
         self.config.promote_learners
-            && committed
+            && self.is_configuration_committed()
             && leader.transfer.is_none()
             && self.has_committed_in_term()
     }
@@ -85,15 +84,14 @@ impl Raft {
         let (last_index, lag_max) = (self.log.last_index(), self.config.promotion_lag_max);
         let follows =
             |node| leader.peer(node).is_some_and(|peer| peer.follows_closely(last_index, lag_max));
-        let votes = |node| self.configuration().voters.binary_search(&node).is_ok();
-        nodes.iter().all(|&node| votes(node) || follows(node))
+        nodes.iter().all(|&node| self.configuration().is_incoming(node) || follows(node))
     }
 }
 
 impl Configuration {
     /// This configuration while it prepares for `target`.
     fn staged(&self, target: &Self) -> Self {
-        let new = target.voters.iter().filter(|&node| self.voters.binary_search(node).is_err());
+        let new = target.voters.iter().filter(|&&node| !self.is_incoming(node));
         let mut learners: Vec<NodeId> = target.learners.iter().chain(new).copied().collect();
         learners.sort_unstable();
         let (voters, voters_next) = (self.voters.clone(), target.voters.clone());
@@ -104,8 +102,8 @@ impl Configuration {
     /// vote stay learners.
     #[must_use]
     pub fn without_staging(&self) -> Self {
-        let votes = |node: &&NodeId| self.voters.binary_search(node).is_ok();
-        let learners = self.learners.iter().filter(|node| !votes(node)).copied().collect();
+        let stays = |node: &&NodeId| !self.is_incoming(**node);
+        let learners = self.learners.iter().filter(stays).copied().collect();
         Self { voters: self.voters.clone(), learners, ..Self::default() }
     }
 

@@ -42,7 +42,7 @@ impl Raft {
         output: &mut Output,
     ) -> Result<(), TransferError> {
         let leader = self.leader();
-        let voter = self.membership.current().voters.binary_search(&to).is_ok();
+        let voter = self.configuration().is_incoming(to);
         let hangs = self.config.has(Bug::LostTransferHangs);
         let deadline = if hangs { NEVER } else { now + self.config.election_timeout };
         let Role::Leader(role) = &mut self.role else {
@@ -68,17 +68,15 @@ impl Raft {
 
     /// Leader only: how many entries `node` is not known to have; nothing if it is no member.
     pub fn lag(&self, node: NodeId) -> Option<u64> {
-        let Role::Leader(leader) = &self.role else { return None };
-        leader.peer(node).map(|peer| self.log.last_index().0 - peer.match_index.0)
+        self.match_index(node).map(|matched| self.log.last_index().0 - matched.0)
     }
 
     /// Leader only: of the other voters that `is_live`, as far as the host knows, the one that
     /// lacks least: whom to hand the leadership to before shutting down.
     pub fn successor(&self, is_live: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
-        let voters = &self.configuration().voters;
-        let is_voter = |node| voters.binary_search(&node).is_ok();
-        let voters = leader.peers.iter().filter(|peer| is_voter(peer.node) && is_live(peer.node));
+        let may = |node| self.configuration().is_incoming(node) && is_live(node);
+        let voters = leader.peers.iter().filter(|peer| may(peer.node));
         // Of equals the first, so that the choice is the same in every run.
         voters.rev().max_by_key(|peer| peer.match_index).map(|peer| peer.node)
     }

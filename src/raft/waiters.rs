@@ -172,9 +172,7 @@ impl Raft {
 
     /// Whether it is final that this replica is not in the group.
     fn is_removed(&self) -> bool {
-        let own = self.config.node;
-        let committed = self.membership.current_index() <= self.log.commit_index();
-        committed && !self.configuration().members().any(|member| member == own)
+        self.is_configuration_committed() && !self.configuration().is_member(self.config.node)
     }
 }
 

@@ -396,7 +396,7 @@ impl Reactor {
             term: raft.term(),
             last_index,
             commit_index: raft.commit_index(),
-            committed: raft.configuration_index() <= raft.commit_index(),
+            committed: raft.is_configuration_committed(),
             replicas: configuration.members().map(progress).collect(),
             voters: configuration.voters,
             outgoing: configuration.outgoing,

@@ -121,7 +121,7 @@ impl Replica {
     /// Hands the leadership back to `preferred`, if all is steady and that node is ready.
     fn give_back(&mut self, core: &Core, preferred: NodeId, now: Time) {
         let steady = Micros(core.config.election_timeout.0 * STEADY_TIMEOUTS);
-        let ready = self.raft.configuration().voters.contains(&preferred)
+        let ready = self.raft.configuration().is_incoming(preferred)
             && self.raft.lag(preferred).is_some_and(|lag| lag <= LAG_MAX)
             && core.peers.up_since(preferred).is_some_and(|since| now.since(since) >= steady);
         let due = now >= self.leadership.next_attempt_at && self.leadership.is_steady(now, steady);

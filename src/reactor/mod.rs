@@ -331,7 +331,7 @@ impl Reactor {
     fn reset_peer(&mut self, now: Time, node: NodeId) {
         self.core.sendings.reset(node);
         for i in 0..self.replicas.len() {
-            if self.replicas[i].raft.configuration().members().any(|member| member == node) {
+            if self.replicas[i].raft.configuration().is_member(node) {
                 self.step_raft(now, i, raft::Input::PeerReset { peer: node });
             }
         }

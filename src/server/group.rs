@@ -41,11 +41,7 @@ impl GroupCommand {
     pub(crate) fn read(name: &str, matches: &ArgMatches) -> Result<Self, Failure> {
         let text = |id: &str| matches.get_one::<String>(id).cloned().unwrap_or_default();
         let node = || text("node").parse::<NodeId>().map_err(Failure::usage);
-        let group = text("group");
-        let number = group.strip_prefix('g').unwrap_or(&group).parse();
-        let group = number
-            .map(GroupId)
-            .map_err(|_| Failure::usage(format!("`{group}` is no group: write g1 or 1")))?;
+        let group = text("group").parse::<GroupId>().map_err(Failure::usage)?;
         let operation = match name {
             "members" => GroupOperation::Members {},
             "add" => GroupOperation::Add { node: node()?, learner: matches.get_flag("learner") },
@@ -226,8 +222,7 @@ impl Trouble {
 
 /// Whether the members are as `operation` wants them, for good.
 fn is_done(operation: &GroupOperation, members: &GroupMembers) -> bool {
-    let settled =
-        members.committed && members.outgoing.is_empty() && members.voters_next.is_empty();
+    let settled = is_settled(members);
     let votes = |node| members.voters.contains(node);
     let learns = |node| members.learners.contains(node);
     match operation {
@@ -244,10 +239,13 @@ fn is_done(operation: &GroupOperation, members: &GroupMembers) -> bool {
 
 /// Whether nothing is under way any more that could lead to what was wanted.
 fn is_undone(operation: &GroupOperation, members: &GroupMembers) -> bool {
-    let settled =
-        members.committed && members.outgoing.is_empty() && members.voters_next.is_empty();
     let transfer = matches!(operation, GroupOperation::Transfer { .. });
-    settled && !transfer && !is_done(operation, members)
+    is_settled(members) && !transfer && !is_done(operation, members)
+}
+
+/// Whether no change of the members is under way.
+fn is_settled(members: &GroupMembers) -> bool {
+    members.committed && members.outgoing.is_empty() && members.voters_next.is_empty()
 }
 
 fn same(a: &[NodeId], b: &[NodeId]) -> bool {

@@ -59,7 +59,7 @@ fn wanted(matches: &ArgMatches, survivors: Vec<Survivor>) -> Result<Vec<Survivor
         return Ok(survivors);
     }
     let find = |text: &&String| {
-        let group = text.strip_prefix('g').unwrap_or(text).parse().ok().map(GroupId);
+        let group = text.parse::<GroupId>().ok();
         let found = survivors.iter().find(|survivor| Some(survivor.group) == group);
         found.cloned().ok_or_else(|| {
             let here: Vec<String> = survivors.iter().map(|one| one.group.to_string()).collect();
