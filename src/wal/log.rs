@@ -19,7 +19,8 @@ pub struct LogConfig {
     pub identity: Identity,
     /// Bytes of each segment file: whole blocks, at least 8; [`super::SEGMENT_BYTES_MIN`] in service.
     pub segment_bytes: u64,
-    /// Where the salts come from; best another one at each start.
+    /// Where the salts come from; another one at each start. The order and run of a segment whose
+    /// header was lost are used again: with the salt too, batches left in it would count.
     pub seed: u64,
 }
 
@@ -300,6 +301,7 @@ impl Log {
             salt: segment::salt(self.config.seed, self.next_order, self.run),
             first_batch: self.window.issued().next(),
             run: self.run,
+            durable_upto: self.window.durable(),
         };
         self.next_order += 1;
         let mut records = std::mem::take(&mut self.preamble);

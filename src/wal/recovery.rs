@@ -136,6 +136,7 @@ impl Recovery {
             return Ok(None);
         };
         self.told.run = self.told.run.max(header.run);
+        self.told.durable_upto = self.told.durable_upto.max(header.durable_upto);
         self.headers.insert(segment, header);
         Ok(Some(header.order))
     }
@@ -222,22 +223,20 @@ impl Recovery {
     }
 
     /// Whether the very first batch was never finished, though later ones, in flight at the same time,
-    /// may have been: none of them was ever acknowledged.
+    /// may have been, even in later segments: none of them was ever acknowledged.
     fn never_began(&self) -> bool {
         let first = BatchNumber(1);
-        let is_first = |segment: &SegmentId| self.headers[segment].first_batch == first;
-        let Some(segment) = self.fed.iter().rfind(|segment| is_first(segment)) else {
-            return false;
-        };
+        let is_first = |segment: &&SegmentId| self.headers[*segment].first_batch == first;
+        let segment = self.fed.iter().rfind(is_first);
         self.told.start == first
             && self.told.durable_upto < first
-            && !self.strands.iter().any(|strand| strand.holds(*segment))
+            && !segment.is_some_and(|&first| self.strands.iter().any(|strand| strand.holds(first)))
     }
 
     /// No batch was found: the log never got as far as its first, or all of it is gone.
     fn finish_empty(self) -> Result<Recovered, LogError> {
         let start = BatchNumber(1);
-        if self.headers.values().any(|header| header.first_batch > start) {
+        if self.told.durable_upto >= start {
             return Err(LogError::Missing { start });
         }
         Ok(Recovered { state: self.state(Strand::default()), ..Recovered::default() })

@@ -20,6 +20,8 @@ pub(super) struct SegmentHeader {
     pub(super) first_batch: BatchNumber,
     /// Which life of the process began it.
     pub(super) run: u32,
+    /// When it was begun, all batches up to this one were durable.
+    pub(super) durable_upto: BatchNumber,
 }
 
 impl SegmentHeader {
@@ -36,6 +38,7 @@ impl SegmentHeader {
         put(&mut bytes, AT_ORDER, &self.order.to_le_bytes());
         put(&mut bytes, AT_SALT, &self.salt.to_le_bytes());
         put(&mut bytes, AT_FIRST_BATCH, &self.first_batch.0.to_le_bytes());
+        put(&mut bytes, AT_DURABLE_UPTO, &self.durable_upto.0.to_le_bytes());
         let crc = crc32c(&bytes[CHECKED_FROM..]);
         put(&mut bytes, AT_CRC, &crc.to_le_bytes());
         out.extend_from_slice(&bytes);
@@ -80,6 +83,7 @@ impl SegmentHeader {
             salt: u64_at(bytes, AT_SALT),
             first_batch: BatchNumber(u64_at(bytes, AT_FIRST_BATCH)),
             run: u32_at(bytes, AT_RUN),
+            durable_upto: BatchNumber(u64_at(bytes, AT_DURABLE_UPTO)),
         }
     }
 
@@ -135,3 +139,4 @@ const AT_RUN: usize = 44;
 const AT_ORDER: usize = 48;
 const AT_SALT: usize = 56;
 const AT_FIRST_BATCH: usize = 64;
+const AT_DURABLE_UPTO: usize = 72;

@@ -322,7 +322,8 @@ impl Cluster {
             core: CoreId(0),
             smp: 1,
             shard_map: self.map.clone(),
-            seed: self.seed,
+            // Another in every life: the log's salts come from it.
+            seed: self.seed.wrapping_add(self.now.0),
             wall_offset: 1_700_000_000_000_000,
             election_timeout: Micros::from_millis(100),
             heartbeat_interval: Micros::from_millis(10),

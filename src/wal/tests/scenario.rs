@@ -442,6 +442,52 @@ fn a_segment_whose_beginning_was_lost_is_used_again() {
     }
 }
 
+/// The very first life ends with nothing durable, and only what lies in its second segment arrives.
+#[test]
+fn a_log_whose_first_segment_never_arrived_is_empty() {
+    let mut bench = Bench::new(16);
+    let mut index = 0;
+    while bench.log.live_segments() < 2 {
+        index += 1;
+        bench.stage(G1, index, &[1; 3000]);
+        bench.seal();
+    }
+    let [.., head, batch] = &bench.writes[..] else { panic!("two segments were begun") };
+    let mut header = head.clone();
+    header.bytes.truncate(BLOCK);
+    for arrived in [vec![header], vec![head.clone()], vec![head.clone(), batch.clone()]] {
+        let mut disk = bench.disk.clone();
+        disk.in_flight = arrived;
+        disk.lose_power(|| true);
+        let recovered = disk.recover(&bench.config).expect("nothing was acknowledged");
+        assert!(recovered.groups.is_empty());
+
+        let mut log = Log::resume(bench.config, recovered.state);
+        let mut writes = Vec::new();
+        log.stage_entry(G1, entry(1, b"anew"));
+        log.seal(&mut writes).expect("there are segments");
+        disk.perform(&mut log, &mut writes);
+        let recovered = disk.recover(&bench.config).expect("an undamaged log");
+        assert_eq!(recovered.groups[&G1].entries, [entry(1, b"anew")]);
+    }
+}
+
+/// Every batch is gone and the headers are left: they know that there was something.
+#[test]
+fn a_log_of_nothing_but_headers_is_refused() {
+    let mut bench = Bench::new(16);
+    let mut index = 0;
+    while bench.log.live_segments() < 3 {
+        index += 1;
+        bench.write(G1, index, &[1; 3000]);
+    }
+    bench.disk.files.values_mut().for_each(|file| file[BLOCK..].fill(0));
+    let error = bench.disk.recover(&bench.config).expect_err("all of it is gone");
+    assert_eq!(error, LogError::Missing { start: BatchNumber(1) });
+    bench.disk.files.remove(&SegmentId(1));
+    bench.disk.recover(&bench.config).expect_err("all of it is gone");
+}
+
 #[test]
 fn a_missing_segment_file_is_found() {
     let mut bench = Bench::new(16);
