@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Cluster, Shape, append_during, assert_all_found, wait_until};
+use crate::support::{Cluster, Shape, append_during, assert_all_found, server, wait_until};
 
 const CLIENTS: usize = 6;
 
@@ -88,7 +88,7 @@ fn group(
     words: &[&str],
 ) -> Result<serde_json::Value, serde_json::Value> {
     let address = cluster.all()[node - 1].plan().admin.to_string();
-    let output = Command::new(env!("CARGO_BIN_EXE_sunstar"))
+    let output = Command::new(server())
         .args(["ctl", "group"])
         .args(words)
         .args(["--output", "json", "--admin-addr", &address])

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use tempfile::TempDir;
 
 use super::node::{Node, NodePlan};
+use super::place;
 use super::wait::{wait_for, wait_until};
 
 /// What a cluster consists of.
@@ -37,16 +38,21 @@ impl Cluster {
         for node in &mut cluster.nodes {
             node.pass(arguments);
         }
-        cluster.nodes.iter_mut().for_each(Node::start);
-        cluster.await_leaders();
+        cluster.start_all();
         cluster
+    }
+
+    /// Starts all nodes and waits until each group has a leader that all know.
+    pub(crate) fn start_all(&mut self) {
+        self.nodes.iter_mut().for_each(Node::start);
+        self.await_leaders();
     }
 
     /// Lays out directories and addresses; starts nothing.
     pub(crate) fn prepare(shape: Shape) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("cluster-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .tempdir_in(place::room())
             .expect("cargo's directory for tests");
         let mut plans: Vec<_> = (1..=shape.nodes)
             .map(|id| NodePlan {

@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::http;
+use super::place;
 use super::status::NodeStatus;
 use super::wait::wait_for;
 
@@ -37,7 +38,7 @@ impl NodePlan {
     pub(crate) fn spawn(&self) -> Child {
         let log = File::options().create(true).append(true).open(&self.log).expect("the log");
         let errors = log.try_clone().expect("a second handle");
-        Command::new(env!("CARGO_BIN_EXE_sunstar"))
+        Command::new(place::server())
             .args(["start", "--overprovisioned"])
             .arg(format!("--exit-with-parent={}", std::process::id()))
             .args(self.arguments())
@@ -52,7 +53,7 @@ impl NodePlan {
     /// Runs another command of the binary with this node's settings and `more`: how it ended, and
     /// all it said.
     pub(crate) fn run(&self, command: &str, more: &[&str]) -> (ExitStatus, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_sunstar"))
+        let output = Command::new(place::server())
             .args([command, "--overprovisioned"])
             .args(self.arguments())
             .args(more)

@@ -1,0 +1,63 @@
+//! ext4 on a block device.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::loop_device::LoopDevice;
+use super::{DiskError, at, programs};
+
+/// A mounted file system; unmounted when dropped, its device detached after it.
+#[derive(Debug)]
+pub struct Mounted {
+    directory: PathBuf,
+    /// Nothing once it was taken out.
+    device: Option<LoopDevice>,
+}
+
+/// Makes an empty ext4 of a device, without blocks that only root may use: full is full.
+///
+/// # Errors
+/// If it fails.
+pub fn format(device: &LoopDevice) -> Result<(), DiskError> {
+    let options = ["-q", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+    let arguments: Vec<_> =
+        options.iter().map(OsStr::new).chain([device.path().as_os_str()]).collect();
+    programs::run("mkfs.ext4", &arguments).map(drop)
+}
+
+impl Mounted {
+    /// Mounts the file system of `device` at `directory`, which is created if need be.
+    ///
+    /// # Errors
+    /// If it fails; the device is detached then.
+    pub fn mount(device: LoopDevice, directory: &Path) -> Result<Self, DiskError> {
+        std::fs::create_dir_all(directory).map_err(at("create", directory))?;
+        programs::run("mount", &[device.path(), directory])?;
+        Ok(Self { directory: directory.into(), device: Some(device) })
+    }
+
+    /// Where it is mounted.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Unmounts it and leaves the device attached.
+    ///
+    /// # Errors
+    /// If it is in use.
+    pub fn unmount(mut self) -> Result<LoopDevice, DiskError> {
+        programs::run("umount", &[&self.directory])?;
+        Ok(self.device.take().expect("only taken here"))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if self.device.is_none() {
+            return;
+        }
+        if let Err(error) = programs::run("umount", &[&self.directory]) {
+            eprintln!("{} stays mounted: {error}", self.directory.display());
+        }
+    }
+}
