@@ -3,7 +3,7 @@
 use super::command::{Answer, Command, Place, SessionError, Status, WrongSlot};
 use super::content_hash;
 use super::execute::execute;
-use super::session::{Recall, Remembered, Session, Sessions};
+use super::session::{Recall, Remembered, Session, Sessions, Sums};
 use super::slot_tables::SlotTables;
 use super::snapshot::Snapshot;
 use crate::base::{GroupId, Index, Sequence, SessionId, Slot, SlotSet, Term, WallTime};
@@ -95,8 +95,8 @@ impl Machine {
         lowest_awaited: Sequence,
     ) -> Result<Batch<'_>, SessionError> {
         let Applied { index, timestamp, .. } = self.applied;
-        let (session, spans) = self.sessions.begin_batch(session, lowest_awaited, timestamp)?;
-        Ok(Batch { tables: &mut self.tables, session, spans, index })
+        let (session, sums) = self.sessions.begin_batch(session, lowest_awaited, timestamp)?;
+        Ok(Batch { tables: &mut self.tables, session, sums, index })
     }
 
     /// The value of `key`.
@@ -135,24 +135,33 @@ impl Machine {
     }
 
     /// A hash of keys, values, sessions with their remembered results, and the applied entry: equal on
-    /// all replicas that have applied the same entries. Takes time in proportion to the state.
+    /// all replicas that have applied the same entries. Kept up to date with every change, at the cost
+    /// of what the change touches.
     pub fn state_hash(&self) -> u64 {
+        self.hash_of(self.tables.content_hash(), self.sessions.content_hash())
+    }
+
+    /// The same hash, made by looking at everything that is held: it differs from
+    /// [`Self::state_hash`] only if memory changed by itself, or by our bug.
+    pub fn recomputed_state_hash(&self) -> u64 {
+        let (tables, sessions) = (&self.tables, &self.sessions);
+        self.hash_of(tables.recomputed_content_hash(), sessions.recomputed_content_hash())
+    }
+
+    fn hash_of(&self, content: u64, sessions: u64) -> u64 {
         let Applied { index, term, timestamp } = self.applied;
-        // Each key counts by itself, whatever the order in which a table holds it.
-        let content = self.tables.entries().fold(0_u64, |sum, entry| {
-            let key = content_hash::of_bytes(0, entry.key());
-            sum.wrapping_add(content_hash::of_bytes(key, entry.value()))
-        });
-        let sessions = self.sessions.content_hash();
         let place = [u64::from(self.group.0), index.0, term.0, timestamp.0];
-        content_hash::of_words(content_hash::of_words(sessions, &place), &[self.keys(), content])
+        let counts = [self.keys(), self.sessions() as u64, content, sessions];
+        content_hash::of_words(content_hash::of_words(0, &place), &counts)
     }
 
     /// The state as it is now, for writing it out while it goes on changing. Takes time in
     /// proportion to the number of sessions, not of keys.
     pub fn snapshot(&self) -> Snapshot {
         let (pages, sessions) = (self.tables.share(), self.sessions.share());
-        Snapshot::new(self.group, self.applied, self.keys(), pages, sessions)
+        let content = self.tables.content_hash().wrapping_add(self.sessions.content_hash());
+        let hashes = (self.state_hash(), content);
+        Snapshot::new(self.group, self.applied, self.keys(), (pages, sessions), hashes)
     }
 }
 
@@ -160,8 +169,8 @@ impl Machine {
 pub struct Batch<'a> {
     tables: &'a mut SlotTables,
     session: &'a mut Session,
-    /// The sum of all sessions' spans, kept up to date.
-    spans: &'a mut u64,
+    /// Of all sessions, kept up to date.
+    sums: &'a mut Sums,
     /// The entry.
     index: Index,
 }
@@ -188,7 +197,7 @@ impl Batch<'_> {
         let (status, number) = execute(self.tables, &command.operation);
         let Place { index, position } = place;
         let result = Remembered { number, index, position, status };
-        *self.spans += self.session.remember(command.sequence, result) as u64;
+        self.sums.remember(self.session, command.sequence, result);
         result.answer(false)
     }
 }

@@ -31,8 +31,10 @@ pub enum RestoreError {
         /// The group it is.
         found: GroupId,
     },
-    /// A session's id is not above the one before it, or there are too many.
-    #[error("the snapshot's state has session {0} out of order, or too many sessions")]
+    /// A session's id is not above the one before it, there are too many, or it begins at 0.
+    #[error(
+        "the snapshot's state has session {0} out of order, too many sessions, or one from 0 on"
+    )]
     BadSession(SessionId),
     /// A remembered result is not above the one before it, outside the window, or of unknown status.
     #[error("the snapshot's state has a bad result for sequence {sequence} of session {session}")]
@@ -51,6 +53,14 @@ pub enum RestoreError {
     /// There are more or fewer sessions or keys than the end record says.
     #[error("the snapshot's state has not as many sessions and keys as its end says")]
     BadCounts,
+    /// What was restored is not what was written.
+    #[error("the snapshot's state has hash {found:016x}, and its end says {expected:016x}")]
+    BadHash {
+        /// What the end says.
+        expected: u64,
+        /// What the state has.
+        found: u64,
+    },
     /// The end is missing.
     #[error("the snapshot's state ends early")]
     Incomplete,
@@ -66,7 +76,8 @@ pub struct Restore {
     /// The slot whose entries are being read; ascends. Once there is one, no session follows.
     slot: Option<Slot>,
     /// Whether the end record was read: nothing follows.
-    ended: bool,
+    /// The state's hash, from the end, which comes last.
+    ended: Option<u64>,
 }
 
 impl Restore {
@@ -74,7 +85,7 @@ impl Restore {
     pub fn new(group: GroupId, owned: &SlotSet) -> Self {
         let tables = SlotTables::new(owned);
         let sessions = Sessions::default();
-        Self { group, applied: None, sessions, tables, slot: None, ended: false }
+        Self { group, applied: None, sessions, tables, slot: None, ended: None }
     }
 
     /// Takes in the next piece, as [`Snapshot::next_chunk`](super::Snapshot::next_chunk) gave it.
@@ -95,19 +106,19 @@ impl Restore {
     /// The machine, once all pieces were taken in.
     ///
     /// # Errors
-    /// [`RestoreError::Incomplete`] if pieces are missing.
+    /// [`RestoreError::Incomplete`] if pieces are missing, [`RestoreError::BadHash`] if it is not the
+    /// state that was written.
     pub fn finish(self) -> Result<Machine, RestoreError> {
-        match self.applied {
-            Some(applied) if self.ended => {
-                Ok(Machine::from_parts(self.group, applied, self.sessions, self.tables))
-            }
-            _ => Err(RestoreError::Incomplete),
-        }
+        let applied = self.applied.ok_or(RestoreError::Incomplete)?;
+        let expected = self.ended.ok_or(RestoreError::Incomplete)?;
+        let machine = Machine::from_parts(self.group, applied, self.sessions, self.tables);
+        let found = machine.state_hash();
+        if found == expected { Ok(machine) } else { Err(RestoreError::BadHash { expected, found }) }
     }
 
     /// Whether a record of this kind may come now.
     fn check_place(&self, kind: u8) -> Result<(), RestoreError> {
-        let begun = self.applied.is_some() && !self.ended;
+        let begun = self.applied.is_some() && self.ended.is_none();
         let in_place = match kind {
             kind::HEADER => self.applied.is_none(),
             kind::SESSION => begun && self.slot.is_none(),
@@ -151,7 +162,10 @@ impl Restore {
             return Err(RestoreError::BadSession(id));
         }
         let (last_use, lowest) = (WallTime(reader.word()?), Sequence(reader.word()?));
-        self.sessions.push(id, Session::new(last_use, lowest));
+        if lowest < Sequence(1) {
+            return Err(RestoreError::BadSession(id));
+        }
+        self.sessions.push(Session::new(id, last_use, lowest));
         Ok(())
     }
 
@@ -163,14 +177,14 @@ impl Restore {
         let status = Status::from_code(u8::from_le_bytes(reader.array()?));
         let session = self.sessions.highest().expect("checked by check_place");
         let bad = RestoreError::BadResult { session, sequence };
-        let (session, spans) = self.sessions.newest_mut().expect("checked by check_place");
+        let (session, sums) = self.sessions.newest_mut().expect("checked by check_place");
         // Ascending, each above the span so far, and within the window.
         let above = sequence.0.checked_sub(session.lowest().0) >= Some(session.span() as u64);
         if !above || !matches!(session.recall(sequence), Recall::New) {
             return Err(bad);
         }
         let status = status.ok_or(bad)?;
-        *spans += session.remember(sequence, Remembered { number, index, position, status }) as u64;
+        sums.remember(session, sequence, Remembered { number, index, position, status });
         Ok(())
     }
 
@@ -204,7 +218,7 @@ impl Restore {
         if (self.sessions.len() as u64, self.tables.keys()) != (sessions, keys) {
             return Err(RestoreError::BadCounts);
         }
-        self.ended = true;
+        self.ended = Some(reader.word()?);
         Ok(())
     }
 }

@@ -61,6 +61,8 @@ pub(super) enum Recall {
 /// One client's session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Session {
+    /// Its name; never changes.
+    id: SessionId,
     /// Log time of the last batch. Never decreases.
     last_use: WallTime,
     /// Every sequence below it is forgotten. At least 1, advanced by the client alone.
@@ -68,12 +70,15 @@ pub(super) struct Session {
     /// The result of `lowest + position`, if it was executed; the last one always was. Not longer
     /// than `SESSION_WINDOW_MAX`.
     results: VecDeque<Option<Remembered>>,
+    /// The sum of the hashes of `results`.
+    results_hash: u64,
 }
 
 impl Session {
     /// A session of which nothing is remembered below `lowest`.
-    pub(super) fn new(last_use: WallTime, lowest: Sequence) -> Self {
-        Self { last_use, lowest: lowest.max(Sequence(1)), results: VecDeque::new() }
+    pub(super) fn new(id: SessionId, last_use: WallTime, lowest: Sequence) -> Self {
+        let lowest = lowest.max(Sequence(1));
+        Self { id, last_use, lowest, results: VecDeque::new(), results_hash: 0 }
     }
 
     /// Log time of the last batch.
@@ -122,6 +127,7 @@ impl Session {
         let offset = sequence.0.checked_sub(self.lowest.0).filter(|&at| at < SESSION_WINDOW_MAX);
         let offset = offset.and_then(|offset| usize::try_from(offset).ok());
         let offset = offset.expect("the sequence lies in the window");
+        self.results_hash = self.results_hash.wrapping_add(self.result_hash(sequence, &result));
         if offset == before {
             self.results.push_back(Some(result));
         } else {
@@ -138,7 +144,11 @@ impl Session {
         self.last_use = self.last_use.max(now);
         let passed = lowest_awaited.0.saturating_sub(self.lowest.0);
         let dropped = usize::try_from(passed).map_or(self.span(), |passed| passed.min(self.span()));
-        self.results.drain(..dropped);
+        for offset in 0..dropped {
+            let Some(Some(result)) = self.results.pop_front() else { continue };
+            let hash = self.result_hash(Sequence(self.lowest.0 + offset as u64), &result);
+            self.results_hash = self.results_hash.wrapping_sub(hash);
+        }
         self.lowest = self.lowest.max(lowest_awaited);
         // A burst's storage is not kept for ever.
         if self.results.capacity() > 1_024 && self.results.capacity() / 8 > self.span() {
@@ -148,31 +158,73 @@ impl Session {
     }
 
     /// A hash of all that is remembered.
-    fn content_hash(&self, id: SessionId) -> u64 {
-        let head = [id.0, self.last_use.0, self.lowest.0, self.span() as u64];
-        let mut hash = content_hash::of_words(0, &head);
-        for (offset, result) in (0..).zip(&self.results) {
-            if let Some(result) = result {
-                let number = result.number.cast_unsigned();
-                let status = u64::from(result.status.code());
-                let place = [result.index.0, u64::from(result.position)];
-                hash = content_hash::of_words(hash, &[offset, status, number, place[0], place[1]]);
-            }
-        }
-        hash
+    fn content_hash(&self) -> u64 {
+        let head = [self.last_use.0, self.lowest.0];
+        content_hash::of_words(self.id.0, &head).wrapping_add(self.results_hash)
+    }
+
+    /// The same, by looking at every result.
+    pub(super) fn recomputed_content_hash(&self) -> u64 {
+        let hashes = self.results.iter().enumerate().filter_map(|(offset, result)| {
+            let sequence = Sequence(self.lowest.0 + offset as u64);
+            Some(self.result_hash(sequence, result.as_ref()?))
+        });
+        let head = self.content_hash().wrapping_sub(self.results_hash);
+        hashes.fold(head, u64::wrapping_add)
+    }
+
+    #[inline]
+    fn result_hash(&self, sequence: Sequence, result: &Remembered) -> u64 {
+        let kind = u64::from(result.position) << 8 | u64::from(result.status.code());
+        let number = result.number.cast_unsigned();
+        content_hash::of_words(self.id.0, &[sequence.0, result.index.0, kind, number])
     }
 }
 
 /// Sessions by id, shared with snapshots.
 pub(super) type SessionList = Vec<(SessionId, Rc<Session>)>;
 
+/// What all sessions together come to; kept up to date by whoever changes one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sums {
+    /// Of their spans.
+    spans: u64,
+    /// Of their hashes.
+    hash: u64,
+}
+
+impl Sums {
+    /// Has `session` remember a result: see [`Session::remember`].
+    #[inline]
+    pub(super) fn remember(
+        &mut self,
+        session: &mut Session,
+        sequence: Sequence,
+        result: Remembered,
+    ) {
+        let before = session.results_hash;
+        self.spans += session.remember(sequence, result) as u64;
+        let gained = session.results_hash.wrapping_sub(before);
+        self.hash = self.hash.wrapping_add(gained);
+    }
+
+    fn add(&mut self, session: &Session) {
+        self.spans += session.span() as u64;
+        self.hash = self.hash.wrapping_add(session.content_hash());
+    }
+
+    fn subtract(&mut self, session: &Session) {
+        self.spans -= session.span() as u64;
+        self.hash = self.hash.wrapping_sub(session.content_hash());
+    }
+}
+
 /// All sessions of a group.
 #[derive(Default)]
 pub(super) struct Sessions {
     /// Ascending by id; new ids are always the highest. At most `SESSIONS_MAX`.
     list: SessionList,
-    /// The sum of all sessions' spans.
-    spans: u64,
+    sums: Sums,
     /// No session was last used before this: spares looking for idle ones at every opening.
     used_since: WallTime,
 }
@@ -190,7 +242,7 @@ impl Sessions {
         if self.list.len() >= SESSIONS_MAX {
             return Err(SessionError::Full);
         }
-        self.push(id, Session::new(now, Sequence(1)));
+        self.push(Session::new(id, now, Sequence(1)));
         Ok(())
     }
 
@@ -198,14 +250,14 @@ impl Sessions {
     ///
     /// # Panics
     /// If it is not.
-    pub(super) fn push(&mut self, id: SessionId, session: Session) {
-        let highest = self.highest();
+    pub(super) fn push(&mut self, session: Session) {
+        let (id, highest) = (session.id, self.highest());
         assert!(highest < Some(id), "session {id} opened after {highest:?}");
         self.used_since = self.used_since.min(session.last_use);
         if self.list.is_empty() {
             self.used_since = session.last_use;
         }
-        self.spans += session.span() as u64;
+        self.sums.add(&session);
         self.list.push((id, Rc::new(session)));
     }
 
@@ -213,12 +265,12 @@ impl Sessions {
     pub(super) fn close(&mut self, id: SessionId) {
         if let Some(position) = self.position(id) {
             let (_, session) = self.list.remove(position);
-            self.spans -= session.span() as u64;
+            self.sums.subtract(&session);
         }
     }
 
     /// The session `id`, shared with no snapshot, after forgetting what lies below `lowest_awaited`;
-    /// and the sum of spans, for the caller to add to.
+    /// and the sums, for the caller to keep up to date.
     ///
     /// # Errors
     /// [`SessionError::Expired`] if it is not open.
@@ -227,11 +279,13 @@ impl Sessions {
         id: SessionId,
         lowest_awaited: Sequence,
         now: WallTime,
-    ) -> Result<(&mut Session, &mut u64), SessionError> {
+    ) -> Result<(&mut Session, &mut Sums), SessionError> {
         let position = self.position(id).ok_or(SessionError::Expired)?;
         let session = Rc::make_mut(&mut self.list[position].1);
-        self.spans -= session.begin_batch(lowest_awaited, now) as u64;
-        Ok((session, &mut self.spans))
+        self.sums.subtract(session);
+        session.begin_batch(lowest_awaited, now);
+        self.sums.add(session);
+        Ok((session, &mut self.sums))
     }
 
     /// References to all sessions as they are now.
@@ -239,10 +293,10 @@ impl Sessions {
         self.list.clone()
     }
 
-    /// The newest session, to fill it from a snapshot, and the sum of spans.
-    pub(super) fn newest_mut(&mut self) -> Option<(&mut Session, &mut u64)> {
+    /// The newest session, to fill it from a snapshot, and the sums.
+    pub(super) fn newest_mut(&mut self) -> Option<(&mut Session, &mut Sums)> {
         let (_, session) = self.list.last_mut()?;
-        Some((Rc::make_mut(session), &mut self.spans))
+        Some((Rc::make_mut(session), &mut self.sums))
     }
 
     /// The highest id open.
@@ -257,14 +311,18 @@ impl Sessions {
 
     /// Bytes held, about: a function of content alone.
     pub(super) const fn bytes(&self) -> u64 {
-        self.list.len() as u64 * SESSION_OVERHEAD + self.spans * RESULT_BYTES
+        self.list.len() as u64 * SESSION_OVERHEAD + self.sums.spans * RESULT_BYTES
     }
 
     /// A hash of all that is remembered.
-    pub(super) fn content_hash(&self) -> u64 {
-        self.list.iter().fold(0, |hash, (id, session)| {
-            content_hash::of_words(hash, &[session.content_hash(*id)])
-        })
+    pub(super) const fn content_hash(&self) -> u64 {
+        self.sums.hash
+    }
+
+    /// The same, by looking at every one of them.
+    pub(super) fn recomputed_content_hash(&self) -> u64 {
+        let hashes = self.list.iter().map(|(_, session)| session.recomputed_content_hash());
+        hashes.fold(0, u64::wrapping_add)
     }
 
     fn position(&self, id: SessionId) -> Option<usize> {
@@ -277,8 +335,14 @@ impl Sessions {
         if !idle(self.used_since) {
             return;
         }
-        self.list.retain(|(_, session)| !idle(session.last_use));
-        self.spans = self.list.iter().map(|(_, session)| session.span() as u64).sum();
+        let sums = &mut self.sums;
+        self.list.retain(|(_, session)| {
+            let stays = !idle(session.last_use);
+            if !stays {
+                sums.subtract(session);
+            }
+            stays
+        });
         self.used_since = self.list.iter().map(|(_, s)| s.last_use).min().unwrap_or(now);
     }
 }

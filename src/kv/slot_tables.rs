@@ -7,7 +7,8 @@
 
 use std::rc::Rc;
 
-use super::table::{Entry, Table};
+use super::content_hash::{of_value, of_value_end};
+use super::table::{Entry, Table, key_hash};
 use crate::base::{SLOT_COUNT, Slot, SlotSet};
 
 /// Slots of one page.
@@ -47,12 +48,14 @@ pub(super) struct SlotTables {
     keys: u64,
     /// Bytes of all keys and values, plus `KEY_OVERHEAD` for each key: a function of content alone.
     bytes: u64,
+    /// The sum of all values' hashes, each under its key: equal content, equal sum, whatever the order.
+    content: u64,
 }
 
 impl SlotTables {
     /// Empty tables for the `owned` slots.
     pub(super) fn new(owned: &SlotSet) -> Self {
-        Self { pages: vec![None; PAGES], owned: owned.clone(), keys: 0, bytes: 0 }
+        Self { pages: vec![None; PAGES], owned: owned.clone(), keys: 0, bytes: 0, content: 0 }
     }
 
     /// Whether the group owns `slot`.
@@ -76,6 +79,16 @@ impl SlotTables {
         self.bytes
     }
 
+    /// A hash of all keys and values.
+    pub(super) const fn content_hash(&self) -> u64 {
+        self.content
+    }
+
+    /// The same, by looking at every one of them.
+    pub(super) fn recomputed_content_hash(&self) -> u64 {
+        self.entries().map(Entry::content_hash).fold(0, u64::wrapping_add)
+    }
+
     /// References to all pages as they are now: later writes do not show through them.
     pub(super) fn share(&self) -> Pages {
         self.pages.clone()
@@ -93,14 +106,15 @@ impl SlotTables {
     /// The value of `key`, whose slot is `slot`.
     pub(super) fn get(&self, slot: Slot, key: &[u8]) -> Option<&[u8]> {
         let table = self.table(slot)?;
-        Some(table.entries()[table.find(key)?].value())
+        Some(table.entries()[table.find(key_hash(key), key)?].value())
     }
 
     /// Looks up `key`, whose slot is `slot`, to read or change it.
     #[inline]
     pub(super) fn cursor<'a>(&'a mut self, slot: Slot, key: &'a [u8]) -> KeyCursor<'a> {
-        let position = self.table(slot).and_then(|table| table.find(key));
-        KeyCursor { tables: self, slot, key, position }
+        let hash = key_hash(key);
+        let position = self.table(slot).and_then(|table| table.find(hash, key));
+        KeyCursor { tables: self, slot, key, hash, position }
     }
 
     #[inline]
@@ -117,6 +131,12 @@ impl SlotTables {
         &mut Rc::make_mut(page).tables[slot.position() % PAGE_SLOTS]
     }
 
+    /// In the place of content of the hash `old` is now one of the hash `new`.
+    #[inline]
+    const fn replace_hash(&mut self, old: u64, new: u64) {
+        self.content = self.content.wrapping_sub(old).wrapping_add(new);
+    }
+
     /// The slot's table; an empty one is made if there is none.
     #[inline]
     fn table_mut(&mut self, slot: Slot) -> &mut Table {
@@ -129,6 +149,8 @@ pub(super) struct KeyCursor<'a> {
     tables: &'a mut SlotTables,
     slot: Slot,
     key: &'a [u8],
+    /// The key's hash.
+    hash: u64,
     /// Where the key stands in its slot's table.
     position: Option<usize>,
 }
@@ -147,29 +169,37 @@ impl KeyCursor<'_> {
     pub(super) fn put(&mut self, value: &[u8]) {
         let Some(position) = self.position else { return self.insert(value) };
         let held = self.tables.table_mut(self.slot).value_mut(position);
-        let old = held.len();
+        let (old, old_hash) = (held.len(), of_value(self.hash, held.as_slice()));
         held.set(value);
         self.tables.bytes = self.tables.bytes - old as u64 + value.len() as u64;
+        self.tables.replace_hash(old_hash, of_value(self.hash, value));
     }
 
     /// Puts `tail` behind the value; an absent key counts as an empty value.
     pub(super) fn append(&mut self, tail: &[u8]) {
         let Some(position) = self.position else { return self.insert(tail) };
-        self.tables.table_mut(self.slot).value_mut(position).append(tail);
+        let held = self.tables.table_mut(self.slot).value_mut(position);
+        let (old, hash) = (held.len(), self.hash);
+        let before = of_value_end(hash, held.as_slice(), old);
+        held.append(tail);
+        let after = of_value_end(hash, held.as_slice(), old);
         self.tables.bytes += tail.len() as u64;
+        self.tables.replace_hash(before, after);
     }
 
     /// Removes the key; returns whether it was there.
     pub(super) fn remove(&mut self) -> bool {
         let Some(position) = self.position.take() else { return false };
         let table = self.tables.table_mut(self.slot);
-        let cost = key_cost(self.key, table.entries()[position].value());
+        let value = table.entries()[position].value();
+        let (cost, hash) = (key_cost(self.key, value), of_value(self.hash, value));
         table.remove(position);
         if table.entries().is_empty() {
             *self.tables.table_place(self.slot) = None;
         }
         self.tables.keys -= 1;
         self.tables.bytes -= cost;
+        self.tables.replace_hash(hash, 0);
         true
     }
 
@@ -177,6 +207,7 @@ impl KeyCursor<'_> {
         self.position = Some(self.tables.table_mut(self.slot).push(self.key, value));
         self.tables.keys += 1;
         self.tables.bytes += key_cost(self.key, value);
+        self.tables.replace_hash(0, of_value(self.hash, value));
     }
 }
 

@@ -35,6 +35,12 @@ pub struct Snapshot {
     sessions: SessionList,
     /// How many sessions there were, for the end record.
     session_count: u64,
+    /// The hash of the state, for the end record.
+    state_hash: u64,
+    /// What the hashes of sessions, keys and values add up to.
+    content: u64,
+    /// What the hashes of those written so far add up to: `content` at the end.
+    written: u64,
     /// What is to be written next.
     next: Next,
 }
@@ -54,15 +60,25 @@ enum Next {
 }
 
 impl Snapshot {
-    pub(super) const fn new(
+    pub(super) fn new(
         group: GroupId,
         applied: Applied,
         keys: u64,
-        pages: Pages,
-        sessions: SessionList,
+        (pages, sessions): (Pages, SessionList),
+        (state_hash, content): (u64, u64),
     ) -> Self {
-        let session_count = sessions.len() as u64;
-        Self { group, applied, keys, pages, sessions, session_count, next: Next::Header }
+        Self {
+            group,
+            applied,
+            keys,
+            pages,
+            session_count: sessions.len() as u64,
+            sessions,
+            state_hash,
+            content,
+            written: 0,
+            next: Next::Header,
+        }
     }
 
     /// Index and term of the last entry that is part of it, and the latest time stamp up to there.
@@ -72,6 +88,10 @@ impl Snapshot {
 
     /// The next piece: of at least `about_bytes` unless it is the last one, and longer than that by
     /// one key with its value at most. `None` after the last one.
+    ///
+    /// # Panics
+    /// If what was written is not what the machine's hash stands for: then memory is damaged, and such
+    /// a state must not take the place of what the disk holds.
     pub fn next_chunk(&mut self, about_bytes: usize) -> Option<Vec<u8>> {
         let mut chunk = Vec::with_capacity(about_bytes);
         while !matches!(self.next, Next::Nothing) && (chunk.is_empty() || chunk.len() < about_bytes)
@@ -108,6 +128,7 @@ impl Snapshot {
             self.sessions = SessionList::new();
             return Next::Slot(0, 0);
         };
+        self.written = self.written.wrapping_add(session.recomputed_content_hash());
         out.push(kind::SESSION);
         for word in [id.0, session.last_use().0, session.lowest().0] {
             out.extend_from_slice(&word.to_le_bytes());
@@ -135,6 +156,7 @@ impl Snapshot {
                     encode_slot(out, slot);
                 }
                 encode_entry(out, entry);
+                self.written = self.written.wrapping_add(entry.content_hash());
                 Next::Slot(slot, from + 1)
             }
             None if page.is_none() || place + 1 == PAGE_SLOTS => {
@@ -146,9 +168,12 @@ impl Snapshot {
     }
 
     fn write_end(&self, out: &mut Vec<u8>) -> Next {
+        let (written, held) = (self.written, self.content);
+        assert!(written == held, "{}: content changed by itself in memory", self.group);
         out.push(kind::END);
         out.extend_from_slice(&self.session_count.to_le_bytes());
         out.extend_from_slice(&self.keys.to_le_bytes());
+        out.extend_from_slice(&self.state_hash.to_le_bytes());
         Next::Nothing
     }
 }

@@ -20,8 +20,8 @@ use super::hash_index::HashIndex;
 /// Keys that fit one block.
 const FEW: usize = 8;
 
-/// Seed of the hash by which keys are found; their order does not depend on it.
-const FIND_SEED: u64 = 0x51af_d7ed_558c_cd25;
+/// Seed of the keys' hashes; their order in a table does not depend on it.
+const KEY_SEED: u64 = 0x51af_d7ed_558c_cd25;
 
 /// The keys of one slot and their values.
 #[derive(Clone)]
@@ -75,10 +75,10 @@ impl Table {
         }
     }
 
-    /// Where `key` stands.
+    /// Where `key`, of this `key_hash`, stands.
     #[inline]
-    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        let hash = find_hash(key);
+    pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<usize> {
+        let hash = found_by(hash);
         match self {
             Self::Few(few) => few.find(hash, key),
             Self::Many(many) => {
@@ -136,6 +136,11 @@ impl Entry {
     pub(super) fn value(&self) -> &[u8] {
         self.value.as_slice()
     }
+
+    /// A hash of both.
+    pub(super) fn content_hash(&self) -> u64 {
+        content_hash::of_value(key_hash(self.key()), self.value())
+    }
 }
 
 impl Default for Entry {
@@ -188,10 +193,20 @@ impl Many {
     }
 }
 
-/// The bits of a key's hash by which it is found.
+/// A key's hash: it is found by a part of it, and its content hash begins with it.
+#[inline]
+pub(super) fn key_hash(key: &[u8]) -> u64 {
+    content_hash::of_bytes(KEY_SEED, key)
+}
+
 #[inline]
 fn find_hash(key: &[u8]) -> u32 {
-    let hash = content_hash::of_bytes(FIND_SEED, key);
+    found_by(key_hash(key))
+}
+
+/// The bits of a key's hash by which it is found.
+#[inline]
+fn found_by(hash: u64) -> u32 {
     u32::try_from(hash >> 32).expect("32 bits are left")
 }
 
@@ -221,7 +236,7 @@ mod tests {
                     number => format!("key-{number}").into_bytes(),
                 };
                 let value = rng.u32(..).to_le_bytes();
-                let at = table.find(&key);
+                let at = table.find(key_hash(&key), &key);
                 assert_eq!(at, model.0.iter().position(|(k, _)| *k == key), "step {step}");
                 match at {
                     Some(at) if rng.u8(..8) < if growing { 1 } else { 7 } => {
@@ -261,7 +276,8 @@ mod tests {
                     (entry.key(), entry.value()),
                     (&position.to_le_bytes()[..], &b"old"[..])
                 );
-                assert_eq!(frozen.find(&position.to_le_bytes()), Some(position));
+                let key = position.to_le_bytes();
+                assert_eq!(frozen.find(key_hash(&key), &key), Some(position));
             }
         }
     }

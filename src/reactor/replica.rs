@@ -222,7 +222,7 @@ impl Replica {
             slots: self.machine.slots(),
             keys: self.machine.keys(),
             sessions: self.machine.sessions() as u64,
-            state_hash: with_hash.then(|| format!("{:016x}", self.machine.state_hash())),
+            state_hash: with_hash.then(|| format!("{:016x}", self.machine.recomputed_state_hash())),
         }
     }
 

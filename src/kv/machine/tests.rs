@@ -42,6 +42,7 @@ fn agrees_with_the_specification() {
             assert_eq!(machine.sessions(), model.open_sessions(), "seed {seed}: {entry:?}");
             assert_eq!(machine.bytes(), model.bytes(), "seed {seed}: {entry:?}");
             assert_eq!(machine.applied(), (entry.index, entry.term, model.now()));
+            assert_eq!(machine.state_hash(), machine.recomputed_state_hash(), "seed {seed}");
             let key = histories.key();
             let expected = model.owns(&key).then(|| model.keys.get(&key).map(Vec::as_slice));
             assert_eq!(machine.get(&key), expected.ok_or(WrongSlot), "seed {seed}: {entry:?}");

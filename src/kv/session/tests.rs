@@ -7,7 +7,7 @@ fn result(number: i64) -> Remembered {
 }
 
 fn session(lowest: u64) -> Session {
-    Session::new(NOW, Sequence(lowest))
+    Session::new(SessionId(3), NOW, Sequence(lowest))
 }
 
 fn later(span: u64) -> WallTime {
@@ -103,8 +103,8 @@ fn bytes_follow_the_results_held() {
     let mut sessions = Sessions::default();
     sessions.open(SessionId(1), NOW).expect("there is room");
     sessions.open(SessionId(2), NOW).expect("there is room");
-    let (session, spans) = sessions.begin_batch(SessionId(2), Sequence(1), NOW).expect("open");
-    *spans += session.remember(Sequence(10), result(1)) as u64;
+    let (session, sums) = sessions.begin_batch(SessionId(2), Sequence(1), NOW).expect("open");
+    sums.remember(session, Sequence(10), result(1));
     assert_eq!(sessions.bytes(), 2 * SESSION_OVERHEAD + 10 * RESULT_BYTES);
     sessions.begin_batch(SessionId(2), Sequence(9), NOW).expect("open");
     assert_eq!(sessions.bytes(), 2 * SESSION_OVERHEAD + 2 * RESULT_BYTES);
