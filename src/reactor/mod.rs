@@ -471,7 +471,8 @@ impl Reactor {
             let replica = &self.replicas[*i];
             replica.snapshot_index < replica.applied_index()
         };
-        if let Some(i) = holders.into_iter().filter_map(|g| self.position(g)).find(behind) {
+        let groups = holders.into_iter().map(|holder| holder.group);
+        if let Some(i) = groups.filter_map(|group| self.position(group)).find(behind) {
             self.core.make_trim(&self.replicas[i], effects);
         }
     }

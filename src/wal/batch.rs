@@ -141,6 +141,25 @@ impl<'a> Batch<'a> {
         })
     }
 
+    /// The records of one group in order, as `records` gives those of all.
+    pub(super) fn records_of(
+        &self,
+        group: GroupId,
+    ) -> impl Iterator<Item = Result<GroupRecord, &'static str>> {
+        let mut at = 0;
+        let placed = self.descriptors().map(move |descriptor| {
+            let start: usize = at;
+            at = start.saturating_add(descriptor.payload_length());
+            (descriptor, start..at)
+        });
+        let ours = placed.filter(move |(descriptor, _)| descriptor.group() == group);
+        ours.map(|(descriptor, range)| {
+            let payload = self.payload.get(range);
+            let payload = payload.ok_or("a record reaches past the payload section")?;
+            descriptor.record(payload).ok_or("a record of unknown kind")
+        })
+    }
+
     fn descriptors(&self) -> impl Iterator<Item = Descriptor<'a>> + use<'a> {
         self.table.chunks_exact(DESCRIPTOR_BYTES).map(Descriptor)
     }

@@ -4,8 +4,11 @@
 //! what was there before it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
+use super::places::Places;
 use super::record::{GroupRecord, Record};
+use super::stretch::{Extent, Extents, Stretch};
 use super::{BatchNumber, HardStateRecord, SegmentId, SnapshotMark};
 use crate::base::{GroupId, Index};
 
@@ -16,6 +19,9 @@ pub(super) struct Ledger {
     pub(super) segments: VecDeque<Segment>,
     /// Every group ever seen in the log.
     pub(super) groups: BTreeMap<GroupId, GroupBook>,
+    /// Where each group's entries lie: all that are in a segment in use, were not replaced and not
+    /// dropped, needed or not.
+    places: BTreeMap<GroupId, Places>,
 }
 
 /// A segment in use.
@@ -24,12 +30,28 @@ pub(super) struct Segment {
     pub(super) id: SegmentId,
     /// The number of its preamble.
     pub(super) first_batch: BatchNumber,
-    /// Who needs it: the last entry of each group that lies in it, was not replaced since, and is
-    /// not covered by a snapshot. Grows only in the last segment.
-    held: BTreeMap<GroupId, Index>,
+    /// What its batches carry.
+    salt: u64,
+    /// Where those with entries lie.
+    extents: Extents,
+    /// Who needs it. Grows only in the last segment.
+    held: BTreeMap<GroupId, Holding>,
     /// The last batch issued when it was first seen to be held by nobody: what freed it may be in
     /// that batch, so it stays until that is durable.
     empty_since: Option<BatchNumber>,
+    /// Reads of it under way: it stays until they are done.
+    readers: u32,
+}
+
+/// What a group needs a segment for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Holding {
+    /// Its last entry that lies there, was not replaced or written again since, and is not covered by
+    /// a snapshot.
+    last: Index,
+    /// Bytes of its entries there that were needed when they were written: what it takes to write
+    /// them again, at most.
+    bytes: usize,
 }
 
 /// What the log knows of one group.
@@ -57,11 +79,44 @@ pub(super) struct Gap {
     last: Index,
 }
 
+/// A group that needs the oldest segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The group.
+    pub group: GroupId,
+    /// Its last entry there that is needed.
+    pub last: Index,
+    /// What it takes to write its entries there again, at most.
+    pub bytes: usize,
+}
+
+impl GroupBook {
+    /// Whether the group has gone on without an entry at `index` before what is written next.
+    fn is_past(&self, index: Index) -> bool {
+        self.retired
+            || self.mark.is_some_and(|mark| index <= mark.index)
+            || self.last_index.is_some_and(|last| index > last)
+    }
+}
+
 impl Ledger {
     /// A new segment is being written.
-    pub(super) fn begin(&mut self, id: SegmentId, first_batch: BatchNumber) {
-        let held = BTreeMap::new();
-        self.segments.push_back(Segment { id, first_batch, held, empty_since: None });
+    pub(super) fn begin(&mut self, id: SegmentId, first_batch: BatchNumber, salt: u64) {
+        self.segments.push_back(Segment {
+            id,
+            first_batch,
+            salt,
+            extents: Extents::default(),
+            held: BTreeMap::new(),
+            empty_since: None,
+            readers: 0,
+        });
+    }
+
+    /// The batch whose records are being noted lies there, in the last segment.
+    pub(super) fn place(&mut self, batch: BatchNumber, extent: Extent) {
+        let current = self.segments.back_mut().expect("a batch lies in a segment");
+        current.extents.push(current.first_batch, batch, extent);
     }
 
     /// The first batch that is wanted; what lies before it may be gone.
@@ -69,49 +124,98 @@ impl Ledger {
         self.segments.front().expect("a batch lies in a segment").first_batch
     }
 
-    /// A record is being written into the last segment.
+    /// A record is being written in `batch`, into the last segment. Returns whether it counts: a copy
+    /// does not if the group has gone on without the entry since it was asked for.
     ///
     /// # Errors
     /// If entries are missing before it.
-    pub(super) fn note(&mut self, written: &GroupRecord) -> Result<(), Gap> {
+    pub(super) fn note(&mut self, batch: BatchNumber, written: &GroupRecord) -> Result<bool, Gap> {
         let group = written.group;
         let book = self.groups.entry(group).or_default();
         match &written.record {
-            Record::Entry(entry) => return self.note_entry(group, entry.index),
+            Record::Entry(entry) => {
+                self.check_entry(group, entry.index)?;
+                self.note_entry(group, batch, entry.index, written.length());
+            }
+            Record::Copy(entry) if book.is_past(entry.index) => return Ok(false),
+            Record::Copy(entry) => self.note_copy(group, batch, entry.index, written.length()),
             Record::HardState(state) => book.hard_state = Some(*state),
             Record::Standing(mark) => book.mark = Some(*mark),
             Record::Reset(mark) => {
                 book.mark = Some(*mark);
                 book.last_index = Some(mark.index);
                 book.retired = false;
-                self.let_go(group, |_| None);
+                self.drop_entries(group);
             }
             Record::Retired => {
                 let hard_state = book.hard_state;
                 *book = GroupBook { hard_state, retired: true, ..GroupBook::default() };
-                self.let_go(group, |_| None);
+                self.drop_entries(group);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn note_entry(&mut self, group: GroupId, index: Index) -> Result<(), Gap> {
+    fn check_entry(&self, group: GroupId, index: Index) -> Result<(), Gap> {
+        match self.groups.get(&group).and_then(|book| book.last_index) {
+            Some(last) if index > last.next() => Err(Gap { group, index, last }),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_entry(&mut self, group: GroupId, batch: BatchNumber, index: Index, bytes: usize) {
         let book = self.groups.entry(group).or_default();
-        let last = book.last_index.replace(index);
-        let trimmed = book.trimmed;
-        if let Some(last) = last {
-            if index > last.next() {
-                return Err(Gap { group, index, last });
-            }
-            if index <= last {
-                self.let_go(group, |held| Some(held.min(index.previous())));
-            }
+        let replaces = book.last_index.replace(index).is_some_and(|last| index <= last);
+        self.places.entry(group).or_default().append(index, batch);
+        if replaces {
+            (0..self.segments.len()).for_each(|at| self.look_again(at, group, index));
         }
-        if index > trimmed {
+        self.hold(group, index, bytes);
+    }
+
+    fn note_copy(&mut self, group: GroupId, batch: BatchNumber, index: Index, bytes: usize) {
+        let before = self.places.entry(group).or_default().rewrite(index, batch);
+        self.hold(group, index, bytes);
+        if let Some(before) = before {
+            self.look_again(self.segment_of(before), group, index);
+        }
+    }
+
+    /// The entry of `group` at `index` lies in the last segment.
+    fn hold(&mut self, group: GroupId, index: Index, bytes: usize) {
+        if index > self.trimmed(group) {
             let current = self.segments.back_mut().expect("an entry lies in a segment");
-            current.held.insert(group, index);
+            let holding = current.held.entry(group).or_default();
+            holding.last = holding.last.max(index);
+            holding.bytes += bytes;
         }
-        Ok(())
+    }
+
+    /// Entries of `group` from `from` on may not lie in a segment any more.
+    fn look_again(&mut self, at: usize, group: GroupId, from: Index) {
+        let (batches, trimmed) = (self.batches_of(at), self.trimmed(group));
+        let held = &mut self.segments[at].held;
+        let Some(holding) = held.get_mut(&group).filter(|holding| holding.last >= from) else {
+            return;
+        };
+        match self.places.get(&group).and_then(|places| places.last_within(batches, trimmed)) {
+            Some(last) => holding.last = last,
+            None => _ = held.remove(&group),
+        }
+    }
+
+    fn trimmed(&self, group: GroupId) -> Index {
+        self.groups.get(&group).map_or(Index::ZERO, |book| book.trimmed)
+    }
+
+    /// The segment in use that `batch` lies in.
+    fn segment_of(&self, batch: BatchNumber) -> usize {
+        self.segments.partition_point(|segment| segment.first_batch <= batch) - 1
+    }
+
+    fn batches_of(&self, at: usize) -> Range<BatchNumber> {
+        let next = self.segments.get(at + 1).map(|next| next.first_batch);
+        self.segments[at].first_batch..next.unwrap_or(BatchNumber(u64::MAX))
     }
 
     /// Entries of `group` up to `index` are covered by a durable snapshot.
@@ -119,17 +223,20 @@ impl Ledger {
         let book = self.groups.entry(group).or_default();
         if index > book.trimmed {
             book.trimmed = index;
-            self.let_go(group, Some);
+            self.let_go(group, |last| last <= index);
         }
     }
 
-    /// Changes what `group` holds of each segment, dropping what is trimmed anyway.
-    fn let_go(&mut self, group: GroupId, change: impl Fn(Index) -> Option<Index>) {
-        let trimmed = self.groups.get(&group).map_or(Index::ZERO, |book| book.trimmed);
+    fn drop_entries(&mut self, group: GroupId) {
+        self.let_go(group, |_| true);
+        self.places.remove(&group);
+    }
+
+    /// `group` does not need the segments any more of which `is_free` says so, by the last entry there.
+    fn let_go(&mut self, group: GroupId, is_free: impl Fn(Index) -> bool) {
         for segment in &mut self.segments {
-            let Some(held) = segment.held.remove(&group) else { continue };
-            if let Some(index) = change(held).filter(|&index| index > trimmed) {
-                segment.held.insert(group, index);
+            if segment.held.get(&group).is_some_and(|holding| is_free(holding.last)) {
+                segment.held.remove(&group);
             }
         }
     }
@@ -143,17 +250,94 @@ impl Ledger {
         if self.segments.len() < 2 {
             return None;
         }
-        let oldest = self.segments.front_mut().filter(|oldest| oldest.held.is_empty())?;
+        let unneeded = |oldest: &&mut Segment| oldest.held.is_empty() && oldest.readers == 0;
+        let oldest = self.segments.front_mut().filter(unneeded)?;
         let since = *oldest.empty_since.get_or_insert(issued);
         if since > durable {
             return None;
         }
-        self.segments.pop_front().map(|oldest| oldest.id)
+        let given_up = self.segments.pop_front().map(|oldest| oldest.id);
+        self.forget_places();
+        given_up
     }
 
-    /// Appends the groups that need the oldest segment, in order.
-    pub(super) fn holding_oldest(&self, out: &mut Vec<GroupId>) {
-        out.extend(self.segments.front().into_iter().flat_map(|oldest| oldest.held.keys()));
+    /// Takes the segments before `first` out of use: the log was found to begin there.
+    pub(super) fn begin_with(&mut self, first: SegmentId) {
+        while self.segments.pop_front_if(|oldest| oldest.id != first).is_some() {}
+        self.forget_places();
+    }
+
+    /// Forgets where entries lay in segments that are not in use.
+    fn forget_places(&mut self) {
+        let Some(start) = self.segments.front().map(|oldest| oldest.first_batch) else { return };
+        self.places.values_mut().for_each(|places| places.forget_before(start));
+    }
+
+    /// The first entry of `group` that is still in a segment.
+    pub(super) fn first_stored(&self, group: GroupId) -> Option<Index> {
+        self.places.get(&group)?.first()
+    }
+
+    /// Where the entries of `group` from `from` on lie, as many as lie together in batches up to
+    /// `durable` and in `bytes_max`, but at least one batch; nothing if the first is not there.
+    pub(super) fn locate(
+        &self,
+        group: GroupId,
+        from: Index,
+        durable: BatchNumber,
+        bytes_max: usize,
+    ) -> Option<Stretch> {
+        let mut runs = self.places.get(&group)?.from(from).take_while(|run| run.batch <= durable);
+        let first = runs.next().filter(|run| run.first == from)?;
+        let (segment, extent) = self.extent(first.batch);
+        let mut stretch = Stretch::new(group, (segment.id, segment.salt), extent, first);
+        for run in runs {
+            let (segment, extent) = self.extent(run.batch);
+            if !stretch.extend(segment.id, extent, run, bytes_max) {
+                break;
+            }
+        }
+        Some(stretch)
+    }
+
+    /// Where a batch with entries lies.
+    fn extent(&self, batch: BatchNumber) -> (&Segment, Extent) {
+        let segment = &self.segments[self.segment_of(batch)];
+        let extent = segment.extents.find(segment.first_batch, batch);
+        (segment, extent.unwrap_or_else(|| panic!("batch {batch} was not placed")))
+    }
+
+    /// A read of a segment begins, or ends.
+    ///
+    /// # Panics
+    /// If the segment is not in use.
+    pub(super) fn count_reader(&mut self, segment: SegmentId, change: i32) {
+        let found = self.segments.iter_mut().find(|found| found.id == segment);
+        let readers = &mut found.expect("a segment that is read stays in use").readers;
+        *readers = readers.checked_add_signed(change).expect("as many ends as beginnings");
+    }
+
+    /// Appends who needs the oldest segment, in order of the groups.
+    pub(super) fn holding_oldest(&self, out: &mut Vec<Holder>) {
+        let held = self.segments.front().into_iter().flat_map(|oldest| &oldest.held);
+        out.extend(held.map(|(&group, &Holding { last, bytes })| Holder { group, last, bytes }));
+    }
+
+    /// The first entry of `group` in the oldest segment that is needed, from `from` on, and the last of
+    /// those that follow it there without a gap.
+    pub(super) fn needed_of_oldest(&self, group: GroupId, from: Index) -> Option<(Index, Index)> {
+        let from = from.max(self.trimmed(group).next());
+        let batches = self.batches_of(0);
+        let mut runs = self.places.get(&group)?.from(from);
+        let first = runs.find(|run| batches.contains(&run.batch))?;
+        let mut last = first.last();
+        for run in runs.take_while(|run| batches.contains(&run.batch)) {
+            if run.first != last.next() {
+                break;
+            }
+            last = run.last();
+        }
+        Some((first.first, last))
     }
 
     /// Appends what the preamble of a new segment repeats.

@@ -1,10 +1,11 @@
 //! The writing side of a core's log.
 
 use super::batch::{self, BatchHeader};
-use super::ledger::Ledger;
+use super::ledger::{Holder, Ledger};
 use super::pool::Pool;
 use super::record::{GroupRecord, Record};
 use super::segment::{self, SegmentHeader};
+use super::stretch::{Extent, Stretch};
 use super::window::Window;
 use super::{
     BATCH_BYTES_MAX, BLOCK, BatchNumber, EntryRecord, HardStateRecord, Identity, LogState,
@@ -40,7 +41,8 @@ pub struct Write {
 /// The writing side of a core's log.
 ///
 /// *In*: `stage_*` (records, in the order of replay), `written`, `segment_ready`, `segment_failed`,
-/// `trim`. *Out*: `seal`, `seal_idle` (writes), `segments_wanted` (files). The rest are queries.
+/// `trim`. *Out*: `seal`, `seal_idle` (writes), `segments_wanted` (files). *Back*: `begin_read`,
+/// `end_read` (entries). The rest are queries.
 /// Once a turn: stage, then `seal` until nothing is staged or it returns nothing, then
 /// `segments_wanted`.
 #[derive(Debug)]
@@ -128,6 +130,12 @@ impl Log {
         self.stage(group, Record::Entry(record));
     }
 
+    /// Stages an entry that is in the log already, so that the segment it lies in is not needed for it
+    /// any more. The entry must be the one in force: committed, or not replaced by what is staged.
+    pub fn stage_copy(&mut self, group: GroupId, record: EntryRecord) {
+        self.stage(group, Record::Copy(record));
+    }
+
     /// Stages the restart of a group's log after an installed snapshot: all its entries are dropped.
     pub fn stage_reset(&mut self, group: GroupId, mark: SnapshotMark) {
         self.stage(group, Record::Reset(mark));
@@ -177,7 +185,7 @@ impl Log {
             return None;
         }
         let mut staged = std::mem::take(&mut self.staged);
-        self.note(&staged[..count]);
+        self.note(&staged[..count], length);
         let number = self.issue(Vec::with_capacity(length), &staged[..count], writes);
         self.last_filled = number;
         self.staged_bytes -= staged.drain(..count).map(|record| record.length()).sum::<usize>();
@@ -263,9 +271,40 @@ impl Log {
     }
 
     /// Appends the groups whose entries keep the oldest segment in use, in order: a snapshot of each
-    /// would free it.
-    pub fn groups_holding_oldest(&self, out: &mut Vec<GroupId>) {
+    /// would free it, and so would writing the entries again.
+    pub fn groups_holding_oldest(&self, out: &mut Vec<Holder>) {
         self.ledger.holding_oldest(out);
+    }
+
+    /// The next entries of `group` to write again ([`Self::stage_copy`]) to free the oldest segment:
+    /// the first at or after `from`, and the last of those that follow it.
+    pub fn needed_of_oldest(&self, group: GroupId, from: Index) -> Option<(Index, Index)> {
+        self.ledger.needed_of_oldest(group, from)
+    }
+
+    /// The oldest segment in use, if it is not the one being written.
+    pub fn oldest_segment(&self) -> Option<SegmentId> {
+        self.ledger.segments.front().filter(|_| self.live_segments() > 1).map(|oldest| oldest.id)
+    }
+
+    /// The first entry of `group` that can be read back, if any can.
+    pub fn first_stored(&self, group: GroupId) -> Option<Index> {
+        self.ledger.first_stored(group)
+    }
+
+    /// Where to read the entries of `group` from `from` on: as many durable ones as lie together in
+    /// about `bytes_max`, at least one; nothing if that is not there any more, or not durable yet.
+    /// Until [`Self::end_read`] the segment is not used again.
+    pub fn begin_read(&mut self, group: GroupId, from: Index, bytes_max: usize) -> Option<Stretch> {
+        let stretch = self.ledger.locate(group, from, self.window.durable(), bytes_max)?;
+        self.ledger.count_reader(stretch.segment, 1);
+        Some(stretch)
+    }
+
+    /// A read is over, whatever came of it.
+    pub fn end_read(&mut self, stretch: &Stretch) {
+        self.ledger.count_reader(stretch.segment, -1);
+        self.release();
     }
 
     /// How many of the staged records go into the next batch: at least one, if there is any.
@@ -306,7 +345,7 @@ impl Log {
         self.next_order += 1;
         let mut records = std::mem::take(&mut self.preamble);
         self.ledger.preamble(&mut records);
-        self.ledger.begin(segment, header.first_batch);
+        self.ledger.begin(segment, header.first_batch, header.salt);
         self.head = Some(Head { segment, salt: header.salt, offset: 0 });
 
         let mut bytes = Vec::with_capacity(BLOCK + batch::length(&records));
@@ -318,10 +357,15 @@ impl Log {
         true
     }
 
-    /// Enters `records` into the books.
-    fn note(&mut self, records: &[GroupRecord]) {
+    /// Enters `records`, the next batch, into the books; it takes `bytes`.
+    fn note(&mut self, records: &[GroupRecord], bytes: usize) {
+        let number = self.window.issued().next();
+        let offset = self.head.expect("room was made").offset;
+        self.ledger.place(number, Extent { offset, bytes });
         for record in records {
-            self.ledger.note(record).unwrap_or_else(|gap| panic!("staged out of order: {gap}"));
+            self.ledger
+                .note(number, record)
+                .unwrap_or_else(|gap| panic!("staged out of order: {gap}"));
         }
     }
 

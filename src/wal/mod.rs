@@ -22,6 +22,9 @@
 //! - A *segment* is a preallocated file. It begins with a header and a preamble: a batch that repeats
 //!   the hard state of every group, so that every older segment can be given up as soon as its
 //!   entries are covered by snapshots. Segments are given up oldest first, and used again.
+//! - A group that is written rarely would keep old segments for a few entries: these are written again
+//!   at the head, as *copies*. [`Log`] knows where each entry lies, so that those no longer in memory can
+//!   be read back ([`Stretch`]), for a copy or for a follower that is behind.
 //! - [`Log`] writes, [`Recovery`] reads. Let W be the highest `durable_upto` found anywhere: a bad
 //!   batch with a number up to W is corruption and reported as such; above W it is a write that never
 //!   finished, and the log ends before it.
@@ -43,12 +46,14 @@ mod error;
 mod field;
 mod ledger;
 mod log;
+mod places;
 mod pool;
 mod record;
 mod recovery;
 mod segment;
 mod snapshot;
 mod strand;
+mod stretch;
 mod superblock;
 mod window;
 
@@ -56,10 +61,12 @@ mod window;
 mod tests;
 
 pub use error::LogError;
+pub use ledger::Holder;
 pub use log::{Log, LogConfig, Write};
 pub use record::{EntryRecord, HardStateRecord, SnapshotMark};
 pub use recovery::{LogState, Recovered, RecoveredGroup, Recovery};
 pub use snapshot::{SnapshotError, SnapshotHeader, SnapshotWriter, read_snapshot};
+pub use stretch::Stretch;
 pub use superblock::{Superblock, SuperblockError};
 
 use std::fmt;

@@ -48,6 +48,9 @@ pub(super) struct GroupRecord {
 pub(super) enum Record {
     /// An entry; one at or below an earlier index replaces everything from there on.
     Entry(EntryRecord),
+    /// An entry that is in the log already, written again so that the segment it lies in can be given
+    /// up: replaces nothing, and changes nothing of what the log says.
+    Copy(EntryRecord),
     /// The hard state from here on.
     HardState(HardStateRecord),
     /// All earlier entries are gone; the log restarts after the mark.
@@ -68,7 +71,7 @@ impl GroupRecord {
     /// The record's bytes in the payload section.
     pub(super) fn payload(&self) -> &[u8] {
         match &self.record {
-            Record::Entry(entry) => &entry.payload,
+            Record::Entry(entry) | Record::Copy(entry) => &entry.payload,
             _ => &[],
         }
     }
@@ -77,6 +80,7 @@ impl GroupRecord {
     pub(super) fn descriptor(&self) -> [u8; DESCRIPTOR_BYTES] {
         let (kind, term, index) = match &self.record {
             Record::Entry(entry) => (KIND_ENTRY, entry.term, entry.index.0),
+            Record::Copy(entry) => (KIND_COPY, entry.term, entry.index.0),
             Record::HardState(state) => {
                 (KIND_HARD_STATE, state.term, state.vote.map_or(0, |vote| vote.0))
             }
@@ -89,7 +93,7 @@ impl GroupRecord {
         bytes[AT_KIND] = kind;
         put(&mut bytes, AT_TERM, &term.0.to_le_bytes());
         put(&mut bytes, AT_INDEX, &index.to_le_bytes());
-        if let Record::Entry(entry) = &self.record {
+        if let Record::Entry(entry) | Record::Copy(entry) = &self.record {
             let length = u32::try_from(entry.payload.len()).expect("an entry fits a segment");
             bytes[AT_ENTRY_KIND] = entry.kind;
             put(&mut bytes, AT_TIMESTAMP, &entry.timestamp.0.to_le_bytes());
@@ -109,9 +113,9 @@ impl Descriptor<'_> {
         GroupId(u32_at(self.0, AT_GROUP))
     }
 
-    /// The entry's index, if it is an entry.
+    /// The entry's index, if it is an entry, be it written again.
     pub(super) fn entry_index(self) -> Option<Index> {
-        (self.0[AT_KIND] == KIND_ENTRY).then(|| self.index())
+        matches!(self.0[AT_KIND], KIND_ENTRY | KIND_COPY).then(|| self.index())
     }
 
     /// Bytes in the payload section.
@@ -122,13 +126,8 @@ impl Descriptor<'_> {
     /// The record, or nothing if its kind is unknown.
     pub(super) fn record(self, payload: &[u8]) -> Option<GroupRecord> {
         let record = match self.0[AT_KIND] {
-            KIND_ENTRY => Record::Entry(EntryRecord {
-                term: self.term(),
-                index: self.index(),
-                timestamp: WallTime(u64_at(self.0, AT_TIMESTAMP)),
-                kind: self.0[AT_ENTRY_KIND],
-                payload: Bytes::copy_of(payload),
-            }),
+            KIND_ENTRY => Record::Entry(self.entry(payload)),
+            KIND_COPY => Record::Copy(self.entry(payload)),
             KIND_HARD_STATE => Record::HardState(HardStateRecord {
                 term: self.term(),
                 vote: (self.index().0 != 0).then(|| NodeId(self.index().0)),
@@ -139,6 +138,16 @@ impl Descriptor<'_> {
             _ => return None,
         };
         Some(GroupRecord { group: self.group(), record })
+    }
+
+    fn entry(self, payload: &[u8]) -> EntryRecord {
+        EntryRecord {
+            term: self.term(),
+            index: self.index(),
+            timestamp: WallTime(u64_at(self.0, AT_TIMESTAMP)),
+            kind: self.0[AT_ENTRY_KIND],
+            payload: Bytes::copy_of(payload),
+        }
     }
 
     fn mark(self) -> SnapshotMark {
@@ -170,3 +179,4 @@ const KIND_HARD_STATE: u8 = 2;
 const KIND_RESET: u8 = 3;
 const KIND_STANDING: u8 = 4;
 const KIND_RETIRED: u8 = 5;
+const KIND_COPY: u8 = 6;

@@ -215,7 +215,7 @@ impl Recovery {
             return self.finish_empty();
         }
         let mut strand = self.take_log()?;
-        let groups = std::mem::take(&mut strand.groups);
+        let groups = strand.take_groups();
         let (batches, bytes) = (strand.batches, strand.bytes);
         let torn_bytes = strand.head.and_then(|head| self.loose.get(&head.segment).copied());
         let torn_bytes = torn_bytes.unwrap_or(0);
@@ -260,7 +260,7 @@ impl Recovery {
         if strand.end < self.told.durable_upto {
             return Err(self.corruption(strand));
         }
-        while strand.ledger.segments.pop_front_if(|oldest| oldest.id != first).is_some() {}
+        strand.ledger.begin_with(first);
         Ok(strand)
     }
 

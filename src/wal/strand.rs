@@ -11,6 +11,7 @@ use super::ledger::Ledger;
 use super::log::Head;
 use super::record::{GroupRecord, Record};
 use super::segment::SegmentHeader;
+use super::stretch::Extent;
 use super::{BLOCK, BatchNumber, EntryRecord, LogError, RecoveredGroup, SegmentId};
 use crate::base::{GroupId, Index};
 
@@ -19,8 +20,10 @@ use crate::base::{GroupId, Index};
 pub(super) struct Strand {
     /// The segments in it and who needs them.
     pub(super) ledger: Ledger,
-    /// What its records add up to.
-    pub(super) groups: BTreeMap<GroupId, RecoveredGroup>,
+    /// What its records add up to, but for copies.
+    groups: BTreeMap<GroupId, RecoveredGroup>,
+    /// Entries that were written again.
+    copies: BTreeMap<GroupId, BTreeMap<Index, EntryRecord>>,
     /// Its last batch.
     pub(super) end: BatchNumber,
     /// That batch's header checksum.
@@ -61,7 +64,7 @@ impl Strand {
         bytes: &[u8],
         mut seen: impl FnMut(&Batch<'_>),
     ) {
-        self.ledger.begin(segment, header.first_batch);
+        self.ledger.begin(segment, header.first_batch, header.salt);
         let salt = header.salt;
         let mut offset = BLOCK;
         loop {
@@ -75,7 +78,7 @@ impl Strand {
                 self.damaged = batch.entries();
                 break;
             }
-            if let Err(reason) = self.take(&batch) {
+            if let Err(reason) = self.take(offset as u64, &batch) {
                 let batch = batch.header.number;
                 self.fault = Some(LogError::Nonsense { segment, batch, reason });
                 break;
@@ -85,13 +88,16 @@ impl Strand {
         }
     }
 
-    fn take(&mut self, batch: &Batch<'_>) -> Result<(), String> {
+    fn take(&mut self, offset: u64, batch: &Batch<'_>) -> Result<(), String> {
+        let number = batch.header.number;
+        self.ledger.place(number, Extent { offset, bytes: batch.extent() });
         for record in batch.records() {
             let record = record?;
-            self.ledger.note(&record).map_err(|gap| gap.to_string())?;
-            replay(self.groups.entry(record.group).or_default(), record);
+            if self.ledger.note(number, &record).map_err(|gap| gap.to_string())? {
+                self.replay(record);
+            }
         }
-        self.end = batch.header.number;
+        self.end = number;
         self.chain = batch.crc;
         self.run = batch.header.run;
         if !batch.is_empty() {
@@ -101,23 +107,54 @@ impl Strand {
         self.bytes += batch.extent() as u64;
         Ok(())
     }
-}
 
-fn replay(group: &mut RecoveredGroup, record: GroupRecord) {
-    match record.record {
-        Record::Entry(entry) => append(&mut group.entries, entry),
-        Record::HardState(state) => group.hard_state = Some(state),
-        Record::Standing(mark) => group.reset = Some(mark),
-        Record::Reset(mark) => {
-            group.reset = Some(mark);
-            group.retired = false;
-            group.entries.clear();
+    fn replay(&mut self, record: GroupRecord) {
+        let group = self.groups.entry(record.group).or_default();
+        let copies = self.copies.entry(record.group).or_default();
+        match record.record {
+            Record::Entry(entry) => {
+                copies.split_off(&entry.index);
+                append(&mut group.entries, entry);
+            }
+            Record::Copy(entry) => _ = copies.insert(entry.index, entry),
+            Record::HardState(state) => group.hard_state = Some(state),
+            Record::Standing(mark) => group.reset = Some(mark),
+            Record::Reset(mark) => {
+                group.reset = Some(mark);
+                group.retired = false;
+                group.entries.clear();
+                copies.clear();
+            }
+            Record::Retired => {
+                group.reset = None;
+                group.retired = true;
+                group.entries.clear();
+                copies.clear();
+            }
         }
-        Record::Retired => {
-            group.reset = None;
-            group.retired = true;
-            group.entries.clear();
+    }
+
+    /// What its records add up to. Copies whose originals are gone come before the entries written
+    /// once; those with a gap behind them are covered by a snapshot, like what lay in the gap.
+    pub(super) fn take_groups(&mut self) -> BTreeMap<GroupId, RecoveredGroup> {
+        for (group, mut copies) in std::mem::take(&mut self.copies) {
+            let entries = &mut self.groups.entry(group).or_default().entries;
+            let mut front = Vec::new();
+            let mut next = entries.first().map(|entry| entry.index);
+            while let Some((index, entry)) = copies.pop_last() {
+                if next.is_some_and(|next| index >= next) {
+                    continue;
+                }
+                if next.is_some_and(|next| index.next() < next) {
+                    break;
+                }
+                next = Some(index);
+                front.push(entry);
+            }
+            front.reverse();
+            entries.splice(..0, front);
         }
+        std::mem::take(&mut self.groups)
     }
 }
 

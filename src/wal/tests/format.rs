@@ -25,6 +25,7 @@ fn the_format_is_the_one_written_down() {
     };
     log.stage_entry(GroupId(7), entry(0x1234, b"first payload "));
     log.stage_entry(GroupId(7), entry(0x1235, b"second"));
+    log.stage_copy(GroupId(7), entry(0x1234, b"first payload "));
     log.seal(&mut writes).expect("a segment is ready");
     disk.perform(&mut log, &mut writes);
     log.seal_idle(&mut writes).expect("the window is open");

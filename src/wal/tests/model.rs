@@ -9,7 +9,8 @@ use super::disk::{Disk, config};
 use crate::base::{Bytes, GroupId, Index, NodeId, Term, WallTime};
 use crate::wal::record::{GroupRecord, Record};
 use crate::wal::{
-    BatchNumber, EntryRecord, HardStateRecord, Log, LogConfig, RecoveredGroup, SnapshotMark, Write,
+    BatchNumber, EntryRecord, HardStateRecord, Holder, Log, LogConfig, RecoveredGroup,
+    SnapshotMark, Write,
 };
 
 const GROUPS: u32 = 4;
@@ -48,6 +49,7 @@ impl Group {
                 self.retired = true;
                 self.entries.clear();
             }
+            Record::Copy(_) => {}
             Record::Standing(_) => unreachable!("never staged"),
         }
     }
@@ -74,6 +76,8 @@ struct World {
     trimmed: BTreeMap<GroupId, Index>,
     /// Makes every entry different.
     counter: u64,
+    /// How many entries were read back.
+    entries_read: usize,
 }
 
 impl World {
@@ -89,6 +93,7 @@ impl World {
             states: [(BatchNumber(0), State::default())].into(),
             trimmed: BTreeMap::new(),
             counter: 0,
+            entries_read: 0,
         };
         world.prepare();
         world
@@ -109,7 +114,9 @@ impl World {
             70..85 => self.complete_one(),
             85..88 => self.complete_all(),
             88..90 => self.seal_idle(),
-            90..97 => self.trim(),
+            90..93 => self.trim(),
+            93..95 => self.rewrite(),
+            95..97 => self.read(),
             97..99 => self.prepare(),
             _ => self.crash(),
         }
@@ -128,6 +135,7 @@ impl World {
         match record.clone() {
             Record::HardState(state) => self.log.stage_hard_state(group, state),
             Record::Entry(entry) => self.log.stage_entry(group, entry),
+            Record::Copy(entry) => self.log.stage_copy(group, entry),
             Record::Reset(mark) => self.log.stage_reset(group, mark),
             Record::Retired => self.log.stage_retirement(group),
             Record::Standing(_) => unreachable!("never staged"),
@@ -250,13 +258,55 @@ impl World {
         let mut groups = vec![self.any_group()];
         if self.rng.bool() {
             groups.clear();
-            self.log.groups_holding_oldest(&mut groups);
+            let mut holders = Vec::new();
+            self.log.groups_holding_oldest(&mut holders);
+            groups.extend(holders.iter().map(|holder| holder.group));
         }
         for group in groups {
             if let Some(index) = self.committed(group) {
                 self.trimmed.insert(group, index);
                 self.log.trim(group, index);
             }
+        }
+    }
+
+    /// Writes entries again for which the oldest segment is needed.
+    fn rewrite(&mut self) {
+        let mut holders = Vec::new();
+        self.log.groups_holding_oldest(&mut holders);
+        for Holder { group, .. } in holders {
+            let mut next = Index::ZERO;
+            for _ in 0..self.rng.u32(1..4) {
+                let Some((first, last)) = self.log.needed_of_oldest(group, next) else { break };
+                for index in first.0..=last.0 {
+                    let latest = self.latest.get(&group).and_then(|g| g.entries.get(&Index(index)));
+                    if let Some(entry) = latest.cloned() {
+                        self.stage(group, Record::Copy(entry));
+                    }
+                }
+                next = last.next();
+            }
+        }
+    }
+
+    /// Reads entries back, some while their segment is on its way to being given up.
+    fn read(&mut self) {
+        let group = self.any_group();
+        let sealed = &self.states.back().expect("never empty").1;
+        let Some(entries) = sealed.get(&group).map(|group| group.entries.clone()) else { return };
+        let from = self.log.first_stored(group).map_or(1, |first| first.0);
+        let last = entries.last_key_value().map_or(from, |(last, _)| last.0.max(from));
+        let from = Index(self.rng.u64(from..=last));
+        let bytes_max = self.rng.usize(0..100_000);
+        if let Some(stretch) = self.log.begin_read(group, from, bytes_max) {
+            let start = usize::try_from(stretch.offset).expect("within memory");
+            let file = &self.disk.files[&stretch.segment];
+            let found = stretch.decode(&file[start..start + stretch.length]).expect("undamaged");
+            assert_eq!((stretch.first(), found[0].index), (from, from));
+            let expected = entries.range(from..=stretch.last()).map(|(_, entry)| entry);
+            assert!(found.iter().eq(expected), "{group} from {from}: {found:?}");
+            self.log.end_read(&stretch);
+            self.entries_read += found.len();
         }
     }
 
@@ -331,6 +381,7 @@ impl World {
 
 #[test]
 fn a_log_is_what_the_model_is_after_every_crash() {
+    let mut entries_read = 0;
     for seed in 0..60 {
         let mut world = World::new(seed);
         for _ in 0..1500 {
@@ -338,7 +389,9 @@ fn a_log_is_what_the_model_is_after_every_crash() {
         }
         world.settle();
         world.restart();
+        entries_read += world.entries_read;
     }
+    assert!(entries_read > 1_000, "{entries_read} entries read back");
 }
 
 /// First starts that end soon, again and again: whatever arrives of their first writes.

@@ -3,7 +3,7 @@
 use super::disk::{Disk, config};
 use crate::base::{Bytes, GroupId, Index, NodeId, Term, WallTime};
 use crate::wal::{
-    BLOCK, BatchNumber, EntryRecord, HardStateRecord, Log, LogConfig, LogError, Recovered,
+    BLOCK, BatchNumber, EntryRecord, HardStateRecord, Holder, Log, LogConfig, LogError, Recovered,
     RecoveredGroup, SegmentId, SnapshotMark, Write,
 };
 
@@ -208,9 +208,110 @@ fn one_group_keeps_the_oldest_segment_and_is_named() {
     assert_eq!(bench.log.live_bytes(), segments as u64 * bench.config.segment_bytes);
     let mut holding = Vec::new();
     bench.log.groups_holding_oldest(&mut holding);
-    assert_eq!(holding, [G2]);
+    assert_eq!(holding.iter().map(|holder| holder.group).collect::<Vec<_>>(), [G2]);
     bench.log.trim(G2, Index(1));
     assert_eq!(bench.log.live_segments(), 1);
+}
+
+/// Writes again what the oldest segment is needed for.
+fn rewrite(bench: &mut Bench, entries: &[EntryRecord]) {
+    let mut holding = Vec::new();
+    bench.log.groups_holding_oldest(&mut holding);
+    for Holder { group, .. } in holding {
+        let mut next = Index::ZERO;
+        while let Some((first, last)) = bench.log.needed_of_oldest(group, next) {
+            for entry in entries.iter().filter(|entry| (first..=last).contains(&entry.index)) {
+                bench.log.stage_copy(group, entry.clone());
+            }
+            next = last.next();
+        }
+    }
+    bench.seal();
+    bench.perform();
+}
+
+#[test]
+fn a_lagging_group_is_written_forward_and_found_again() {
+    let mut bench = Bench::new(16);
+    let kept: Vec<EntryRecord> = (1..=3).map(|index| entry(index, b"kept")).collect();
+    for entry in &kept {
+        bench.log.stage_entry(G2, entry.clone());
+    }
+    let mut most = 0;
+    for index in 1..200 {
+        bench.write(G1, index, &[1; 3000]);
+        bench.log.trim(G1, Index(index));
+        if bench.log.live_segments() > 2 {
+            rewrite(&mut bench, &kept);
+        }
+        most = most.max(bench.log.live_segments());
+        if index % 20 == 0 {
+            assert_eq!(bench.restart()[&G2].entries, kept, "after {index}");
+            bench.log.trim(G1, Index(index));
+        }
+    }
+    assert!(most <= 4, "{most} segments for three small entries");
+    // What was written again can be replaced like anything else, and goes on where it was.
+    bench.write(G2, 3, b"other");
+    assert_eq!(indices(&bench.restart()[&G2]), [1, 2, 3]);
+    bench.write(G2, 4, b"next");
+    assert_eq!(indices(&bench.restart()[&G2]), [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_copy_of_what_a_reset_dropped_does_not_count() {
+    let mut bench = Bench::new(16);
+    bench.write(G1, 1, b"dropped");
+    bench.log.stage_reset(G1, SnapshotMark { index: Index(5), term: Term(1) });
+    bench.stage(G1, 6, b"kept");
+    bench.log.stage_copy(G1, entry(1, b"dropped"));
+    bench.log.stage_copy(G1, entry(5, b"dropped"));
+    bench.seal();
+    bench.perform();
+    assert_eq!(bench.log.first_stored(G1), Some(Index(6)));
+    assert_eq!(indices(&bench.restart()[&G1]), [6]);
+}
+
+#[test]
+fn entries_are_read_back_only_while_their_segment_stays() {
+    let mut bench = Bench::new(16);
+    for index in 1..=4 {
+        bench.write(G1, index, &[1; 3000]);
+    }
+    let stretch = bench.log.begin_read(G1, Index(2), 8192).expect("it is there");
+    assert_eq!((stretch.first(), stretch.last()), (Index(2), Index(3)), "two batches of a block");
+    for index in 5..100 {
+        bench.write(G1, index, &[1; 3000]);
+    }
+    bench.log.trim(G1, Index(99));
+    assert!(bench.log.live_segments() > 5, "the read keeps it, and with it all that follow");
+    let start = usize::try_from(stretch.offset).expect("small");
+    let bytes = bench.file(stretch.segment)[start..start + stretch.length].to_vec();
+    let found = stretch.decode(&bytes).expect("as written");
+    assert_eq!(found, [entry(2, &[1; 3000]), entry(3, &[1; 3000])]);
+    bench.log.end_read(&stretch);
+    assert_eq!(bench.log.live_segments(), 1);
+    assert!(bench.log.begin_read(G1, Index(2), 8192).is_none(), "it is gone");
+
+    for position in 0..3000 {
+        let mut bytes = bytes.clone();
+        bytes[position] ^= 1;
+        let refused = stretch.decode(&bytes).expect_err("a flipped bit");
+        assert!(matches!(refused, LogError::Corrupt { .. }), "{refused}");
+    }
+    assert!(stretch.decode(&[]).is_err(), "a read that failed");
+}
+
+#[test]
+fn what_is_not_durable_is_not_read_back() {
+    let mut bench = Bench::new(16);
+    bench.write(G1, 1, b"durable");
+    bench.stage(G1, 2, b"on its way");
+    bench.seal();
+    let stretch = bench.log.begin_read(G1, Index(1), usize::MAX).expect("durable");
+    assert_eq!(stretch.last(), Index(1));
+    bench.log.end_read(&stretch);
+    assert!(bench.log.begin_read(G1, Index(2), usize::MAX).is_none());
 }
 
 #[test]
