@@ -27,3 +27,15 @@ pub struct Entry {
     /// The same bytes go to the log, to the followers and to apply.
     pub payload: Bytes,
 }
+
+impl Entry {
+    /// Bytes that it costs in a message, in memory, or to apply, about: an entry without payload is
+    /// not free.
+    pub fn cost(&self) -> usize {
+        self.payload.len() + ENTRY_OVERHEAD_BYTES
+    }
+}
+
+/// What one entry costs besides its payload, about: a log of empty entries must not make a message
+/// without end.
+pub(super) const ENTRY_OVERHEAD_BYTES: usize = 64;

@@ -1,6 +1,6 @@
 //! What goes in and what comes out of a replica.
 
-use super::{Entry, Forwarded, HardState, Message, Outcome, SnapshotMeta};
+use super::{EntriesRequest, Entry, Forwarded, HardState, Message, Outcome, SnapshotMeta};
 use crate::base::{Index, NodeId, Term};
 
 /// What can happen to a replica.
@@ -33,6 +33,24 @@ pub enum Input {
         snapshot: SnapshotMeta,
         /// The first entry to keep in memory for slow followers; at most `snapshot.index + 1`.
         keep_from: Index,
+    },
+    /// Applied entries before `keep_from` may leave memory: they are durable, and those from
+    /// `stored_from` on can be read back (`Output::entries_wanted`). No snapshot need cover them. A
+    /// host that reads nothing back never says so.
+    Evicted {
+        /// The first entry to keep in memory; at most one after the last applied.
+        keep_from: Index,
+        /// The first entry on the disk.
+        stored_from: Index,
+    },
+    /// Entries that were asked for (`Output::entries_wanted`) were read from the disk, or are gone.
+    EntriesRead {
+        /// The follower they are for.
+        to: NodeId,
+        /// As in the request.
+        from: Index,
+        /// The entry at `from` and those that follow it, any number; none if they are gone.
+        entries: Vec<Entry>,
     },
     /// A snapshot received from the leader is durable and loaded: the log restarts after it. Only
     /// if `Raft::wants_snapshot` says so just before. Entries after it that this replica keeps are
@@ -104,6 +122,8 @@ pub struct Output {
     /// Followers that need a snapshot. Named again now and then until they have it: a host that is
     /// sending already need not begin again.
     pub snapshots: Vec<SnapshotRequest>,
+    /// Entries to read back from the disk for followers. Each is answered once.
+    pub entries_wanted: Vec<EntriesRequest>,
 }
 
 impl Output {
@@ -120,6 +140,7 @@ impl Output {
             forwarded,
             outcomes,
             snapshots,
+            entries_wanted,
         } = self;
         messages.is_empty()
             && messages_after_durable.is_empty()
@@ -131,6 +152,7 @@ impl Output {
             && forwarded.is_empty()
             && outcomes.is_empty()
             && snapshots.is_empty()
+            && entries_wanted.is_empty()
     }
 }
 
@@ -143,7 +165,7 @@ pub struct ReadState {
     pub index: Index,
 }
 
-/// A follower needs entries that are no longer in memory: send it a snapshot.
+/// A follower needs entries that are no longer to be had: send it a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotRequest {
     /// The follower.

@@ -21,7 +21,7 @@ impl Sender<'_> {
     /// Adds what a follower lacks to the last message to it, if that is an append which has not
     /// left yet and ends where the follower's next entry begins.
     pub(super) fn join_last(&self, peer: &mut Progress, output: &mut Output) {
-        if peer.next_index > self.log.last_index() {
+        if self.log.entry(peer.next_index).is_none() {
             return;
         }
         let Some(room) = peer.room_in_last(self.config) else { return };

@@ -7,12 +7,14 @@
 //!                             snapshot
 //! ```
 //!
-//! `base ≤ snapshot ≤ applied ≤ handed out ≤ commit ≤ last`. The entries between base and snapshot
-//! are kept for followers that are a little behind, who would otherwise be sent a whole snapshot.
+//! `base ≤ applied ≤ handed out ≤ commit ≤ last`, and `snapshot ≤ applied`. Applied entries are kept
+//! for followers that are a little behind, who would otherwise be sent a whole snapshot, or entries
+//! that have to be read from the disk first (`old_entries`).
 //! What lies between applied and handed out is with the host; it is bounded in bytes (`hand_out`).
 
 use std::collections::VecDeque;
 
+use super::entry::ENTRY_OVERHEAD_BYTES;
 use super::progress::LogRange;
 use super::{Entry, Output, SnapshotMeta};
 use crate::base::{Index, Term, WallTime};
@@ -20,8 +22,12 @@ use crate::base::{Index, Term, WallTime};
 /// The log of one replica.
 #[derive(Debug)]
 pub(super) struct Log {
-    /// The place before the first entry in memory. Moved by `compact` and `restore` only.
+    /// The place before the first entry in memory. Moved by `compact`, `evict` and `restore` only;
+    /// `base <= applied_index`.
     base: Place,
+    /// The first entry that the host has on its disk, as far as is known here; none if it reads
+    /// nothing back. Set by `evict`.
+    stored_from: Option<Index>,
     /// The entries after `base`, without gaps; terms never fall.
     slots: VecDeque<Slot>,
     /// The newest snapshot: what a follower gets whose next entry is gone.
@@ -77,6 +83,7 @@ impl Log {
     pub(super) fn new(snapshot: SnapshotMeta, entries: Vec<Entry>) -> Self {
         let mut log = Self {
             base: Place::of_snapshot(&snapshot, 0),
+            stored_from: None,
             slots: VecDeque::with_capacity(entries.len()),
             commit_index: snapshot.index,
             handed_out_index: snapshot.index,
@@ -99,6 +106,26 @@ impl Log {
 
     pub(super) fn last_index(&self) -> Index {
         self.last().index
+    }
+
+    /// The first place that a follower can be sent entries after, from memory or from the disk.
+    pub(super) fn reach(&self) -> Index {
+        self.stored_from.map_or(self.base.index, |from| from.min(self.base.index))
+    }
+
+    /// Whether the entry at `index` is not in memory, but on the disk.
+    pub(super) fn is_stored(&self, index: Index) -> bool {
+        index <= self.base.index && self.stored_from.is_some_and(|from| from <= index)
+    }
+
+    /// Bytes of the entries in memory, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes_between(self.base.index, self.last_index())
+    }
+
+    /// The entry at `index`, if it is in memory.
+    pub(super) fn entry(&self, index: Index) -> Option<&Entry> {
+        self.slot(index).map(|slot| &slot.entry)
     }
 
     /// Which entries are in memory.
@@ -250,7 +277,27 @@ impl Log {
         if snapshot.index > self.snapshot.index {
             self.snapshot = snapshot;
         }
-        let forgotten = self.position(keep_from).unwrap_or(0).min(self.slots.len());
+        self.forget_before(keep_from);
+    }
+
+    /// Forgets the entries before `keep_from`; those from `stored_from` on are on the disk.
+    ///
+    /// # Panics
+    /// If one of those forgotten is not applied yet.
+    pub(super) fn evict(&mut self, keep_from: Index, stored_from: Index) {
+        let applied = self.applied_index;
+        assert!(keep_from <= applied.next(), "forgets up to {keep_from}, applied {applied}");
+        self.stored_from = Some(stored_from);
+        self.forget_before(keep_from);
+    }
+
+    /// The entries before `index` are not on the disk any more.
+    pub(super) fn gone_before(&mut self, index: Index) {
+        self.stored_from = self.stored_from.map(|from| from.max(index));
+    }
+
+    fn forget_before(&mut self, index: Index) {
+        let forgotten = self.position(index).unwrap_or(0).min(self.slots.len());
         if let Some(last) = self.slots.drain(..forgotten).next_back() {
             self.base = Place::from(&last);
         }
@@ -279,6 +326,7 @@ impl Log {
             self.slots.clear();
         }
         self.base = Place::of_snapshot(&snapshot, payload_upto);
+        self.stored_from = None;
         self.commit_index = snapshot.index;
         self.handed_out_index = snapshot.index;
         self.applied_index = snapshot.index;
@@ -289,8 +337,8 @@ impl Log {
     pub(super) fn check_invariants(&self) {
         let (base, snapshot) = (self.base.index, self.snapshot.index);
         let (commit, last) = (self.commit_index, self.last_index());
-        assert!(base <= snapshot, "base {base}, snapshot {snapshot}");
         let (applied, handed_out) = (self.applied_index, self.handed_out_index);
+        assert!(base <= applied, "base {base}, applied {applied}");
         assert!(snapshot <= applied, "snapshot {snapshot}, applied {applied}");
         assert!(applied <= handed_out, "applied {applied}, handed out {handed_out}");
         assert!(handed_out <= commit, "handed out {handed_out}, commit {commit}");
@@ -363,10 +411,6 @@ impl Log {
         usize::try_from(offset).ok()
     }
 }
-
-/// What one entry costs in a message or a batch to apply besides its payload, about: a log of empty
-/// entries must not make either without end.
-const ENTRY_OVERHEAD_BYTES: usize = 64;
 
 #[cfg(test)]
 mod tests;

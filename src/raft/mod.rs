@@ -49,6 +49,8 @@
 //! 7. `outcomes` go to those who submitted.
 //! 8. `snapshots` names followers that need the state itself: taking, sending and loading it is the
 //!    host's, who reports [`Input::Compacted`], [`Input::SnapshotInstalled`] and the rest.
+//! 9. `entries_wanted` names entries to read back from the disk, only from a host that keeps fewer in
+//!    memory than on its disk, and said so by [`Input::Evicted`]; [`Input::EntriesRead`] answers.
 //!
 //! Nothing of it has to be waited for before the next input, but the order within each kind holds:
 //! writes in the order given, entries in the order of their index. A leader sends entries while its
@@ -141,7 +143,7 @@
 //!             }
 //!             self.outcomes.extend(todo.outcomes);
 //!             // 8. Nothing is ever compacted here.
-//!             assert!(todo.snapshots.is_empty());
+//!             assert!(todo.snapshots.is_empty() && todo.entries_wanted.is_empty());
 //!         }
 //!     }
 //! }
@@ -263,6 +265,7 @@ mod log;
 mod lost_quorum;
 mod membership;
 mod message;
+mod old_entries;
 mod planted;
 mod progress;
 mod quiet;
@@ -286,6 +289,7 @@ pub use io::{Input, Output, ReadState, SnapshotRequest};
 pub use lease::Lease;
 pub use lost_quorum::ForceError;
 pub use message::{Message, MessageBody};
+pub use old_entries::EntriesRequest;
 #[cfg(feature = "planted-bugs")]
 pub use planted::Bug;
 pub use replica::Raft;

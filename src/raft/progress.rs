@@ -8,6 +8,8 @@
 //!     └─────────────────┴─────────────────────────────────────┘
 //! ```
 //!
+//! Entries that are not in memory, but on the disk, are read and sent as any others (`old_entries`).
+//!
 //! *Probe*: where the logs part is not known; one append at a time asks. *Replicate*: known;
 //! appends leave without waiting for answers, within a window. *Snapshot*: the entries wanted are
 //! gone; the host sends the state machine instead.
@@ -17,6 +19,7 @@
 use std::collections::VecDeque;
 
 use super::RaftConfig;
+use super::old_entries::Fetch;
 use crate::base::{Index, Micros, NodeId, Time};
 
 /// One follower, as its leader sees it. Lives as long as the leader's term.
@@ -35,6 +38,8 @@ pub(super) struct Progress {
     pub(super) known_commit: Index,
     /// How to send.
     pub(super) state: ProgressState,
+    /// What is read from the disk for it.
+    pub(super) fetch: Fetch,
     /// When an answer last came, or the leader took office: what check-quorum counts.
     pub(super) heard_at: Time,
     /// When an append or a heartbeat last left: either keeps the follower's election timer still.
@@ -108,6 +113,7 @@ impl Progress {
             next_index: last_index.next(),
             known_commit: Index::ZERO,
             state: ProgressState::Probe { asked_at: None },
+            fetch: Fetch::default(),
             heard_at: now,
             sent_at: now,
             heartbeat_sent_at: now,
@@ -200,8 +206,8 @@ impl Progress {
         if round_missing { self.heartbeat_sent_at + interval } else { quiet_since + interval }
     }
 
-    /// Takes an acknowledgement; `base_index` is the place before the leader's first entry.
-    pub(super) fn acknowledge(&mut self, now: Time, index: Index, base_index: Index) {
+    /// Takes an acknowledgement; `reach` is the first place that the leader has entries after.
+    pub(super) fn acknowledge(&mut self, now: Time, index: Index, reach: Index) {
         if index < self.match_index {
             return;
         }
@@ -216,7 +222,7 @@ impl Progress {
                     *advanced_at = now;
                 }
             }
-            ProgressState::Snapshot { .. } if index >= base_index => self.become_replicate(now),
+            ProgressState::Snapshot { .. } if index >= reach => self.become_replicate(now),
             ProgressState::Snapshot { .. } => {}
         }
     }

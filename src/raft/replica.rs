@@ -15,8 +15,8 @@ use super::replication::{Heard, Sender};
 use super::role::{Follower, Leader, Role};
 use super::waiters::Waiters;
 use super::{
-    Configuration, HardState, Input, Message, MessageBody, Output, RaftConfig, RoleKind, Stored,
-    quorum,
+    Configuration, Entry, HardState, Input, Message, MessageBody, Output, RaftConfig, RoleKind,
+    Stored, quorum,
 };
 use crate::base::{Index, Micros, NodeId, Term, Time};
 
@@ -105,6 +105,10 @@ impl Raft {
             Input::Appended { term, index } => self.appended(now, term, index, output),
             Input::Applied { index } => self.applied(index, output),
             Input::Compacted { snapshot, keep_from } => self.compacted(snapshot, keep_from),
+            Input::Evicted { keep_from, stored_from } => self.evicted(keep_from, stored_from),
+            Input::EntriesRead { to, from, entries } => {
+                self.entries_read(now, to, from, entries, output);
+            }
             Input::SnapshotInstalled { from, snapshot } => {
                 self.snapshot_installed(now, from, snapshot, output);
             }
@@ -183,9 +187,19 @@ impl Raft {
         self.log.last_index()
     }
 
-    /// The first entry still held in memory: what lies before it, a snapshot covers.
+    /// The first entry still held in memory: what lies before it is applied.
     pub fn first_index(&self) -> Index {
         self.log.first_index()
+    }
+
+    /// The entry at `index`, if it is in memory.
+    pub fn entry(&self, index: Index) -> Option<&Entry> {
+        self.log.entry(index)
+    }
+
+    /// Bytes of the entries in memory, about.
+    pub fn entries_bytes(&self) -> usize {
+        self.log.bytes()
     }
 
     /// The term of the entry at `index`, if that is in memory or directly before what is.

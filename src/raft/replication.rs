@@ -127,7 +127,7 @@ impl Raft {
         }
         peer.heard_at = now;
         let advanced = match_index > peer.match_index;
-        peer.acknowledge(now, match_index, sender.log.base_index());
+        peer.acknowledge(now, match_index, sender.log.reach());
         sender.send_appends(peer, now, output);
         if advanced {
             self.maybe_commit(now, output);
@@ -245,7 +245,7 @@ impl Sender<'_> {
                 if self.config.has(Bug::ForgottenEntriesNeedNoSnapshot) {
                     return;
                 }
-                return Self::request_snapshot(peer, now, output);
+                return self.fetch(peer, now, output);
             };
             if previous_index == self.log.last_index() && !peer.is_probing() {
                 return;
@@ -264,10 +264,11 @@ impl Sender<'_> {
     /// Asks what became of the appends on their way: the answer to an empty one tells. While a
     /// snapshot is on its way, asks whether it has arrived.
     fn ask(&self, peer: &mut Progress, now: Time, output: &mut Output) {
-        if peer.next_index > self.log.base_index() {
+        let next = peer.next_index;
+        if next > self.log.base_index() || self.log.is_stored(next) && !peer.awaits_snapshot() {
             self.announce_commit(peer, output);
         } else if peer.awaits_snapshot() {
-            output.messages.push(self.empty_append(peer.node, self.log.base_index()));
+            output.messages.push(self.empty_append_at_base(peer.node));
         } else {
             Self::request_snapshot(peer, now, output);
         }
@@ -275,12 +276,21 @@ impl Sender<'_> {
 
     /// Says by an empty append how far the log is committed.
     pub(super) fn announce_commit(&self, peer: &Progress, output: &mut Output) {
-        let previous_index = peer.next_index.previous().max(self.log.base_index());
-        output.messages.push(self.empty_append(peer.node, previous_index));
+        let previous_index = peer.next_index.previous();
+        let append = match self.term_known(peer, previous_index) {
+            Some(term) => self.empty_append(peer.node, (previous_index, term)),
+            None => self.empty_append_at_base(peer.node),
+        };
+        output.messages.push(append);
     }
 
-    fn empty_append(&self, to: NodeId, previous_index: Index) -> Message {
-        let previous_term = self.log.term_at(previous_index).expect("at the base or after it");
+    fn empty_append_at_base(&self, to: NodeId) -> Message {
+        let index = self.log.base_index();
+        let term = self.log.term_at(index).expect("the base's is known");
+        self.empty_append(to, (index, term))
+    }
+
+    fn empty_append(&self, to: NodeId, (previous_index, previous_term): (Index, Term)) -> Message {
         self.message(to, self.append(previous_index, previous_term, Vec::new()))
     }
 
@@ -301,7 +311,7 @@ impl Sender<'_> {
         output.messages.push(self.message(peer.node, body));
     }
 
-    fn append(
+    pub(super) fn append(
         &self,
         previous_index: Index,
         previous_term: Term,
@@ -311,7 +321,7 @@ impl Sender<'_> {
         MessageBody::Append { previous_index, previous_term, commit_index, entries }
     }
 
-    fn request_snapshot(peer: &mut Progress, now: Time, output: &mut Output) {
+    pub(super) fn request_snapshot(peer: &mut Progress, now: Time, output: &mut Output) {
         peer.become_snapshot(now);
         output.snapshots.push(SnapshotRequest { to: peer.node });
     }

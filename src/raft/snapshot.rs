@@ -1,7 +1,7 @@
 //! Snapshots, as far as Raft is concerned: where they stand in the log. Taking, moving and loading
 //! them is the host's.
 //!
-//! A follower whose next entry is forgotten is named in `Output::snapshots`. Until the host reports
+//! A follower whose next entry is neither in memory nor on the disk (`old_entries`) is named in `Output::snapshots`. Until the host reports
 //! failure, or the follower acknowledges a place that can be gone on from, nothing else is sent to
 //! it but heartbeats and, once in an interval, the question how far it is; while the answer is
 //! "not there", it is named again. So neither a lost snapshot nor a lost acknowledgement is final.

@@ -130,8 +130,14 @@ impl Storm {
 
     fn settle(&mut self) {
         let mut delivered = 0;
-        while !self.world.in_flight.is_empty() {
-            self.world.deliver(0);
+        loop {
+            if !self.world.in_flight.is_empty() {
+                self.world.deliver(0);
+            } else if !self.world.entries_wanted.is_empty() {
+                self.read_entries();
+            } else {
+                break;
+            }
             delivered += 1;
             assert!(delivered < 100_000, "messages without end");
         }

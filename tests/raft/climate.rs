@@ -32,6 +32,10 @@ pub(crate) enum Event {
     Snapshot,
     /// A snapshot that a leader was asked for arrives, or is lost.
     SnapshotMoves,
+    /// A node takes applied entries out of memory.
+    Evict,
+    /// A leader's disk gives entries back, or says that they are gone.
+    EntriesRead,
     /// A link breaks and comes up again.
     Reset,
     Crash,
@@ -64,6 +68,8 @@ const EVENTS: &[(Event, u32, bool)] = &[
     (Event::Detect, 10, false),
     (Event::Snapshot, 15, false),
     (Event::SnapshotMoves, 25, true),
+    (Event::Evict, 15, false),
+    (Event::EntriesRead, 60, true),
     (Event::Reset, 5, false),
     (Event::Crash, 3, false),
     (Event::PowerLoss, 1, false),

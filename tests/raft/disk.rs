@@ -87,6 +87,17 @@ impl Disk {
         }
     }
 
+    /// The first entry of the log.
+    pub(crate) fn first_index(&self) -> Index {
+        self.base.1.next()
+    }
+
+    /// At most `count` entries from `from` on; none if the first is not there.
+    pub(crate) fn entries_from(&self, from: Index, count: usize) -> Vec<Entry> {
+        let Some(position) = self.position(from) else { return Vec::new() };
+        self.log.iter().skip(position).take(count).cloned().collect()
+    }
+
     /// Every configuration that a restart may find: that of the snapshot, and those in the log.
     pub(crate) fn configurations(&self) -> Vec<Configuration> {
         let changes = self.log.iter().filter(|entry| entry.kind == EntryKind::Configuration);

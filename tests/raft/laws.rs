@@ -4,7 +4,8 @@
 //! - *Log matching*: entries of one index and term are equal, and so are those before them.
 //! - *Leader completeness*: what is committed is in every later leader's log.
 //! - *State machine safety*: an index applies one entry everywhere, on a majority's disks by then.
-//! - Order: forgotten ≤ snapshot ≤ applied ≤ committed ≤ last; terms and commitment never fall.
+//! - Order: forgotten ≤ applied ≤ committed ≤ last, snapshot ≤ applied; terms and commitment never
+//!   fall. What is forgotten is on the disk, or a snapshot covers it.
 //! - What a message vouches for is on its sender's disk.
 //! - Reads see what was committed when they began.
 //! - Changes of the members: one at a time, after a commit in the term; a committed one is in force.
@@ -212,7 +213,10 @@ impl Laws {
         let forgotten = raft.first_index().previous();
         assert!(applied <= commit, "{id} applied {applied}, committed {commit}");
         assert!(snapshot <= applied, "{id}: snapshot {snapshot}, applied {applied}");
-        assert!(forgotten <= snapshot, "{id} forgot {forgotten}, snapshot {snapshot}");
+        assert!(forgotten <= applied, "{id} forgot {forgotten}, applied {applied}");
+        let stored = node.disk.last_place().1;
+        let safe = snapshot.max(stored);
+        assert!(forgotten <= safe, "{id} forgot {forgotten}, snapshot {snapshot}, stored {stored}");
         self.check_configuration(id, raft);
     }
 

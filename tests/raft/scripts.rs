@@ -24,6 +24,8 @@
 //! | `cut n1->n2`, `cut n1`, `heal` | links fail, one way or all of a node's, and return |
 //! | `crash n1 [survivors=0]`, `restart n1` | writes under way are lost but the first few |
 //! | `compact n1 [trailing=0]` | take a snapshot, forget what it covers |
+//! | `evict n1 [keep=0]` | applied entries but the last few leave memory, and stay on the disk |
+//! | `entries n1->n2 [count=9]` | the entries wanted for n2 are read from n1's disk; none: they are gone |
 //! | `snapshot n1->n2`, `snapshot-failed n1->n2` | a wanted snapshot arrives, or does not |
 //! | `reset n1->n2` | n1 learns that its link to n2 was reset |
 //! | `detect` | every failure detector tells everything, rightly |
@@ -204,6 +206,14 @@ impl Scene<'_> {
             "compact" => {
                 let at = self.at(words[0]);
                 self.world.compact(at, option(words, "trailing", 0));
+            }
+            "evict" => {
+                let at = self.at(words[0]);
+                self.world.evict(at, option(words, "keep", 0));
+            }
+            "entries" => {
+                let count = usize::try_from(option(words, "count", 9)).expect("small");
+                self.world.read_entries(Some(notation::ends(words[0])), count);
             }
             "snapshot" => {
                 let (from, to) = self.pair(words[0]);

@@ -58,6 +58,8 @@ impl Storm {
             Event::Detect => self.detect(at),
             Event::Snapshot => self.snapshot(at),
             Event::SnapshotMoves => self.move_snapshot(),
+            Event::Evict => self.evict(at),
+            Event::EntriesRead => self.read_entries(),
             Event::Reset => self.reset(at),
             Event::Crash => self.crash(at),
             Event::PowerLoss => (0..self.world.nodes.len()).for_each(|at| self.crash(at)),
@@ -182,6 +184,17 @@ impl Storm {
     fn snapshot(&mut self, at: usize) {
         let trailing = self.random.u64(0..self.climate.trailing);
         self.world.compact(at, trailing);
+    }
+
+    fn evict(&mut self, at: usize) {
+        let keep = self.random.u64(0..self.climate.trailing);
+        self.world.evict(at, keep);
+    }
+
+    /// A disk answers: in pieces of any size, and now and then that it has lost what is wanted.
+    pub(crate) fn read_entries(&mut self) {
+        let count = if self.chance(5) { 0 } else { self.random.usize(1..8) };
+        self.world.read_entries(None, count);
     }
 
     pub(crate) fn move_snapshot(&mut self) {

@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub(crate) completions: Vec<Completion>,
     /// Snapshots the leaders were asked for: (leader, follower).
     pub(crate) snapshots_wanted: BTreeSet<(NodeId, NodeId)>,
+    /// Entries the leaders asked their disks for: (leader, follower, from), in order.
+    pub(crate) entries_wanted: Vec<(NodeId, NodeId, Index)>,
     pub(crate) laws: Laws,
     /// What happened since it was last taken, for scripts; `None` where nobody reads it.
     pub(crate) trace: Option<Vec<String>>,
@@ -53,6 +55,7 @@ impl World {
             cuts: BTreeSet::new(),
             completions: Vec::new(),
             snapshots_wanted: BTreeSet::new(),
+            entries_wanted: Vec::new(),
             laws: Laws::new(configuration),
             trace: None,
             applying: false,
@@ -80,6 +83,7 @@ impl World {
         self.laws.crashed(id);
         self.completions.retain(|completion| completion.node != id);
         self.snapshots_wanted.retain(|wanted| wanted.0 != id);
+        self.entries_wanted.retain(|wanted| wanted.0 != id);
     }
 
     pub(crate) fn step(&mut self, at: usize, input: Input) {
@@ -293,10 +297,51 @@ impl World {
         self.step(at, Input::Compacted { snapshot, keep_from });
     }
 
+    /// Keeps only the last `keep` applied entries in memory: the others are on the disk.
+    pub(crate) fn evict(&mut self, at: usize, keep: u64) {
+        let node = &self.nodes[at];
+        let (applied, term) = (node.applied.index, node.applied.term);
+        if node.raft.is_none() || !node.disk.has(term, applied) {
+            return;
+        }
+        let keep_from = Index((applied.0 + 1).saturating_sub(keep));
+        let stored_from = node.disk.first_index();
+        self.laws.tally.count("evictions");
+        self.step(at, Input::Evicted { keep_from, stored_from });
+    }
+
+    /// A leader's disk answers the oldest question for entries, of this follower if one is given: with
+    /// at most `count`, none if they are said to be gone.
+    pub(crate) fn read_entries(&mut self, to: Option<(NodeId, NodeId)>, count: usize) {
+        let asked =
+            |wanted: &&(NodeId, NodeId, Index)| to.is_none_or(|to| to == (wanted.0, wanted.1));
+        let Some(&wanted) = self.entries_wanted.iter().find(asked) else { return };
+        self.entries_wanted.retain(|other| *other != wanted);
+        let (leader, to, from) = wanted;
+        let at = self.position(leader);
+        let entries = self.nodes[at].disk.entries_from(from, count);
+        self.laws.tally.count(if entries.is_empty() {
+            "old entries gone"
+        } else {
+            "old entries read"
+        });
+        if let Some(trace) = &mut self.trace {
+            let what = entries.first().zip(entries.last());
+            let what = what.map_or("nothing".to_owned(), |(a, b)| notation::range(a, b));
+            trace.push(format!("  {leader} reads {what}"));
+        }
+        self.step(at, Input::EntriesRead { to, from, entries });
+    }
+
     /// Moves a wanted snapshot: the newest the leader has, to the follower.
     pub(crate) fn transfer_snapshot(&mut self, from: usize, to: usize) {
         let (leader, follower) = (self.nodes[from].id, self.nodes[to].id);
         self.snapshots_wanted.remove(&(leader, follower));
+        let first = self.nodes[from].raft.as_ref().map(Raft::first_index);
+        if first.is_some_and(|first| first > self.nodes[from].disk.snapshot.index.next()) {
+            // What lies between is on the disk only: the follower had better get all at once.
+            self.compact(from, u64::MAX);
+        }
         let snapshot = self.nodes[from].disk.snapshot.clone();
         let now = self.nodes[to].clock(self.now);
         let Some(raft) = &mut self.nodes[to].raft else { return };
@@ -433,6 +478,10 @@ impl World {
         for wanted in output.snapshots {
             self.note(format!("  {id} sends a snapshot to {}", wanted.to));
             self.snapshots_wanted.insert((id, wanted.to));
+        }
+        for wanted in output.entries_wanted {
+            self.note(format!("  {id} wants entries from {} for {}", wanted.from, wanted.to));
+            self.entries_wanted.push((id, wanted.to, wanted.from));
         }
         self.write(at, write);
         for forwarded in output.forwarded {
