@@ -25,7 +25,8 @@ use crate::wal::{BLOCK, SegmentId};
 /// How log writes become durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Syncing {
-    /// `O_DSYNC`: the write is durable when it completes.
+    /// `O_DSYNC`: the write is durable when it completes. Not `O_SYNC`, which `rustix` calls by this
+    /// name: it would have ext4 commit its journal for the time stamp of every write.
     Completion,
     /// A write, then `fdatasync`.
     Flush,
@@ -157,8 +158,7 @@ async fn open_segment(path: &Path) -> io::Result<DmaFile> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     if SYNCING == Syncing::Completion {
-        let flag = i32::try_from(rustix::fs::OFlags::DSYNC.bits()).expect("a small flag");
-        options.custom_flags(flag);
+        options.custom_flags(libc::O_DSYNC);
     }
     Ok(options.dma_open(path).await?)
 }

@@ -264,12 +264,11 @@ fn refuse_memory(directory: &Path) -> Result<(), PreflightError> {
 /// Writes a block directly and durably, then tries one byte, which direct I/O must refuse. Returns
 /// whether it did.
 fn try_direct_io(path: &Path) -> io::Result<bool> {
-    let flags = rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::DSYNC;
     let mut file: File = OpenOptions::new()
         .create(true)
         .truncate(true)
         .write(true)
-        .custom_flags(i32::try_from(flags.bits()).expect("small flags"))
+        .custom_flags(libc::O_DIRECT | libc::O_DSYNC)
         .open(path)?;
     let memory = vec![0; 2 * BLOCK];
     let aligned = &memory[memory.as_ptr().align_offset(BLOCK)..][..BLOCK];

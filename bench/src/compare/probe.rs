@@ -5,10 +5,9 @@
 //! blocks that were written before: what a log at its best does.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-use rustix::fs::{Mode, OFlags};
 
 use super::report::median;
 use crate::error::BenchError;
@@ -26,13 +25,12 @@ pub(crate) fn durable_write_us(directory: &Path) -> Result<f64, BenchError> {
 }
 
 fn probe(path: &Path) -> Result<f64, BenchError> {
-    let flags = OFlags::CREATE | OFlags::RDWR | OFlags::DIRECT | OFlags::DSYNC | OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(
-        |error| {
-            let what = format!("{}: O_DIRECT refused? choose another --dir", path.display());
-            BenchError::io(what)(error.into())
-        },
-    )?;
+    let mut options = File::options();
+    options.create(true).truncate(true).read(true).write(true);
+    // As the server's log; what `rustix` calls DSYNC is O_SYNC.
+    options.custom_flags(libc::O_DIRECT | libc::O_DSYNC);
+    let what = || format!("{}: O_DIRECT refused? choose another --dir", path.display());
+    let file = options.open(path).map_err(|error| BenchError::io(what())(error))?;
     let mut memory = vec![0xA5; BLOCK * (BLOCKS + 1)];
     let start = memory.as_ptr().align_offset(BLOCK);
     let blocks = &mut memory[start..start + BLOCK * BLOCKS];

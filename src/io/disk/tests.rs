@@ -1,5 +1,6 @@
 use std::fs;
 use std::future::Future;
+use std::os::fd::AsRawFd;
 
 use glommio::LocalExecutor;
 
@@ -40,6 +41,20 @@ async fn prepared(disk: &mut Disk, inbox: &Inbox, segment: SegmentId) {
         }
         _ => panic!("the segment was to be ready"),
     }
+}
+
+/// With `O_SYNC` every write would commit the file system's journal too.
+#[test]
+fn segments_are_written_with_dsync_and_no_more() {
+    with_disk(|_, mut disk, inbox| async move {
+        let segment = SegmentId(1);
+        prepared(&mut disk, &inbox, segment).await;
+        let descriptor = disk.files[&segment].as_raw_fd();
+        let told = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).expect("proc(5)");
+        let flags = told.lines().find_map(|line| line.strip_prefix("flags:")).expect("proc(5)");
+        let flags = i32::from_str_radix(flags.trim(), 8).expect("octal");
+        assert_eq!(flags & libc::O_SYNC, libc::O_DSYNC, "{flags:o}");
+    });
 }
 
 #[test]
