@@ -148,7 +148,7 @@ impl Log {
         self.stage(group, Record::Retired);
     }
 
-    fn stage(&mut self, group: GroupId, record: Record) {
+    pub(super) fn stage(&mut self, group: GroupId, record: Record) {
         let record = GroupRecord { group, record };
         self.staged_bytes += record.length();
         self.staged.push(record);

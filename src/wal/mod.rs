@@ -55,6 +55,7 @@ mod snapshot;
 mod strand;
 mod stretch;
 mod superblock;
+mod transcript;
 mod window;
 
 #[cfg(test)]
@@ -68,6 +69,7 @@ pub use recovery::{LogState, Recovered, RecoveredGroup, Recovery};
 pub use snapshot::{SnapshotError, SnapshotHeader, SnapshotWriter, read_snapshot};
 pub use stretch::Stretch;
 pub use superblock::{Superblock, SuperblockError};
+pub use transcript::{Transcript, TranscriptStep};
 
 use std::fmt;
 

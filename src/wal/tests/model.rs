@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use fastrand::Rng;
 
 use super::disk::{Disk, config};
+use super::transcript::transcribe;
 use crate::base::{Bytes, GroupId, Index, NodeId, Term, WallTime};
 use crate::wal::record::{GroupRecord, Record};
 use crate::wal::{
@@ -405,6 +406,22 @@ fn a_young_log_is_what_the_model_is_after_every_crash() {
             }
             world.crash();
         }
+    }
+}
+
+#[test]
+fn a_log_written_anew_is_what_the_model_is() {
+    for seed in 200..220 {
+        let mut world = World::new(seed);
+        for _ in 0..1000 {
+            world.step();
+        }
+        world.settle();
+        let found = world.disk.recover(&world.config).expect("nothing was damaged").groups;
+        let config = config(world.rng.u64(16..64));
+        let anew = transcribe(config, &found).recover(&config).expect("an undamaged log").groups;
+        assert_eq!(anew, found);
+        world.compare(&anew, &world.latest);
     }
 }
 
