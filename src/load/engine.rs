@@ -123,11 +123,11 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Loads for as long as the options say and reports.
-    pub(super) fn measure(mut self, progress: &mut dyn FnMut(Progress)) -> Report {
+    /// Loads for as long as the options say, and `goes_on` does not say no, and reports.
+    pub(super) fn measure(mut self, goes_on: &mut dyn FnMut(Progress) -> bool) -> Report {
         let start = self.clock.now();
         self.counted_from = start + self.options.warmup;
-        let end = self.counted_from + self.options.duration;
+        let mut end = self.counted_from + self.options.duration;
         let mut seconds_of = Seconds { next: start + SECOND, last: start, last_ops: 0 };
         let mut cpu_before = None;
         let mut intended = start;
@@ -141,8 +141,10 @@ impl<'a> Engine<'a> {
                 None => self.fill_closed(now, end, &mut intended),
             };
             self.turn(wake.min(seconds_of.next));
-            if self.clock.now() >= seconds_of.next {
-                progress(self.progress(start, &mut seconds_of));
+            if self.clock.now() >= seconds_of.next
+                && !goes_on(self.progress(start, &mut seconds_of))
+            {
+                end = end.min(self.clock.now());
             }
         }
         let cpu = process_cpu().0 - cpu_before.unwrap_or_default().0;

@@ -33,12 +33,26 @@ pub use report::{Progress, Report};
 /// If the options contradict themselves or the cluster cannot be reached. Commands that fail are no
 /// error here: the report counts them.
 pub fn run(options: &LoadOptions, progress: &mut dyn FnMut(Progress)) -> Result<Report, LoadError> {
+    run_while(options, &mut |said| {
+        progress(said);
+        true
+    })
+}
+
+/// The same, and begins nothing more once `goes_on`, called with the progress, says no.
+///
+/// # Errors
+/// As `run`.
+pub fn run_while(
+    options: &LoadOptions,
+    goes_on: &mut dyn FnMut(Progress) -> bool,
+) -> Result<Report, LoadError> {
     options.check()?;
     let mut engine = Engine::connect(options)?;
     if options.preload && options.reads_occur() {
         engine.preload();
     }
-    Ok(engine.measure(progress))
+    Ok(engine.measure(goes_on))
 }
 
 /// CPU time that this process has used, user and system.

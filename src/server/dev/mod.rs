@@ -136,7 +136,7 @@ fn run_in(
     let mut code = ExitCode::SUCCESS;
     if options.duration_s > 0 {
         let targets = nodes.iter().map(|node| node.client_address.clone()).collect();
-        code = measure::measure(targets, options)?;
+        code = measure::measure(targets, options, interrupt)?;
     }
     if !options.once {
         suggest(nodes);
