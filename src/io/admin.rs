@@ -115,6 +115,11 @@ pub(super) struct Collector {
 impl Core {
     /// Accepts whoever waits at the administration port.
     pub(super) fn accept_administrators(&mut self) {
+        if !self.node.starting.progress.is_done() {
+            // Others are not ready to be asked yet: until then the port is answered by `starting`.
+            self.accept_again = true;
+            return;
+        }
         // The listener is the core's own and not the runtime's: the ring would hold it open for a
         // while after the process has gone, and the next one would find its port in use.
         while let Some(listener) = &self.admin_listener

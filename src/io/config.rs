@@ -48,11 +48,6 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
-    /// The data directory of core number `core`.
-    pub(super) fn core_dir(&self, core: u16) -> PathBuf {
-        self.data_dir.join(format!("core-{core}"))
-    }
-
     /// Cores, as ids count them.
     ///
     /// # Panics

@@ -4,19 +4,19 @@
 //! <data>/lock          held for the life of the process
 //! <data>/superblock    two slots of 4096 bytes; its presence means "formatted"
 //! <data>/peers         which incarnation of each other node was seen (`registry`)
-//! <data>/core-<c>/     one core's segments and snapshots
+//! <data>/core-<c>/     one core's segments and snapshots (or elsewhere: `layout`)
 //! ```
 //!
 //! Formatting creates the superblock last, under a temporary name, and makes every directory entry
 //! durable before it: a crash at any point leaves a directory that is formatted again or one that is
 //! whole. Once a core directory holds a segment, a missing superblock means a lost node, not a blank one.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::NodeConfig;
+use super::layout::{Layout, holds_log};
 use crate::base::{ClusterId, Incarnation, NodeId};
 use crate::wal::{BLOCK, Superblock, SuperblockError};
 
@@ -51,7 +51,7 @@ pub enum DataDirError {
     /// A formatted directory without its superblock.
     #[error(
         "`{}` holds a log but no superblock: its identity is lost. Restore the file `superblock` \
-         from a copy, or remove the directory and let the node rejoin under a new node id",
+         from a copy (not older than the last change of --smp), or remove the directory and let the node rejoin under a new node id",
         path.display()
     )]
     SuperblockMissing {
@@ -98,10 +98,37 @@ pub enum DataDirError {
         /// Who we are.
         expected: NodeId,
     },
+    /// The directory of a core is not there.
+    #[error(
+        "`{}` is missing, with a part of this node's log: restore it from a copy, or remove the whole \
+         data directory and let the node rejoin under a new node id", path.display()
+    )]
+    CoreMissing {
+        /// The core's directory.
+        path: PathBuf,
+    },
+    /// The logs cannot be written anew beside the old ones.
+    #[error(
+        "the data directory `{}` holds logs for --smp {smp} and --log-segment-bytes {segment_bytes}. To \
+         write them anew for other values takes {needed} bytes more on its disk, and {available} are \
+         free: make room, or start with the values above", path.display()
+    )]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes that the new logs take.
+        needed: u64,
+        /// Bytes that are free.
+        available: u64,
+        /// Cores that there are logs of.
+        smp: u16,
+        /// Bytes of their segments.
+        segment_bytes: u64,
+    },
     /// A setting that is fixed at the first start has changed.
     #[error(
         "the data directory `{}` was formatted with {setting} {found}, but {expected} is asked \
-         for: start with {setting} {found}, which is fixed at the first start for now",
+         for: start with {setting} {found}, which is fixed at the first start",
         path.display()
     )]
     Changed {
@@ -121,8 +148,9 @@ pub enum DataDirError {
 pub(super) struct DataDir {
     /// Dropping it unlocks.
     _lock: File,
-    /// This formatting of the directory.
-    pub(super) incarnation: Incarnation,
+    path: PathBuf,
+    /// As it is on the disk; changed by `move_to` alone.
+    superblock: Superblock,
     /// Whether this start formatted it.
     pub(super) formatted: bool,
 }
@@ -130,7 +158,8 @@ pub(super) struct DataDir {
 const SUPERBLOCK: &str = "superblock";
 
 impl DataDir {
-    /// Locks the directory and reads its superblock, formatting it at the first start.
+    /// Locks the directory and reads its superblock, formatting it at the first start. Removes what an
+    /// interrupted change of layout left behind.
     ///
     /// # Errors
     /// If the directory is another's, in use, damaged, or the file system fails.
@@ -139,11 +168,11 @@ impl DataDir {
         let lock = lock(&config.data_dir)?;
         let found = read_superblock(config)?;
         let formatted = found.is_none();
-        let incarnation = match found {
-            Some(superblock) => superblock.incarnation,
-            None => format(config)?,
-        };
-        Ok(Self { _lock: lock, incarnation, formatted })
+        let superblock = found.map_or_else(|| format(config), Ok)?;
+        let path = config.data_dir.clone();
+        let data_dir = Self { _lock: lock, path, superblock, formatted };
+        data_dir.discard_other_layouts()?;
+        Ok(data_dir)
     }
 
     /// Locks a directory that was formatted before, and reads its superblock.
@@ -151,13 +180,14 @@ impl DataDir {
     /// # Errors
     /// As `open`; and if it is blank.
     pub(super) fn open_formatted(config: &NodeConfig) -> Result<Self, DataDirError> {
-        let blank = || DataDirError::Blank { path: config.data_dir.clone() };
-        if !config.data_dir.exists() {
+        let path = config.data_dir.clone();
+        let blank = || DataDirError::Blank { path: path.clone() };
+        if !path.exists() {
             return Err(blank());
         }
-        let lock = lock(&config.data_dir)?;
-        let incarnation = read_superblock(config)?.ok_or_else(blank)?.incarnation;
-        Ok(Self { _lock: lock, incarnation, formatted: false })
+        let lock = lock(&path)?;
+        let superblock = read_superblock(config)?.ok_or_else(blank)?;
+        Ok(Self { _lock: lock, path, superblock, formatted: false })
     }
 
     /// Whether `open` would succeed on what is there now; changes nothing but the lock file.
@@ -170,6 +200,59 @@ impl DataDir {
         }
         lock(&config.data_dir)?;
         read_superblock(config).map(drop)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// This formatting of the directory.
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.superblock.incarnation
+    }
+
+    /// Cores that it holds logs of.
+    pub(super) fn cores(&self) -> u16 {
+        self.superblock.smp
+    }
+
+    /// Bytes of their segments.
+    pub(super) fn segment_bytes(&self) -> u64 {
+        self.superblock.segment_bytes
+    }
+
+    /// Where their directories are.
+    pub(super) fn layout(&self) -> Layout {
+        Layout::new(&self.path, self.superblock.layout)
+    }
+
+    /// From now on another layout counts, which is there and durable. Both slots say so, lest damage to
+    /// one bring back a layout that is no more.
+    ///
+    /// # Errors
+    /// If the file system fails; either layout may count then, at the next start.
+    pub(super) fn move_to(
+        &mut self,
+        layout: &Layout,
+        cores: u16,
+        segment_bytes: u64,
+    ) -> Result<(), DataDirError> {
+        let mut moved = self.superblock;
+        moved.layout = layout.number();
+        moved.smp = cores;
+        moved.segment_bytes = segment_bytes;
+        self.superblock = write_superblock(&self.path, moved)?;
+        Ok(())
+    }
+
+    /// Removes the layouts that do not count.
+    ///
+    /// # Errors
+    /// If the one that counts is not whole, or the file system fails.
+    pub(super) fn discard_other_layouts(&self) -> Result<(), DataDirError> {
+        let layout = self.layout();
+        layout.check(self.cores())?;
+        layout.discard_others()
     }
 }
 
@@ -248,70 +331,67 @@ fn read_superblock(config: &NodeConfig) -> Result<Option<Superblock>, DataDirErr
     Ok(Some(superblock))
 }
 
+/// The groups of the cluster whose node has its data in `data_dir`; nothing if it has none that can be
+/// read.
+pub fn groups_at_first_start(data_dir: &Path) -> Option<u32> {
+    let mut bytes = fs::read(data_dir.join(SUPERBLOCK)).ok()?;
+    bytes.resize(2 * BLOCK, 0);
+    let (superblock, _) = Superblock::decode([&bytes[..BLOCK], &bytes[BLOCK..]]).ok()?;
+    Some(superblock.groups)
+}
+
 fn verify(config: &NodeConfig, found: &Superblock) -> Result<(), DataDirError> {
     let path = || config.data_dir.clone();
-    let wanted = superblock(config, found.incarnation, found.sequence);
-    if found.node != wanted.node {
-        let (found, expected) = (found.node, wanted.node);
+    if found.node != config.node {
+        let (found, expected) = (found.node, config.node);
         return Err(DataDirError::OtherNode { path: path(), found, expected });
     }
-    let fixed = [
-        ("--smp", u64::from(found.smp), u64::from(wanted.smp)),
-        ("--groups", u64::from(found.groups), u64::from(wanted.groups)),
-        ("--log-segment-bytes", found.segment_bytes, wanted.segment_bytes),
-    ];
-    for (setting, found, expected) in fixed {
-        if found != expected {
-            return Err(DataDirError::Changed { path: path(), setting, found, expected });
-        }
+    if found.groups != groups(config) {
+        let (found, expected) = (u64::from(found.groups), u64::from(groups(config)));
+        return Err(DataDirError::Changed { path: path(), setting: "--groups", found, expected });
     }
-    let (ClusterId(found), ClusterId(expected)) = (found.cluster, wanted.cluster);
+    let (ClusterId(found), ClusterId(expected)) = (found.cluster, config.cluster);
     if found != expected {
         return Err(DataDirError::OtherCluster { path: path(), found, expected });
     }
     Ok(())
 }
 
-/// Whether any core directory holds a segment.
-fn holds_log(data_dir: &Path) -> Result<bool, DataDirError> {
-    for entry in fs::read_dir(data_dir).map_err(at("list", data_dir))? {
-        let path = entry.map_err(at("list", data_dir))?.path();
-        let is_core = path.file_name().and_then(OsStr::to_str).is_some_and(|name| {
-            name.strip_prefix("core-").is_some_and(|number| number.parse::<u16>().is_ok())
-        });
-        if is_core && fs::read_dir(&path).map_err(at("list", &path))?.next().is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn format(config: &NodeConfig) -> Result<Incarnation, DataDirError> {
+fn format(config: &NodeConfig) -> Result<Superblock, DataDirError> {
+    let layout = Layout::new(&config.data_dir, 0);
     for core in 0..config.cores() {
-        create_directory(&config.core_dir(core))?;
+        create_directory(&layout.core_dir(core))?;
     }
     sync_directory(&config.data_dir)?;
-    let incarnation = Incarnation(random()?);
-    let mut bytes = superblock(config, incarnation, 1).encode(0);
-    bytes.extend(superblock(config, incarnation, 2).encode(1));
-    replace_file(&config.data_dir, SUPERBLOCK, &bytes)?;
-    Ok(incarnation)
-}
-
-fn superblock(config: &NodeConfig, incarnation: Incarnation, sequence: u64) -> Superblock {
-    Superblock {
-        sequence,
+    let superblock = Superblock {
+        sequence: 0,
         cluster: config.cluster,
         node: config.node,
-        incarnation,
+        incarnation: Incarnation(random()?),
         smp: config.cores(),
-        groups: u32::try_from(config.shard_map.groups.len()).expect("placement limits groups"),
+        groups: groups(config),
         segment_bytes: config.segment_bytes,
-    }
+        layout: layout.number(),
+    };
+    write_superblock(&config.data_dir, superblock)
+}
+
+fn groups(config: &NodeConfig) -> u32 {
+    u32::try_from(config.shard_map.groups.len()).expect("placement limits groups")
+}
+
+/// Replaces both slots, the second being the newer one. Returns that.
+fn write_superblock(data_dir: &Path, before: Superblock) -> Result<Superblock, DataDirError> {
+    let first = Superblock { sequence: before.sequence + 1, ..before };
+    let second = Superblock { sequence: before.sequence + 2, ..before };
+    let mut bytes = first.encode(0);
+    bytes.extend(second.encode(1));
+    replace_file(data_dir, SUPERBLOCK, &bytes)?;
+    Ok(second)
 }
 
 /// A number that no other formatting has, not zero.
-fn random() -> Result<u64, DataDirError> {
+pub(super) fn random() -> Result<u64, DataDirError> {
     let path = Path::new("/dev/urandom");
     let mut bytes = [0; 8];
     File::open(path).and_then(|mut file| file.read_exact(&mut bytes)).map_err(at("read", path))?;

@@ -3,25 +3,17 @@
 //! Everything here blocks, one write after the other, each flushed before the next: it is done once
 //! in a cluster's life, if ever.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-
 use super::clock::Clock;
-use super::data_dir::{DataDir, at, sync_directory};
-use super::disk::segment_name;
+use super::data_dir::DataDir;
 use super::node::{core_identity, reactor_config};
+use super::offline_log::{create_segment, write_durably};
+use super::progress::Progress;
 use super::recover::recover;
 use super::{DataDirError, NodeConfig, RunError};
 use crate::base::{CoreId, GroupId, NodeId};
 use crate::placement::ShardMap;
 use crate::raft::ForceError;
-use crate::reactor::{Effects, LogWrite, Offline, Survivor};
-use crate::wal::SegmentId;
-
-/// Bytes of zeros written at a time.
-const ZEROES: usize = 1 << 20;
+use crate::reactor::{Effects, Offline, Survivor};
 
 /// Why a group's members could not be rewritten.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +39,7 @@ impl From<DataDirError> for RecoverQuorumError {
 
 /// The data directory of a node that does not run, held so that it cannot be started meanwhile.
 pub struct OfflineNode {
+    /// With as many cores as the directory has logs of, whatever it was started with.
     config: NodeConfig,
     data_dir: DataDir,
     clock: Clock,
@@ -57,8 +50,10 @@ impl OfflineNode {
     ///
     /// # Errors
     /// If a node runs on it, if it is another's, or blank.
-    pub fn open(config: NodeConfig) -> Result<Self, RecoverQuorumError> {
+    pub fn open(mut config: NodeConfig) -> Result<Self, RecoverQuorumError> {
         let data_dir = DataDir::open_formatted(&config)?;
+        config.smp = usize::from(data_dir.cores());
+        config.segment_bytes = data_dir.segment_bytes();
         Ok(Self { config, data_dir, clock: Clock::start() })
     }
 
@@ -87,7 +82,7 @@ impl OfflineNode {
         let mut offline = self.recover(core)?;
         let forced = offline.force(group, voters);
         let forced = forced.map_err(|source| RecoverQuorumError::Force { group, source })?;
-        let directory = self.config.core_dir(core.0);
+        let directory = self.data_dir.layout().core_dir(core.0);
         while !offline.is_durable() {
             let mut effects = Effects::default();
             offline.issue(&mut effects);
@@ -97,7 +92,7 @@ impl OfflineNode {
                 offline.segment_ready(prepare.segment);
             }
             for write in effects.log_writes {
-                write_durably(&directory, &write)?;
+                write_durably(&directory, write.segment, write.offset, &write.bytes)?;
                 offline.written(write.write);
             }
         }
@@ -105,10 +100,10 @@ impl OfflineNode {
     }
 
     fn recover(&self, core: CoreId) -> Result<Offline, RunError> {
-        let (config, incarnation) = (&self.config, self.data_dir.incarnation);
-        let directory = config.core_dir(core.0);
+        let (config, incarnation) = (&self.config, self.data_dir.incarnation());
+        let directory = self.data_dir.layout().core_dir(core.0);
         let identity = core_identity(config, incarnation, core);
-        let found = recover(&directory, identity, config.segment_bytes)
+        let found = recover(&directory, identity, config.segment_bytes, &Progress::default())
             .map_err(|source| RunError::RecoverFiles { core, source })?;
         let config = reactor_config(config, incarnation, &self.clock, core);
         Offline::recover(config, found.recovered).map_err(|source| RunError::Recover {
@@ -117,35 +112,4 @@ impl OfflineNode {
             source,
         })
     }
-}
-
-/// Creates a segment of zeros, durable with its name.
-fn create_segment(directory: &Path, segment: SegmentId, length: u64) -> Result<(), DataDirError> {
-    let name = segment_name(segment);
-    let (temporary, path) = (directory.join(format!("{name}.tmp")), directory.join(name));
-    write_zeroes(&temporary, length).map_err(at("write", &temporary))?;
-    fs::rename(&temporary, &path).map_err(at("rename to", &path))?;
-    sync_directory(directory)
-}
-
-fn write_zeroes(path: &Path, length: u64) -> io::Result<()> {
-    let file = File::create(path)?;
-    let zeroes = vec![0; ZEROES];
-    let mut offset = 0;
-    while offset < length {
-        let rest = usize::try_from(length - offset).unwrap_or(usize::MAX);
-        let bytes = &zeroes[..ZEROES.min(rest)];
-        file.write_all_at(bytes, offset)?;
-        offset += bytes.len() as u64;
-    }
-    file.sync_all()
-}
-
-fn write_durably(directory: &Path, write: &LogWrite) -> Result<(), DataDirError> {
-    let path = directory.join(segment_name(write.segment));
-    let written = OpenOptions::new().write(true).open(&path).and_then(|file| {
-        file.write_all_at(&write.bytes, write.offset)?;
-        file.sync_data()
-    });
-    written.map_err(at("write", &path))
 }

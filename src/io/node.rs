@@ -20,6 +20,7 @@ use super::data_dir::{DataDir, DataDirError, create_directory};
 use super::disk::Disk;
 use super::handshake::Local;
 use super::inbox::Inbox;
+use super::layout::Layout;
 use super::memory::keep_freed_memory;
 use super::mesh::{Bell, Mesh, mesh};
 use super::preflight::{
@@ -27,7 +28,9 @@ use super::preflight::{
 };
 use super::recover::{Found, recover};
 use super::registry::Registry;
+use super::rehoming::rehome;
 use super::scheduling::finish_turns_undisturbed;
+use super::starting::Starting;
 use super::watchdog::{self, Watched};
 use super::{NodeConfig, PreflightError, RecoverFilesError, signals};
 use crate::base::{CoreId, Incarnation, NodeId};
@@ -92,7 +95,11 @@ impl From<DataDirError> for RunError {
 pub(super) struct Node {
     pub(super) config: NodeConfig,
     pub(super) incarnation: Incarnation,
+    /// Where the cores have their directories.
+    layout: Layout,
     pub(super) clock: Clock,
+    /// How far the start is.
+    pub(super) starting: Starting,
     pub(super) bells: Arc<[Bell]>,
     /// The node stops.
     stopping: AtomicBool,
@@ -163,11 +170,17 @@ pub(super) fn serve<F: FnOnce()>(
     let mut registry = Some(Registry::open(&config.data_dir)?);
     let listeners = Listeners::bind(&config)?;
     raise_descriptor_limit();
+    let clock = Clock::start();
+    let admin = listeners.admin.as_ref().map(TcpListener::try_clone).transpose()?;
+    let starting = Starting::begin(config.node, config.smp, clock, admin)?;
+    let data_dir = rehome(&config, data_dir)?;
     let bells = (0..config.smp).map(|_| Bell::new()).collect::<io::Result<Arc<[Bell]>>>()?;
     let meshes = mesh(&bells);
     let node = Arc::new(Node {
-        incarnation: data_dir.incarnation,
-        clock: Clock::start(),
+        incarnation: data_dir.incarnation(),
+        layout: data_dir.layout(),
+        clock,
+        starting,
         bells,
         stopping: AtomicBool::new(false),
         quiescent_cores: AtomicUsize::new(0),
@@ -296,7 +309,7 @@ impl Start {
             ..
         } = self;
         let inbox = Rc::new(Inbox::default());
-        let directory = node.config.core_dir(id.0);
+        let directory = node.layout.core_dir(id.0);
         let disk =
             Disk::open(&directory, node.config.segment_bytes, &found.segments, inbox.clone())
                 .await
@@ -326,9 +339,10 @@ impl Start {
     fn recover(&self) -> Result<(Reactor, Found), RunError> {
         let (node, core) = (&self.node, self.id);
         let began = node.clock.now();
-        let directory = node.config.core_dir(core.0);
+        let directory = node.layout.core_dir(core.0);
         let identity = core_identity(&node.config, node.incarnation, core);
-        let mut found = recover(&directory, identity, node.config.segment_bytes)
+        let progress = &node.starting.progress;
+        let mut found = recover(&directory, identity, node.config.segment_bytes, progress)
             .map_err(|source| RunError::RecoverFiles { core, source })?;
         let recovered = std::mem::take(&mut found.recovered);
         let (batches, torn_bytes) = (recovered.log.batches, recovered.log.torn_bytes);
@@ -346,6 +360,7 @@ impl Start {
             took_ms = node.clock.now().since(began).0 / 1_000,
             "recovered"
         );
+        node.starting.core_recovered(node.config.node);
         Ok((reactor, found))
     }
 }

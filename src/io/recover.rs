@@ -8,10 +8,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::disk::{segment_name, segment_of};
+use super::progress::Progress;
 use super::snapshots::{snapshot_name, snapshot_of};
 use crate::base::{GroupId, Index};
 use crate::reactor::Recovered;
-use crate::wal::{BLOCK, Identity, LogError, Recovery, SegmentId};
+use crate::wal::{self, BLOCK, Identity, LogError, Recovery, SegmentId};
 
 /// Why a core cannot read its own data.
 #[derive(Debug, thiserror::Error)]
@@ -55,27 +56,23 @@ pub(super) fn recover(
     directory: &Path,
     identity: Identity,
     segment_bytes: u64,
+    progress: &Progress,
 ) -> Result<Found, RecoverFilesError> {
     let listed = list(directory)?;
-    let mut recovery = Recovery::new(identity, segment_bytes);
-    let log_error = |source| RecoverFilesError::Log { directory: directory.into(), source };
-    let mut used = BTreeMap::new();
-    for &segment in &listed.segments {
-        let head = read_head(&directory.join(segment_name(segment)))?;
-        if let Some(order) = recovery.inspect_head(segment, &head).map_err(log_error)? {
-            used.insert(order, segment);
-        }
+    let paths: Vec<PathBuf> = listed
+        .snapshots
+        .iter()
+        .map(|(&group, &index)| directory.join(snapshot_name(group, index)))
+        .collect();
+    for path in &paths {
+        progress.expect(fs::metadata(path).map_err(at(path))?.len());
     }
-    let mut bytes = 0;
-    for &segment in used.values() {
-        let content = read_durable(&directory.join(segment_name(segment)))?;
-        bytes += content.len() as u64;
-        recovery.feed(segment, &content).map_err(log_error)?;
-    }
-    let log = recovery.finish().map_err(log_error)?;
+    let (log, mut bytes) =
+        read_log(directory, &listed.segments, identity, segment_bytes, progress)?;
     let mut snapshots = Vec::new();
-    for (&group, &index) in &listed.snapshots {
-        let content = read(&directory.join(snapshot_name(group, index)))?;
+    for path in &paths {
+        let content = read(path)?;
+        progress.read(content.len() as u64);
         bytes += content.len() as u64;
         snapshots.push(content);
     }
@@ -83,16 +80,51 @@ pub(super) fn recover(
     Ok(Found { recovered, segments: listed.segments, bytes })
 }
 
+/// Reads the log made of `segments`; returns it and how many bytes were read.
+///
+/// # Errors
+/// If a file cannot be read or the log is damaged.
+pub(super) fn read_log(
+    directory: &Path,
+    segments: &[SegmentId],
+    identity: Identity,
+    segment_bytes: u64,
+    progress: &Progress,
+) -> Result<(wal::Recovered, u64), RecoverFilesError> {
+    let mut recovery = Recovery::new(identity, segment_bytes);
+    let log_error = |source| RecoverFilesError::Log { directory: directory.into(), source };
+    let mut used = BTreeMap::new();
+    for &segment in segments {
+        let head = read_head(&directory.join(segment_name(segment)))?;
+        if let Some(order) = recovery.inspect_head(segment, &head).map_err(log_error)? {
+            used.insert(order, segment);
+        }
+    }
+    progress.expect(used.len() as u64 * segment_bytes);
+    let mut bytes = 0;
+    for &segment in used.values() {
+        let content = read_durable(&directory.join(segment_name(segment)))?;
+        progress.read(content.len() as u64);
+        bytes += content.len() as u64;
+        recovery.feed(segment, &content).map_err(log_error)?;
+    }
+    Ok((recovery.finish().map_err(log_error)?, bytes))
+}
+
+/// What is in a core's directory.
 #[derive(Default)]
-struct Listed {
+pub(super) struct Listed {
     /// Ascending.
-    segments: Vec<SegmentId>,
+    pub(super) segments: Vec<SegmentId>,
     /// The newest of each group.
-    snapshots: BTreeMap<GroupId, Index>,
+    pub(super) snapshots: BTreeMap<GroupId, Index>,
 }
 
 /// Lists a core's directory and removes what a crash left unfinished.
-fn list(directory: &Path) -> Result<Listed, RecoverFilesError> {
+///
+/// # Errors
+/// If the file system fails.
+pub(super) fn list(directory: &Path) -> Result<Listed, RecoverFilesError> {
     let mut listed = Listed::default();
     for entry in fs::read_dir(directory).map_err(at(directory))? {
         let entry = entry.map_err(at(directory))?;

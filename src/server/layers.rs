@@ -16,6 +16,8 @@ use super::setting::{Kind, SETTINGS, Setting, position};
 pub(crate) enum Origin {
     /// Nobody said anything.
     Default,
+    /// The data directory remembers what was so at the first start.
+    FirstStart(PathBuf),
     /// The configuration file.
     File(PathBuf),
     /// The environment variable of this name.
@@ -28,6 +30,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => write!(f, "default"),
+            Self::FirstStart(path) => write!(f, "first start of {}", path.display()),
             Self::File(path) => write!(f, "file {}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "flag --{name}"),
@@ -98,6 +101,14 @@ impl Layers {
     /// Nobody has said anything.
     pub(crate) fn new() -> Self {
         Self { given: vec![None; SETTINGS.len()] }
+    }
+
+    /// The groups that the data directory at `path` was first started with: the default of their number
+    /// depends on the cores, which may have changed since. Only a default is weaker: added last.
+    pub(crate) fn add_first_start(&mut self, path: &Path, groups: u32) {
+        let found = position("cluster.groups").expect("a setting of the table");
+        let origin = Origin::FirstStart(path.to_owned());
+        self.given[found].get_or_insert(Given { text: groups.to_string(), origin });
     }
 
     /// Takes in the text of the configuration file at `path`. The weakest layer: added first.
@@ -245,6 +256,21 @@ mod tests {
         let given = layers.get("node.id");
         assert_eq!((given.text.as_str(), given.origin), ("n4", Origin::Flag("node-id")));
         assert_eq!(layers.get("reactor.smp").origin.to_string(), "file x.toml");
+    }
+
+    #[test]
+    fn the_first_start_counts_where_nobody_says_otherwise() {
+        let mut layers = Layers::new();
+        layers.add_first_start(Path::new("data"), 3);
+        let given = layers.get("cluster.groups");
+        assert_eq!(
+            (given.text.as_str(), given.origin.to_string().as_str()),
+            ("3", "first start of data")
+        );
+
+        let mut layers = file("[cluster]\ngroups = 6").expect("valid");
+        layers.add_first_start(Path::new("data"), 3);
+        assert_eq!(layers.get("cluster.groups").text, "6", "to be refused by name");
     }
 
     #[test]

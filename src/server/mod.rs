@@ -31,7 +31,7 @@ mod setting;
 mod start;
 mod status;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ArgMatches;
@@ -41,6 +41,8 @@ use failure::Failure;
 use group::GroupCommand;
 use layers::{ConfigError, Layers};
 use machine::Machine;
+
+use crate::io::groups_at_first_start;
 
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
@@ -90,6 +92,10 @@ fn gather(matches: &ArgMatches) -> Result<Layers, ConfigError> {
         eprintln!("sunstar: warning: {warning}");
     }
     command_line::add_flags(matches, &mut layers);
+    let data_dir = PathBuf::from(layers.get("node.data_dir").text);
+    if let Some(groups) = groups_at_first_start(&data_dir) {
+        layers.add_first_start(&data_dir, groups);
+    }
     Ok(layers)
 }
 

@@ -128,7 +128,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: Kind::Integer,
         default: "",
         help: "Raft groups that the slots are split over, the same on each node; fixed at the \
-               first start. Default: initial nodes × smp",
+               first start. Default: initial nodes × smp, as at the first start",
     },
     Setting {
         section: "reactor",
@@ -137,8 +137,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         placeholder: "CORES",
         kind: Kind::Integer,
         default: "",
-        help: "Cores to run on, each a thread with its own groups, log and keys; fixed at the \
-               first start. Default: all of the cpuset",
+        help: "Cores to run on, each a thread with its own groups, log and keys; another number at \
+               the next start moves groups between cores. Default: all of the cpuset",
     },
     Setting {
         section: "reactor",
@@ -233,7 +233,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: Kind::Text,
         default: "64MiB",
         help: "Size of the log's segment files, each written with zeros before use; a multiple of \
-               4KiB, at least 32MiB; fixed at the first start",
+               4KiB, at least 32MiB; another size at the next start has the logs written anew",
     },
     Setting {
         section: "logging",

@@ -28,6 +28,9 @@ pub struct Superblock {
     pub groups: u32,
     /// Bytes of each log segment.
     pub segment_bytes: u64,
+    /// Which layout of the cores' directories counts: one more with each change of `smp` or
+    /// `segment_bytes`.
+    pub layout: u32,
 }
 
 /// Why a superblock cannot be read.
@@ -72,6 +75,7 @@ impl Superblock {
         put(&mut bytes, AT_SEGMENT_BYTES, &self.segment_bytes.to_le_bytes());
         put(&mut bytes, AT_GROUPS, &self.groups.to_le_bytes());
         put(&mut bytes, AT_SMP, &self.smp.to_le_bytes());
+        put(&mut bytes, AT_LAYOUT, &self.layout.to_le_bytes());
         bytes[AT_SLOT] = slot;
         let crc = crc32c(&bytes[CHECKED_FROM..]);
         put(&mut bytes, AT_CRC, &crc.to_le_bytes());
@@ -115,6 +119,7 @@ impl Superblock {
             segment_bytes: u64_at(bytes, AT_SEGMENT_BYTES),
             groups: u32_at(bytes, AT_GROUPS),
             smp: u16_at(bytes, AT_SMP),
+            layout: u32_at(bytes, AT_LAYOUT),
         }))
     }
 
@@ -147,6 +152,7 @@ const AT_SEGMENT_BYTES: usize = 48;
 const AT_GROUPS: usize = 56;
 const AT_SMP: usize = 60;
 const AT_SLOT: usize = 62;
+const AT_LAYOUT: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -161,6 +167,7 @@ mod tests {
             smp: 4,
             groups: 12,
             segment_bytes: 64 << 20,
+            layout: 5,
         }
     }
 

@@ -4,6 +4,7 @@
 //! for a small machine with a slow disk, only ends what has failed. A failed test prints the ends of
 //! its nodes' logs.
 
+mod cores;
 mod garbage;
 mod kill;
 mod lifecycle;

@@ -41,13 +41,13 @@ fn a_directory_is_formatted_once_and_known_again() {
     let config = config(directory.path());
     let first = DataDir::open(&config).expect("a first start");
     assert!(first.formatted);
-    assert!(config.core_dir(1).is_dir());
-    let incarnation = first.incarnation;
+    assert!(first.layout().core_dir(1).is_dir());
+    let incarnation = first.incarnation();
     drop(first);
     DataDir::check(&config).expect("unlocked and ours");
     let second = DataDir::open(&config).expect("a second start");
     assert!(!second.formatted);
-    assert_eq!(second.incarnation, incarnation);
+    assert_eq!(second.incarnation(), incarnation);
 }
 
 #[test]
@@ -79,13 +79,11 @@ fn a_directory_of_another_is_refused_by_what_differs() {
         open(&|config| config.node = NodeId(2)),
         DataDirError::OtherNode { found: NodeId(1), expected: NodeId(2), .. }
     ));
+    let node = ours.shard_map.nodes[0].clone();
+    let other = ShardMap::initial(vec![node], 3).expect("one node");
     assert!(matches!(
-        open(&|config| config.smp = 4),
-        DataDirError::Changed { setting: "--smp", found: 2, expected: 4, .. }
-    ));
-    assert!(matches!(
-        open(&|config| config.segment_bytes = 128 << 20),
-        DataDirError::Changed { setting: "--log-segment-bytes", .. }
+        open(&|config| config.shard_map = other.clone()),
+        DataDirError::Changed { setting: "--groups", found: 2, expected: 3, .. }
     ));
 }
 
@@ -93,7 +91,7 @@ fn a_directory_of_another_is_refused_by_what_differs() {
 fn an_interrupted_formatting_is_done_again() {
     let directory = directory();
     let config = config(directory.path());
-    create_directory(&config.core_dir(0)).expect("created");
+    create_directory(&config.data_dir.join("core-0")).expect("created");
     fs::write(config.data_dir.join("superblock.tmp"), b"half").expect("written");
     assert!(DataDir::open(&config).expect("a first start still").formatted);
 }
@@ -103,7 +101,7 @@ fn a_log_without_a_superblock_is_lost_and_not_blank() {
     let directory = directory();
     let config = config(directory.path());
     DataDir::open(&config).expect("a first start");
-    fs::write(config.core_dir(0).join("segment-0.log"), b"").expect("written");
+    fs::write(config.data_dir.join("core-0/segment-0.log"), b"").expect("written");
     let superblock = config.data_dir.join(SUPERBLOCK);
     let whole = fs::read(&superblock).expect("there");
     fs::remove_file(&superblock).expect("there");

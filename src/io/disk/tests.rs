@@ -6,6 +6,7 @@ use glommio::LocalExecutor;
 
 use super::*;
 use crate::base::{GroupId, Index};
+use crate::io::progress::Progress;
 use crate::io::recover::recover;
 use crate::io::snapshots::{snapshot_name, snapshot_of};
 use crate::wal::{Identity, WriteId};
@@ -109,7 +110,9 @@ fn a_snapshot_appears_whole_and_replaces_the_older() {
         }
         assert_eq!(names(), ["4-25.snap"]);
         fs::write(path.join("4-30.snap.tmp"), b"unfinished").expect("written");
-        let found = recover(&path, Identity::default(), SEGMENT_BYTES).expect("readable");
+        let progress = Progress::default();
+        let found =
+            recover(&path, Identity::default(), SEGMENT_BYTES, &progress).expect("readable");
         assert_eq!(found.recovered.snapshots, [b"beginend".to_vec()]);
         assert_eq!(names(), ["4-25.snap"], "what a crash left is removed");
     });

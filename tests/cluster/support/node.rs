@@ -101,6 +101,11 @@ impl Node {
         self.plan.further.extend(arguments.iter().map(ToString::to_string));
     }
 
+    /// Cores from the next start on.
+    pub(crate) fn set_smp(&mut self, smp: usize) {
+        self.plan.smp = smp;
+    }
+
     pub(crate) fn plan(&self) -> &NodePlan {
         &self.plan
     }
@@ -159,10 +164,13 @@ impl Node {
         self.process.as_ref().expect("a node that runs").id()
     }
 
-    /// What it says of itself; nothing while it cannot be asked.
+    /// What it says of itself; nothing while it cannot be asked, or recovers.
     pub(crate) fn status(&self, with_hash: bool) -> Option<NodeStatus> {
         let path = if with_hash { "/status?hash=1" } else { "/status" };
         let (code, body) = http::get(self.plan.admin, path).ok()?;
+        if code == 503 && body.starts_with("recovering") {
+            return None;
+        }
         assert_eq!(code, 200, "{body}");
         Some(serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}")))
     }
