@@ -68,13 +68,14 @@ impl Raft {
             return;
         }
         // The leader commits only what this replica has acknowledged; were that gone, nothing
-        // that is here instead may take its place.
-        if commit_index <= self.log.last_index() {
+        // that is here instead may take its place. Nor while it may be gone.
+        if commit_index <= self.log.last_index() && !self.is_provisional() {
             self.commit_to(commit_index, output);
         }
         let commit_index = self.log.commit_index();
         let promised = self.promised_span();
-        let body = MessageBody::HeartbeatResponse { round, commit_index, promised };
+        let provisional = self.is_provisional();
+        let body = MessageBody::HeartbeatResponse { round, commit_index, promised, provisional };
         self.answer(from, body, output);
     }
 
@@ -117,7 +118,8 @@ impl Raft {
     }
 
     pub(super) fn acknowledge(&self, to: NodeId, match_index: Index, output: &mut Output) {
-        let response = self.message(to, MessageBody::AppendResponse { match_index });
+        let provisional = self.is_provisional();
+        let response = self.message(to, MessageBody::AppendResponse { match_index, provisional });
         if self.config.has(Bug::AckBeforeDurable) {
             return output.messages.push(response);
         }
@@ -130,7 +132,8 @@ impl Raft {
         let hint_index = rejected_index.min(self.log.last_index());
         let hint_index = self.log.last_place_within(hint_index, term);
         let hint_term = self.log.term_at(hint_index).expect("at the base or after it");
-        let body = MessageBody::AppendReject { rejected_index, hint_index, hint_term };
+        let provisional = self.is_provisional();
+        let body = MessageBody::AppendReject { rejected_index, hint_index, hint_term, provisional };
         if self.config.has(Bug::RejectBeforeDurable) {
             return output.messages.push(self.message(to, body));
         }

@@ -10,6 +10,7 @@
 //!   group's term (thesis, section 9.6).
 //! - A voter that hears from a leader ignores requests for an election timeout (section 4.2.3);
 //!   only with check-quorum, where a leader that cannot hear its voters is sure to stand down.
+//! - A replica that may have forgotten something neither stands nor votes (`doubt`).
 //! - A request for votes and every answer leave when term, vote and log are durable. A candidate's
 //!   own vote is such an answer too, sent to itself: it counts once its disk has it.
 //!
@@ -167,7 +168,7 @@ impl Raft {
         output: &mut Output,
     ) {
         let free = term > self.hard_state.term || self.may_vote_for(from);
-        let granted = free && self.log.is_covered_by(last_index, last_term);
+        let granted = free && self.may_vote() && self.log.is_covered_by(last_index, last_term);
         let mut response = self.message(from, MessageBody::PreVoteResponse { granted });
         if granted {
             response.term = term;
@@ -184,7 +185,7 @@ impl Raft {
     ) {
         let shorter = self.config.has(Bug::VotesForShorterLogs);
         let covered = shorter || self.log.is_covered_by(last_index, last_term);
-        let granted = self.may_vote_for(from) && covered;
+        let granted = self.may_vote() && self.may_vote_for(from) && covered;
         if granted && self.hard_state.vote.is_none() {
             self.hard_state.vote = Some(from);
             if !self.config.has(Bug::VoteNotStored) {
@@ -206,6 +207,11 @@ impl Raft {
             return output.messages.push(response);
         }
         output.messages_after_durable.push(response);
+    }
+
+    /// Whether this replica votes at all: it must know whom it voted for.
+    fn may_vote(&self) -> bool {
+        !self.is_provisional() || self.config.has(Bug::VotesInDoubt)
     }
 
     /// Whether this term's vote is still free, or `candidate`'s already. Where a leader is known,

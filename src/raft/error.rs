@@ -63,7 +63,7 @@ pub enum TransferError {
         /// Who leads, as far as is known.
         leader: Option<NodeId>,
     },
-    /// The node to take over is this one, or does not vote.
+    /// The node to take over is this one, or does not vote, at least for now (`Doubt`).
     #[error("not another voter of the group")]
     NotAnotherVoter,
     /// One at a time.

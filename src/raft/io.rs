@@ -107,6 +107,9 @@ pub struct Output {
     pub messages_after_durable: Vec<Message>,
     /// To be made durable, if changed.
     pub hard_state: Option<HardState>,
+    /// This replica has forgotten nothing any more that matters (`Stored::doubt`): to be made durable
+    /// with the hard state and behind all entries handed out so far.
+    pub doubt_ended: bool,
     /// To be made durable, consecutive; a first index at or below an earlier one replaces the tail.
     pub entries: Vec<Entry>,
     /// To be applied, consecutive.
@@ -133,6 +136,7 @@ impl Output {
             messages,
             messages_after_durable,
             hard_state,
+            doubt_ended,
             entries,
             committed,
             reads,
@@ -145,6 +149,7 @@ impl Output {
         messages.is_empty()
             && messages_after_durable.is_empty()
             && hard_state.is_none()
+            && !doubt_ended
             && entries.is_empty()
             && committed.is_empty()
             && reads.is_empty()

@@ -37,7 +37,8 @@ pub enum ForceError {
 
 impl Raft {
     /// Makes `voters` the whole group, in an entry of a new term: the last resort after a majority
-    /// is lost for good. Half-made changes of the configuration are over with it.
+    /// is lost for good. Half-made changes of the configuration are over with it, and so is doubt: what
+    /// this replica has forgotten is lost too.
     ///
     /// For a replica that talks to nobody: what `output` asks to be made durable is made so, and
     /// the replica started anew from it. Once only, on the survivor whose log is furthest, with all
@@ -74,6 +75,8 @@ impl Raft {
         // Its own vote: nobody else may write entries in this term.
         self.hard_state = HardState { term, vote: Some(node) };
         output.hard_state = Some(self.hard_state);
+        // Those who could have made it certain may be lost.
+        output.doubt_ended |= self.doubting.take().is_some();
         self.membership.append(&entry);
         hand_out(&entry, output);
         self.log.append(entry);

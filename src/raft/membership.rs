@@ -116,8 +116,11 @@ impl Raft {
 
     /// Whether this replica may stand for election. One that is being removed may while that is
     /// not committed: perhaps nobody else has the entry, and nobody can win without its vote
-    /// (scylla 7533c84).
+    /// (scylla 7533c84). Nor may one that is in doubt of what it has.
     pub(super) fn may_stand(&self) -> bool {
+        if self.is_provisional() {
+            return false;
+        }
         let own = self.config.node;
         let forgets = self.config.has(Bug::RemovedVoterMayNotStand);
         let may_count = !self.is_configuration_committed() && !forgets;

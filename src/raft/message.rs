@@ -1,6 +1,6 @@
 //! What replicas say to each other.
 
-use super::{Entry, EntryKind, Refusal};
+use super::{Entry, EntryKind, Refusal, Standing};
 use crate::base::{Bytes, Index, Micros, NodeId, Term};
 
 /// A message between two replicas of one group (the group is the envelope's business).
@@ -18,15 +18,26 @@ pub struct Message {
 
 impl MessageBody {
     /// Whether a later term in such a message is one to adopt. A pre-vote request only asks about
-    /// a term, and its grant only answers: adopting it would raise terms without an election.
+    /// a term, and its grant only answers: adopting it would raise terms without an election. So does
+    /// a survey.
     pub(super) fn moves_term(&self) -> bool {
-        !matches!(self, Self::PreVote { .. } | Self::PreVoteResponse { granted: true })
+        !matches!(
+            self,
+            Self::PreVote { .. } | Self::PreVoteResponse { granted: true } | Self::Survey { .. }
+        )
     }
 
     /// Whether it is to be heard in any term. Where a proposal stands, and that there is none,
-    /// stays true; and who asks in an earlier term is answered by whoever knows the request.
+    /// stays true; and who asks in an earlier term is answered by whoever knows the request. Who is
+    /// in doubt asks for terms.
     pub(super) fn outlives_its_term(&self) -> bool {
-        matches!(self, Self::Propose { .. } | Self::ProposeResponse { .. })
+        matches!(
+            self,
+            Self::Propose { .. }
+                | Self::ProposeResponse { .. }
+                | Self::Survey { .. }
+                | Self::SurveyResponse { .. }
+        )
     }
 
     /// Whether only the leader of the message's term says so.
@@ -80,6 +91,8 @@ pub enum MessageBody {
     AppendResponse {
         /// See above.
         match_index: Index,
+        /// The sender is in doubt (`doubt`): this counts nowhere.
+        provisional: bool,
     },
     /// The append at `previous_index` did not fit.
     AppendReject {
@@ -89,6 +102,8 @@ pub enum MessageBody {
         hint_index: Index,
         /// The term of the entry at `hint_index`, so that the leader can skip a whole term.
         hint_term: Term,
+        /// The sender is in doubt: it may lack what it acknowledged before.
+        provisional: bool,
     },
     /// I lead; and, by its answer, I still do.
     Heartbeat {
@@ -106,6 +121,8 @@ pub enum MessageBody {
         /// For so long nobody else gets this replica's vote, come what may (`lease`); 0 if it
         /// promises nothing.
         promised: Micros,
+        /// The sender is in doubt: this counts nowhere.
+        provisional: bool,
     },
     /// A follower asks its leader for a read index.
     ReadIndex {
@@ -138,5 +155,17 @@ pub enum MessageBody {
         request: u64,
         /// Where the entry stands in the leader's log: not committed yet, perhaps never.
         result: Result<(Term, Index), Refusal>,
+    },
+    /// A voter in doubt asks what it may have forgotten (`doubt`).
+    Survey {
+        /// The number of its question, returned as is.
+        request: u64,
+    },
+    /// Answer to `Survey`; the term is the sender's.
+    SurveyResponse {
+        /// The question's number.
+        request: u64,
+        /// The rest of what it says of itself.
+        standing: Standing,
     },
 }

@@ -58,7 +58,8 @@
 //!
 //! What must be durable before what: a snapshot before [`Input::Compacted`] and
 //! [`Input::SnapshotInstalled`]; hard state with or before the entries of its term. After a crash
-//! [`Raft::new`] gets what the disk holds, and the state machine begins at the snapshot.
+//! [`Raft::new`] gets what the disk holds, and the state machine begins at the snapshot. Where the disk
+//! has lost something, the host says so ([`Stored::doubt`]), at every start until `doubt_ended` is durable.
 //!
 //! # Example
 //! Three replicas of a list of words, with everything around them in memory. A follower takes a
@@ -112,6 +113,7 @@
 //!             network.extend(todo.messages);
 //!             // 2. The disk: entries may replace the tail.
 //!             self.disk.hard_state = todo.hard_state.unwrap_or(self.disk.hard_state);
+//!             self.disk.doubt.take_if(|_| todo.doubt_ended);
 //!             let written = todo.entries.last().map(|entry| (entry.term, entry.index));
 //!             for entry in todo.entries {
 //!                 self.disk.entries.retain(|older| older.index < entry.index);
@@ -253,6 +255,7 @@ mod apply;
 mod config;
 mod configuration_bytes;
 mod contacts;
+mod doubt;
 mod election;
 mod entry;
 mod error;
@@ -282,6 +285,7 @@ mod waiters;
 
 pub use config::{Configuration, RaftConfig};
 pub use configuration_bytes::ConfigurationError;
+pub use doubt::{Doubt, Standing};
 pub use entry::{Entry, EntryKind};
 pub use error::{ProposeError, ReadError, ReconfigureError, Refusal, TransferError};
 pub use forwarding::Forwarded;
@@ -328,8 +332,11 @@ pub struct Stored {
     pub snapshot: SnapshotMeta,
     /// The entries after the snapshot, without gaps. None if the log's own entry at the snapshot's
     /// index is missing or of another term: that log is older than the snapshot, which may have
-    /// been taken before the log's last writes were durable.
+    /// been taken before the log's last writes were durable. Nor is anything behind what is damaged.
     pub entries: Vec<Entry>,
+    /// What else may have been here and is lost. Kept by the host over restarts, until
+    /// `Output::doubt_ended`.
+    pub doubt: Option<Doubt>,
 }
 
 /// What this replica is in its current term.

@@ -161,6 +161,16 @@ pub enum Bug {
     /// A restarted voter does not wait until what it may have promised is over.
     RestartedVoterVotesAtOnce,
 
+    // --- doubt ---
+    /// A replica votes although it may have voted already, and forgotten it.
+    VotesInDoubt,
+    /// What a replica in doubt acknowledges counts.
+    ProvisionalAcksCount,
+    /// Doubt ends without a survey of the terms.
+    DoubtNeedsNoSurvey,
+    /// An answer to an earlier life's survey counts.
+    AnySurveyCounts,
+
     // --- liveness ---
     /// The loss of a leader of a quiet group goes unnoticed (tikv#16429).
     QuietLeaderStays,
@@ -234,6 +244,10 @@ impl Bug {
         Self::LeaseAsLongAsPromise,
         Self::LeaseNeedsNoPromise,
         Self::RestartedVoterVotesAtOnce,
+        Self::VotesInDoubt,
+        Self::ProvisionalAcksCount,
+        Self::DoubtNeedsNoSurvey,
+        Self::AnySurveyCounts,
         Self::QuietLeaderStays,
         Self::AnotherLifeLeads,
         Self::CopiesAreProposedAgain,

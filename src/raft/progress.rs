@@ -28,8 +28,13 @@ pub(super) struct Progress {
     /// The follower.
     pub(super) node: NodeId,
     /// The follower's log equals the leader's up to here, durably. Advanced by acknowledgements
-    /// only; never falls; `match_index < next_index`.
+    /// only; falls only where the follower says that it has forgotten; `match_index < next_index`.
     pub(super) match_index: Index,
+    /// What it has acknowledged while it was not in doubt: what counts. Never falls; as
+    /// `match_index`, but for followers that are in doubt, or were.
+    pub(super) vouched_index: Index,
+    /// Its last answer was provisional: it may have forgotten what it acknowledged.
+    pub(super) in_doubt: bool,
     /// The first entry to send next. Optimistic while replicating: advanced when sent, set back
     /// when the follower refuses.
     pub(super) next_index: Index,
@@ -40,7 +45,7 @@ pub(super) struct Progress {
     pub(super) state: ProgressState,
     /// What is read from the disk for it.
     pub(super) fetch: Fetch,
-    /// When an answer last came, or the leader took office: what check-quorum counts.
+    /// When an answer last came that counts, or the leader took office: what check-quorum counts.
     pub(super) heard_at: Time,
     /// When an append or a heartbeat last left: either keeps the follower's election timer still.
     sent_at: Time,
@@ -110,6 +115,8 @@ impl Progress {
         Self {
             node,
             match_index: Index::ZERO,
+            vouched_index: Index::ZERO,
+            in_doubt: false,
             next_index: last_index.next(),
             known_commit: Index::ZERO,
             state: ProgressState::Probe { asked_at: None },
@@ -139,7 +146,12 @@ impl Progress {
     /// Whether it answers, and lacks at most `lag_max` of the entries up to `last_index`.
     pub(super) fn follows_closely(&self, last_index: Index, lag_max: u64) -> bool {
         let replicating = matches!(self.state, ProgressState::Replicate { .. });
-        replicating && last_index.0 - self.match_index.0 <= lag_max
+        replicating && !self.in_doubt && last_index.0 - self.vouched_index.0 <= lag_max
+    }
+
+    /// Whether it has everything up to `last_index`, and may be believed.
+    pub(super) fn has_all(&self, last_index: Index) -> bool {
+        !self.in_doubt && self.vouched_index.min(self.match_index) == last_index
     }
 
     /// Whether the host is sending a snapshot.
@@ -206,6 +218,26 @@ impl Progress {
         if round_missing { self.heartbeat_sent_at + interval } else { quiet_since + interval }
     }
 
+    /// An answer came; a provisional one is not to be counted.
+    pub(super) fn heard(&mut self, now: Time, provisional: bool) {
+        self.in_doubt = provisional;
+        if !provisional {
+            self.heard_at = now;
+        }
+    }
+
+    /// Counts an acknowledgement that is not provisional. Returns whether it says anything new.
+    pub(super) fn vouch(&mut self, index: Index) -> bool {
+        let advanced = index > self.vouched_index;
+        self.vouched_index = self.vouched_index.max(index);
+        advanced
+    }
+
+    /// It is in doubt and lacks what comes after `index`: what it said before does not help to send.
+    pub(super) fn forget_after(&mut self, index: Index) {
+        self.match_index = self.match_index.min(index);
+    }
+
     /// Takes an acknowledgement; `reach` is the first place that the leader has entries after.
     pub(super) fn acknowledge(&mut self, now: Time, index: Index, reach: Index) {
         if index < self.match_index {
@@ -266,7 +298,8 @@ impl Progress {
     }
 
     /// A heartbeat was answered, so the link works: what has gone unanswered for `interval` was
-    /// lost, not slow.
+    /// lost, not slow. One that is or was in doubt is asked how far it is: it may have less than it
+    /// acknowledged, and its acknowledgements did not count.
     pub(super) fn heartbeat_answered(&mut self, now: Time, interval: Micros) -> Resume {
         match &mut self.state {
             ProgressState::Probe { asked_at } => {
@@ -274,7 +307,9 @@ impl Progress {
                 Resume::Continue
             }
             ProgressState::Replicate { window, advanced_at } => {
-                if window.is_empty() || now.since(*advanced_at) < interval {
+                let vouched = !self.in_doubt && self.vouched_index == self.match_index;
+                let settled = window.is_empty() && vouched;
+                if settled || now.since(*advanced_at) < interval {
                     return Resume::Continue;
                 }
                 *advanced_at = now;
@@ -295,6 +330,8 @@ impl Progress {
         let Self { node, match_index, next_index, .. } = self;
         assert!(match_index < next_index, "{node}: match {match_index}, next {next_index}");
         assert!(*match_index <= last_index, "{node}: match {match_index}, last {last_index}");
+        let vouched = self.vouched_index;
+        assert!(vouched <= last_index, "{node}: vouched {vouched}, last {last_index}");
         if let ProgressState::Replicate { window, .. } = &self.state {
             let bytes: usize = window.appends.iter().map(|append| append.1).sum();
             assert_eq!(bytes, window.bytes, "{node}: bytes in flight");

@@ -85,7 +85,7 @@ impl Raft {
         let Role::Leader(leader) = &self.role else { return false };
         let last = self.log.last_index();
         let settled = |peer: &super::progress::Progress| {
-            !self.liveness.is_up(peer.node) || peer.match_index.min(peer.known_commit) == last
+            !self.liveness.is_up(peer.node) || peer.has_all(last) && peer.known_commit == last
         };
         self.config.shared_detector
             && self.log.commit_index() == last

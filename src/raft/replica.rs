@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use super::contacts::Contacts;
+use super::doubt::Doubting;
 use super::forwarding::{Forwarded, Forwarding};
 use super::lease::Promise;
 use super::liveness::Liveness;
@@ -11,7 +12,7 @@ use super::log::Log;
 use super::membership::Membership;
 use super::planted::Bug;
 use super::progress::Progress;
-use super::replication::{Heard, Sender};
+use super::replication::{Heard, Rejection, Sender};
 use super::role::{Follower, Leader, Role};
 use super::waiters::Waiters;
 use super::{
@@ -41,6 +42,9 @@ pub struct Raft {
     pub(super) promise: Promise,
     /// Nodes outside the configuration that may be answered.
     pub(super) contacts: Contacts,
+    /// What this replica may have forgotten, and how far it is in finding out; `None` if nothing.
+    /// While there is, it is a follower that does not vote. Ended by `reconsider_doubt` only.
+    pub(super) doubting: Option<Doubting>,
     /// The number of the last read sent to a leader; outlives roles, so that a late answer never
     /// fits a new question.
     pub(super) read_requests: u64,
@@ -81,6 +85,7 @@ impl Raft {
             liveness: Liveness::default(),
             promise,
             contacts: Contacts::default(),
+            doubting: None,
             read_requests: 0,
             waiters: Waiters::default(),
             forwarding: Forwarding::new(0, hard_state.term),
@@ -89,6 +94,7 @@ impl Raft {
         // The upper half stays free: the counter never overflows.
         raft.read_requests = u64::from(raft.random.u32(..)) << 31;
         raft.forwarding = Forwarding::new(raft.read_requests, hard_state.term);
+        raft.doubting = stored.doubt.map(|doubt| Doubting::new(now, doubt, raft.random.u64(1..)));
         raft
     }
 
@@ -119,6 +125,9 @@ impl Raft {
             Input::PeerUp { peer, incarnation } => self.peer_up(now, peer, incarnation, output),
             Input::PeerDown { peer } => self.peer_down(now, peer, output),
         }
+        if self.is_provisional() {
+            self.reconsider_doubt(now, output);
+        }
     }
 
     /// When `Input::Tick` is wanted next; `Time(u64::MAX)` if never.
@@ -134,7 +143,7 @@ impl Raft {
                 let election = if stands { follower.election_at } else { NEVER };
                 let hangs = self.config.has(Bug::LostForwardedReadHangs);
                 let reads = follower.reads.deadline().filter(|_| !hangs);
-                reads.map_or(election, |reads| reads.min(election))
+                reads.map_or(election, |reads| reads.min(election)).min(self.survey_due())
             }
             Role::PreCandidate(candidacy) | Role::Candidate(candidacy) => candidacy.election_at,
             Role::Leader(leader) if leader.quiet => NEVER,
@@ -216,6 +225,8 @@ impl Raft {
         let (term, last_term) = (self.hard_state.term, self.log.last_term());
         assert!(term >= last_term, "term {term}, but an entry of {last_term}");
         let vote = self.hard_state.vote;
+        let follows = matches!(self.role, Role::Follower(_));
+        assert!(follows || !self.is_provisional(), "{:?} in doubt", self.role.kind());
         match &self.role {
             Role::Follower(follower) => {
                 assert_ne!(follower.leader, Some(self.config.node), "follows itself");
@@ -238,6 +249,7 @@ impl Raft {
 
     fn tick(&mut self, now: Time, output: &mut Output) {
         self.expire_waiters(now, output);
+        self.survey_if_due(now, output);
         let stands = self.may_stand() && !self.is_content();
         match &mut self.role {
             Role::Follower(follower) => {
@@ -340,18 +352,18 @@ impl Raft {
                 let place = (previous_index, previous_term);
                 self.handle_append(now, from, place, commit_index, entries, output);
             }
-            MessageBody::AppendResponse { match_index } => {
-                self.handle_append_response(now, from, match_index, output);
+            MessageBody::AppendResponse { match_index, provisional } => {
+                self.handle_append_response(now, from, match_index, provisional, output);
             }
-            MessageBody::AppendReject { rejected_index, hint_index, hint_term } => {
-                let hint = (hint_index, hint_term);
-                self.handle_append_reject(now, from, rejected_index, hint, output);
+            MessageBody::AppendReject { rejected_index, hint_index, hint_term, provisional } => {
+                let rejection = Rejection { rejected_index, hint_index, hint_term, provisional };
+                self.handle_append_reject(now, from, rejection, output);
             }
             MessageBody::Heartbeat { commit_index, round } => {
                 self.handle_heartbeat(now, from, commit_index, round, output);
             }
-            MessageBody::HeartbeatResponse { round, commit_index, promised } => {
-                let answer = Heard { round, commit_index, promised };
+            MessageBody::HeartbeatResponse { round, commit_index, promised, provisional } => {
+                let answer = Heard { round, commit_index, promised, provisional };
                 self.handle_heartbeat_response(now, from, answer, output);
             }
             MessageBody::ReadIndex { request } => {
@@ -369,6 +381,10 @@ impl Raft {
                 self.handle_propose_response(now, from, request, result, output);
             }
             MessageBody::WhoLeads => self.show_leadership(now, from, output),
+            MessageBody::Survey { request } => self.handle_survey(from, request, output),
+            MessageBody::SurveyResponse { request, standing } => {
+                self.handle_survey_response(from, term, request, standing);
+            }
         }
     }
 
@@ -403,7 +419,8 @@ impl Raft {
             }
             MessageBody::Append { .. } | MessageBody::Heartbeat { .. } => {
                 let commit_index = self.log.commit_index();
-                MessageBody::HeartbeatResponse { round: 0, commit_index, promised: Micros(0) }
+                let (promised, provisional) = (Micros(0), self.is_provisional());
+                MessageBody::HeartbeatResponse { round: 0, commit_index, promised, provisional }
             }
             MessageBody::ReadIndex { request } => {
                 MessageBody::ReadIndexResponse { request, index: None }
@@ -475,6 +492,7 @@ impl Raft {
     /// What happened to the link says what may have been lost on it.
     pub(super) fn peer_reset(&mut self, now: Time, peer: NodeId, output: &mut Output) {
         self.forwarding.reset(peer, output);
+        self.survey_again(peer, output);
         match &mut self.role {
             Role::Follower(follower) if follower.leader == Some(peer) => {
                 follower.reads.fail_all(output);

@@ -26,6 +26,15 @@ pub(super) struct Heard {
     pub(super) round: u64,
     pub(super) commit_index: Index,
     pub(super) promised: Micros,
+    pub(super) provisional: bool,
+}
+
+/// What a follower says that refuses an append.
+pub(super) struct Rejection {
+    pub(super) rejected_index: Index,
+    pub(super) hint_index: Index,
+    pub(super) hint_term: Term,
+    pub(super) provisional: bool,
 }
 
 impl Raft {
@@ -100,7 +109,7 @@ impl Raft {
             if node == own {
                 return leader.durable_index;
             }
-            leader.peer(node).map_or(Index::ZERO, |peer| peer.match_index)
+            leader.peer(node).map_or(Index::ZERO, |peer| peer.vouched_index)
         };
         let members = self.config.keepers(self.membership.current());
         let Some(index) = quorum::reached(&members, matched) else { return };
@@ -117,6 +126,7 @@ impl Raft {
         now: Time,
         from: NodeId,
         match_index: Index,
+        provisional: bool,
         output: &mut Output,
     ) {
         let Some((leader, sender)) = self.as_leader() else { return };
@@ -125,8 +135,9 @@ impl Raft {
         if match_index > sender.log.last_index() {
             return;
         }
-        peer.heard_at = now;
-        let advanced = match_index > peer.match_index;
+        let counts = !provisional || sender.config.has(Bug::ProvisionalAcksCount);
+        peer.heard(now, !counts);
+        let advanced = counts && peer.vouch(match_index);
         peer.acknowledge(now, match_index, sender.log.reach());
         sender.send_appends(peer, now, output);
         if advanced {
@@ -140,16 +151,18 @@ impl Raft {
         &mut self,
         now: Time,
         from: NodeId,
-        rejected_index: Index,
-        (hint_index, hint_term): (Index, Term),
+        Rejection { rejected_index, hint_index, hint_term, provisional }: Rejection,
         output: &mut Output,
     ) {
         let Some((leader, sender)) = self.as_leader() else { return };
         let Some(peer) = leader.peer_mut(from) else { return };
-        peer.heard_at = now;
+        peer.heard(now, provisional);
         let resume_after = sender.log.last_place_within(hint_index, hint_term);
         if sender.config.has(Bug::RefusalBelowMatch) {
             peer.next_index = resume_after.next();
+        }
+        if provisional {
+            peer.forget_after(resume_after);
         }
         if peer.awaits_snapshot() && !sender.config.has(Bug::LostSnapshotStaysLost) {
             // It answers, and still lacks what only a snapshot has. Should the host believe that
@@ -164,7 +177,7 @@ impl Raft {
         &mut self,
         now: Time,
         from: NodeId,
-        Heard { round, commit_index, promised }: Heard,
+        Heard { round, commit_index, promised, provisional }: Heard,
         output: &mut Output,
     ) {
         let Some((leader, sender)) = self.as_leader() else { return };
@@ -172,7 +185,7 @@ impl Raft {
         let any = sender.config.has(Bug::AnyAnswerConfirmsReads);
         let round = if any { current_round } else { round };
         let Some(peer) = leader.peer_mut(from) else { return };
-        peer.heard_at = now;
+        peer.heard(now, provisional);
         peer.known_commit = commit_index;
         let interval = sender.config.heartbeat_interval;
         let lost = sender.config.has(Bug::LostAppendsStayLost);
@@ -180,7 +193,7 @@ impl Raft {
             sender.ask(peer, now, output);
         }
         sender.send_appends(peer, now, output);
-        if round <= current_round && round > peer.round_acknowledged {
+        if !provisional && round <= current_round && round > peer.round_acknowledged {
             peer.round_acknowledged = round;
             if promised >= sender.config.election_timeout {
                 peer.round_promised = round;
@@ -208,7 +221,7 @@ impl Raft {
             if now >= peer.heartbeat_due(sender.config.heartbeat_interval, awaited) {
                 sender.send_heartbeat(peer, now, round, output);
                 // A change of the members may have been appended since it was asked.
-                let has_everything = peer.match_index == sender.log.last_index();
+                let has_everything = peer.has_all(sender.log.last_index());
                 let repeats = !sender.config.has(Bug::LostTransferHangs);
                 if asked == Some(peer.node) && has_everything && repeats {
                     output.messages.push(sender.message(peer.node, MessageBody::TimeoutNow));

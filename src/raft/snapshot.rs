@@ -74,8 +74,9 @@ impl Raft {
         }
     }
 
-    /// Loading took its time, in which the leader's messages may have waited.
-    fn keep_calm(&mut self, now: Time) {
+    /// Loading took its time, in which the leader's messages may have waited; or this replica could not
+    /// stand until now.
+    pub(super) fn keep_calm(&mut self, now: Time) {
         let election_at = now + self.random_election_timeout();
         if let Role::Follower(follower) = &mut self.role {
             follower.election_at = follower.election_at.max(election_at);

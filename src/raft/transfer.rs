@@ -33,7 +33,7 @@ impl Raft {
     /// an election timeout without success this replica takes proposals again.
     ///
     /// # Errors
-    /// If this replica does not lead, `to` is no voter, or another transfer is under way. Nothing
+    /// If this replica does not lead, `to` is no voter or in doubt, or another transfer is under way. Nothing
     /// was started then.
     pub fn transfer(
         &mut self,
@@ -51,7 +51,8 @@ impl Raft {
         if let Some(transfer) = role.transfer {
             return Err(TransferError::UnderWay { to: transfer.to });
         }
-        if !voter || to == self.config.node {
+        let in_doubt = role.peer(to).is_some_and(|peer| peer.in_doubt);
+        if !voter || to == self.config.node || in_doubt {
             return Err(TransferError::NotAnotherVoter);
         }
         role.transfer = Some(Transfer { to, deadline, asked: false });
@@ -76,9 +77,9 @@ impl Raft {
     pub fn successor(&self, is_live: impl Fn(NodeId) -> bool) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
         let may = |node| self.configuration().is_incoming(node) && is_live(node);
-        let voters = leader.peers.iter().filter(|peer| may(peer.node));
+        let voters = leader.peers.iter().filter(|peer| may(peer.node) && !peer.in_doubt);
         // Of equals the first, so that the choice is the same in every run.
-        voters.rev().max_by_key(|peer| peer.match_index).map(|peer| peer.node)
+        voters.rev().max_by_key(|peer| peer.vouched_index).map(|peer| peer.node)
     }
 
     /// The successor has everything now, perhaps: then it may stand.
@@ -87,7 +88,7 @@ impl Raft {
         let Leader { transfer: Some(transfer), peers, .. } = leader else { return };
         let caught_up = |last| {
             sender.config.has(Bug::TransferToLaggingVoter)
-                || peers.iter().any(|p| p.node == peer && p.match_index == last)
+                || peers.iter().any(|p| p.node == peer && p.has_all(last))
         };
         if transfer.to == peer && !transfer.asked && caught_up(sender.log.last_index()) {
             transfer.asked = true;

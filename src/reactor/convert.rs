@@ -5,7 +5,7 @@ use super::directory::Whereabouts;
 use super::transfer::{Chunk, ChunkAck};
 use crate::base::{Bytes, GroupId, Index, NodeId, WallTime};
 use crate::kv;
-use crate::raft::{self, Configuration, EntryKind, MessageBody, Refusal};
+use crate::raft::{self, Configuration, EntryKind, MessageBody, Refusal, Standing};
 use crate::wal;
 use crate::wire::client::{self as wire_client, EXPECT_ABSENT, OperationKind};
 use crate::wire::peer::{
@@ -59,21 +59,17 @@ pub(super) fn push_message(batch: &mut PeerBatchBuilder, group: GroupId, message
             PeerBody::Vote { last_index: *last_index, last_term: *last_term, transfer: *transfer }
         }
         MessageBody::VoteResponse { granted } => PeerBody::VoteResponse { granted: *granted },
-        MessageBody::AppendResponse { match_index } => {
-            PeerBody::AppendResponse { match_index: *match_index }
+        &MessageBody::AppendResponse { match_index, provisional } => {
+            PeerBody::AppendResponse { match_index, provisional }
         }
-        MessageBody::AppendReject { rejected_index, hint_index, hint_term } => {
-            PeerBody::AppendReject {
-                rejected_index: *rejected_index,
-                hint_index: *hint_index,
-                hint_term: *hint_term,
-            }
+        &MessageBody::AppendReject { rejected_index, hint_index, hint_term, provisional } => {
+            PeerBody::AppendReject { rejected_index, hint_index, hint_term, provisional }
         }
         MessageBody::Heartbeat { commit_index, round } => {
             PeerBody::Heartbeat { commit_index: *commit_index, round: *round }
         }
-        &MessageBody::HeartbeatResponse { round, commit_index, promised } => {
-            PeerBody::HeartbeatResponse { round, commit_index, promised }
+        &MessageBody::HeartbeatResponse { round, commit_index, promised, provisional } => {
+            PeerBody::HeartbeatResponse { round, commit_index, promised, provisional }
         }
         MessageBody::ReadIndex { request } => PeerBody::ReadIndex { request: *request },
         MessageBody::ReadIndexResponse { request, index } => {
@@ -86,6 +82,10 @@ pub(super) fn push_message(batch: &mut PeerBatchBuilder, group: GroupId, message
         }
         MessageBody::ProposeResponse { request, result } => {
             PeerBody::ProposeResponse { request: *request, result: result.map_err(refusal_sent) }
+        }
+        &MessageBody::Survey { request } => PeerBody::Survey { request },
+        &MessageBody::SurveyResponse { request, standing: Standing { certain, blank, last } } => {
+            PeerBody::SurveyResponse { request, certain, blank, last }
         }
     };
     batch.push(group, term, &body);
@@ -180,15 +180,17 @@ pub(super) fn incoming(from: NodeId, to: NodeId, message: PeerMessage<'_>) -> Op
             MessageBody::Vote { last_index, last_term, transfer }
         }
         PeerBody::VoteResponse { granted } => MessageBody::VoteResponse { granted },
-        PeerBody::AppendResponse { match_index } => MessageBody::AppendResponse { match_index },
-        PeerBody::AppendReject { rejected_index, hint_index, hint_term } => {
-            MessageBody::AppendReject { rejected_index, hint_index, hint_term }
+        PeerBody::AppendResponse { match_index, provisional } => {
+            MessageBody::AppendResponse { match_index, provisional }
+        }
+        PeerBody::AppendReject { rejected_index, hint_index, hint_term, provisional } => {
+            MessageBody::AppendReject { rejected_index, hint_index, hint_term, provisional }
         }
         PeerBody::Heartbeat { commit_index, round } => {
             MessageBody::Heartbeat { commit_index, round }
         }
-        PeerBody::HeartbeatResponse { round, commit_index, promised } => {
-            MessageBody::HeartbeatResponse { round, commit_index, promised }
+        PeerBody::HeartbeatResponse { round, commit_index, promised, provisional } => {
+            MessageBody::HeartbeatResponse { round, commit_index, promised, provisional }
         }
         PeerBody::ReadIndex { request } => MessageBody::ReadIndex { request },
         PeerBody::ReadIndexResponse { request, index } => {
@@ -202,6 +204,10 @@ pub(super) fn incoming(from: NodeId, to: NodeId, message: PeerMessage<'_>) -> Op
         }
         PeerBody::ProposeResponse { request, result } => {
             MessageBody::ProposeResponse { request, result: result.map_err(refusal_received) }
+        }
+        PeerBody::Survey { request } => MessageBody::Survey { request },
+        PeerBody::SurveyResponse { request, certain, blank, last } => {
+            MessageBody::SurveyResponse { request, standing: Standing { certain, blank, last } }
         }
     };
     Some(Incoming::Raft(raft::Message { from, to, term, body }))

@@ -170,7 +170,7 @@ fn replica(
     if begins_anew {
         entries.clear();
     }
-    let stored = Stored { hard_state, snapshot: meta, entries };
+    let stored = Stored { hard_state, snapshot: meta, entries, doubt: None };
     let raft = Raft::new(now, raft_config(config, info), stored);
     Ok(Replica::new(info.id, raft, machine))
 }

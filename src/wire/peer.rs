@@ -80,6 +80,8 @@ pub enum PeerBody<'a> {
     AppendResponse {
         /// See above.
         match_index: Index,
+        /// It counts nowhere.
+        provisional: bool,
     },
     /// The append at `rejected_index` did not fit.
     AppendReject {
@@ -89,6 +91,8 @@ pub enum PeerBody<'a> {
         hint_index: Index,
         /// The term of the entry there.
         hint_term: Term,
+        /// The sender may lack what it acknowledged.
+        provisional: bool,
     },
     /// I lead; and, by its answer, I still do.
     Heartbeat {
@@ -105,6 +109,8 @@ pub enum PeerBody<'a> {
         commit_index: Index,
         /// For how long a leader's lease may rest on this answer.
         promised: Micros,
+        /// It counts nowhere.
+        provisional: bool,
     },
     /// A follower asks its leader for a read index.
     ReadIndex {
@@ -137,6 +143,22 @@ pub enum PeerBody<'a> {
         request: u64,
         /// Where the entry stands, or why there is none.
         result: Result<(Term, Index), PeerRefusal>,
+    },
+    /// A voter asks what it may have forgotten.
+    Survey {
+        /// The asker's own number, returned as is.
+        request: u64,
+    },
+    /// Answer to `Survey`.
+    SurveyResponse {
+        /// The asker's number.
+        request: u64,
+        /// The sender has forgotten no term.
+        certain: bool,
+        /// It was never in a term, or would not know.
+        blank: bool,
+        /// The last entry's term and index, if it leads.
+        last: Option<(Term, Index)>,
     },
     /// A piece of a snapshot of the group's state. Pieces come in order.
     SnapshotChunk {

@@ -19,6 +19,13 @@ const PATIENCE_WITHOUT_PRE_VOTE: u64 = 40;
 
 impl Storm {
     pub(crate) fn calm(&mut self) {
+        if let Some(node) = self.somebody_in_doubt() {
+            self.repair(None);
+            if !self.somebody_can_win(node) {
+                // The others wait for one who waits for them: an operator's turn.
+                return self.world.laws.tally.count("groups without enough that are certain");
+            }
+        }
         if let Some(away) = self.somebody_dispensable() {
             self.send_away(away);
             self.world.detect_all();
@@ -34,6 +41,7 @@ impl Storm {
         self.world.laws.tally.count("calms");
         self.world.note("calm".to_owned());
         self.progress(None);
+        self.run_until(|storm| storm.world.members().all(|node| node.disk.doubt.is_none()));
         self.run_until(|storm| storm.world.laws.submissions.nobody_waits());
         if self.world.nodes[0].config.shared_detector {
             self.run_until(|storm| storm.world.is_quiet());
@@ -151,11 +159,16 @@ impl Storm {
 
     fn somebody_dispensable(&mut self) -> Option<NodeId> {
         let away = self.world.nodes[self.random.usize(0..self.world.nodes.len())].id;
-        self.is_dispensable(away).then_some(away)
+        let certain = self.somebody_in_doubt().is_none_or(|node| node == away);
+        (certain && self.is_dispensable(away)).then_some(away)
+    }
+
+    fn somebody_in_doubt(&self) -> Option<NodeId> {
+        self.world.nodes.iter().find(|node| node.disk.doubt.is_some()).map(|node| node.id)
     }
 
     /// Whether every configuration that may be in force has its majorities without this node.
-    fn is_dispensable(&self, away: NodeId) -> bool {
+    pub(crate) fn is_dispensable(&self, away: NodeId) -> bool {
         let replicas = self.world.nodes.iter().filter_map(|node| node.raft.as_ref());
         let latest = replicas.map(Raft::configuration);
         let committed = self.world.laws.configurations.values();

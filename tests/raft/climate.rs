@@ -94,6 +94,8 @@ pub(crate) struct Climate {
     pub(crate) lost: u8,
     pub(crate) doubled: u8,
     pub(crate) late: u8,
+    /// Of a hundred restarts so many find that the disk has lost something.
+    pub(crate) forgetful: u8,
     /// How much time passes at once, at most.
     pub(crate) pause: Micros,
     /// Bytes of a proposal, at most.
@@ -119,6 +121,7 @@ impl Climate {
             lost: *pick(random, &[0, 1, 5, 5, 30]),
             doubled: *pick(random, &[0, 1, 5, 5, 20]),
             late: *pick(random, &[0, 1, 5, 20]),
+            forgetful: *pick(random, &[0, 0, 20, 50]),
             pause: Micros::from_millis(pause),
             payload: *pick(random, &[1, 40, 400]),
             trailing: *pick(random, &[1, 5, 20]),

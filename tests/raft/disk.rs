@@ -1,7 +1,9 @@
 //! A node's disk: hard state, a log, and the newest snapshot beside it.
 
 use sunstar::base::{Index, Term};
-use sunstar::raft::{Configuration, Entry, EntryKind, HardState, Message, SnapshotMeta, Stored};
+use sunstar::raft::{
+    Configuration, Doubt, Entry, EntryKind, HardState, Message, SnapshotMeta, Stored,
+};
 
 /// What a crash leaves.
 pub(crate) struct Disk {
@@ -11,12 +13,20 @@ pub(crate) struct Disk {
     /// The place before the first entry of `log`.
     base: (Term, Index),
     pub(crate) log: Vec<Entry>,
+    /// What it may have forgotten, until the replica says that it does not matter any more.
+    pub(crate) doubt: Option<Doubt>,
+    /// What it has forgotten, while that matters: acknowledgements of it may still be counted.
+    forgotten: Vec<Entry>,
+    /// What a snapshot covered that is lost, in the same way.
+    lost: Index,
 }
 
 /// One write: what one step asked for.
 pub(crate) struct Write {
     pub(crate) hard_state: Option<HardState>,
     pub(crate) entries: Vec<Entry>,
+    /// The replica is certain again.
+    pub(crate) doubt_ended: bool,
     /// A snapshot from the leader: the log begins anew after it.
     pub(crate) snapshot: Option<SnapshotMeta>,
     /// What leaves when this is durable.
@@ -28,7 +38,32 @@ impl Disk {
         let snapshot =
             SnapshotMeta { configuration: configuration.clone(), ..SnapshotMeta::default() };
         let (hard_state, base, log) = (HardState::default(), Default::default(), Vec::new());
-        Self { hard_state, snapshot, base, log }
+        Self {
+            hard_state,
+            snapshot,
+            base,
+            log,
+            doubt: None,
+            forgotten: Vec::new(),
+            lost: Index::ZERO,
+        }
+    }
+
+    /// Forgets the entries from `from` on, beyond the snapshot; votes too, if that is what is in doubt,
+    /// or everything.
+    pub(crate) fn forget(&mut self, doubt: Doubt, from: Index, first: &Configuration) {
+        let whole = self.doubt.is_some_and(|known| known != Doubt::Entries);
+        self.doubt = Some(if whole && doubt == Doubt::Entries { Doubt::Votes } else { doubt });
+        let kept = if doubt == Doubt::Blank { 0 } else { self.position(from).unwrap_or(0) };
+        self.forgotten.extend(self.log.drain(kept.min(self.log.len())..));
+        if doubt != Doubt::Entries {
+            self.hard_state = HardState::default();
+        }
+        if doubt == Doubt::Blank {
+            let (doubt, forgotten) = (self.doubt, std::mem::take(&mut self.forgotten));
+            let lost = self.snapshot.index;
+            *self = Self { doubt, forgotten, lost, ..Self::new(first) };
+        }
     }
 
     /// What a replica starts from. A log that lacks the snapshot's last entry is an older one.
@@ -39,7 +74,12 @@ impl Disk {
             self.base = covered;
         }
         let entries = self.log.iter().filter(|entry| entry.index > covered.1).cloned().collect();
-        Stored { hard_state: self.hard_state, snapshot: self.snapshot.clone(), entries }
+        Stored {
+            hard_state: self.hard_state,
+            snapshot: self.snapshot.clone(),
+            entries,
+            doubt: self.doubt,
+        }
     }
 
     /// The last entry of the log.
@@ -60,9 +100,13 @@ impl Disk {
         self.position(index).is_some_and(|at| self.log.get(at).is_some_and(|e| e.term == term))
     }
 
-    /// Whether the entry is safe here, itself or in a snapshot.
+    /// Whether the entry is safe here, itself or in a snapshot. What is forgotten is, in a way: until
+    /// it is here again, this replica helps to elect nobody.
     pub(crate) fn keeps(&self, term: Term, index: Index) -> bool {
-        index <= self.snapshot.index || self.has(term, index)
+        let forgotten = |entry: &Entry| (entry.term, entry.index) == (term, index);
+        index <= self.snapshot.index.max(self.lost)
+            || self.has(term, index)
+            || self.forgotten.iter().any(forgotten)
     }
 
     /// A write is durable.
@@ -84,6 +128,11 @@ impl Disk {
             assert!(position <= self.log.len(), "a gap before {}", entry.index);
             self.log.truncate(position);
             self.log.push(entry.clone());
+        }
+        if write.doubt_ended {
+            self.doubt = None;
+            self.forgotten.clear();
+            self.lost = Index::ZERO;
         }
     }
 

@@ -205,7 +205,9 @@ pub(crate) fn granted(answers: &[Message]) -> Option<bool> {
 /// What an acknowledgement covers, if that is what the only answer says.
 pub(crate) fn acknowledged(answers: &[Message]) -> Option<u64> {
     match answers {
-        [Message { body: MessageBody::AppendResponse { match_index }, .. }] => Some(match_index.0),
+        [Message { body: MessageBody::AppendResponse { match_index, .. }, .. }] => {
+            Some(match_index.0)
+        }
         _ => None,
     }
 }

@@ -103,6 +103,9 @@ impl Laws {
             self.check_leader(id, raft);
             self.check_changes(id, raft, &output.entries);
         }
+        if output.doubt_ended {
+            self.tally.count("doubts that ended");
+        }
         for message in &output.messages {
             check_transfer(id, raft, message);
         }
@@ -131,7 +134,7 @@ impl Laws {
                 let kept = on_disk.term > message.term || on_disk.vote == Some(message.to);
                 assert!(kept, "{id}: a vote left before it was durable: {on_disk:?}");
             }
-            MessageBody::AppendResponse { match_index } => {
+            MessageBody::AppendResponse { match_index, .. } => {
                 let (_, last) = node.disk.last_place();
                 assert!(match_index <= last, "{id} vouches for {match_index}, durable {last}");
                 let term = node.disk.term();

@@ -6,7 +6,7 @@ use crate::disk::{Disk, Write};
 use crate::notation;
 use sunstar::base::{GroupId, Index, NodeId, Term, Time};
 use sunstar::raft::{
-    Configuration, Entry, Lease, Message, Raft, RaftConfig, ReadState, SnapshotMeta,
+    Configuration, Doubt, Entry, Lease, Message, Raft, RaftConfig, ReadState, SnapshotMeta,
 };
 
 /// One node of a `World`.
@@ -17,6 +17,8 @@ pub(crate) struct Node {
     pub(crate) raft: Option<Raft>,
     /// What a crash leaves.
     pub(crate) disk: Disk,
+    /// What it knows of the group before it has heard anything: so it begins again with a blank disk.
+    first: Configuration,
     /// Given to the disk, not durable yet; completed in order.
     pub(crate) writes: VecDeque<Write>,
     /// Whether writes wait for the script instead of completing at once.
@@ -46,6 +48,7 @@ impl Node {
             raft: None,
             applied: disk.snapshot.clone(),
             disk,
+            first: configuration.clone(),
             writes: VecDeque::new(),
             disk_held: false,
             to_apply: VecDeque::new(),
@@ -87,6 +90,12 @@ impl Node {
         for write in std::mem::take(&mut self.writes).into_iter().take(survivors) {
             self.disk.complete(&write);
         }
+    }
+
+    /// The disk of a stopped node loses what it had durably, and it shows.
+    pub(crate) fn forget(&mut self, doubt: Doubt, from: Index) {
+        assert!(self.raft.is_none(), "{} runs", self.id);
+        self.disk.forget(doubt, from, &self.first);
     }
 
     /// The oldest write completes: its messages, and the last durable entry's place.

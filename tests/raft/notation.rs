@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use sunstar::base::{Bytes, Index, Micros, NodeId, Term, WallTime};
 use sunstar::raft::{
-    Configuration, Entry, EntryKind, Message, MessageBody, Outcome, Raft, Refusal, RoleKind,
+    Configuration, Doubt, Entry, EntryKind, Message, MessageBody, Outcome, Raft, Refusal, RoleKind,
+    Standing,
 };
 
 use crate::disk::Write;
@@ -25,6 +26,12 @@ pub(crate) fn state(raft: &Raft) -> String {
         write!(text, " of {leader}").expect("a string");
     }
     write!(text, " commit {} last {}", raft.commit_index(), raft.last_index()).expect("a string");
+    text.push_str(match raft.doubt() {
+        None => "",
+        Some(Doubt::Entries) => " in doubt",
+        Some(Doubt::Votes) => " in doubt of votes",
+        Some(Doubt::Blank) => " in doubt, blank",
+    });
     text
 }
 
@@ -54,6 +61,9 @@ pub(crate) fn write(write: &Write) -> String {
     if let Some(hard_state) = write.hard_state {
         let vote = hard_state.vote.map_or("nobody".to_owned(), |vote| vote.to_string());
         parts.push(format!("t{} vote {vote}", hard_state.term));
+    }
+    if write.doubt_ended {
+        parts.push("certain".to_owned());
     }
     if let Some(snapshot) = &write.snapshot {
         parts.push(format!("snapshot {}/{}", snapshot.term, snapshot.index));
@@ -141,6 +151,8 @@ pub(crate) fn kind(body: &MessageBody) -> &'static str {
         MessageBody::WhoLeads => "WhoLeads",
         MessageBody::Propose { .. } => "Propose",
         MessageBody::ProposeResponse { .. } => "ProposeResponse",
+        MessageBody::Survey { .. } => "Survey",
+        MessageBody::SurveyResponse { .. } => "SurveyResponse",
     }
 }
 
@@ -158,20 +170,25 @@ fn details(body: &MessageBody) -> String {
             let sent = entries(sent);
             format!(" after {previous_term}/{previous_index} commit {commit_index} {sent}")
         }
-        MessageBody::AppendResponse { match_index } => format!(" match {match_index}"),
-        MessageBody::AppendReject { rejected_index, hint_index, hint_term } => {
-            format!(" of {rejected_index} hint {hint_term}/{hint_index}")
+        MessageBody::AppendResponse { match_index, provisional } => {
+            format!(" match {match_index}{}", doubtful(*provisional))
+        }
+        MessageBody::AppendReject { rejected_index, hint_index, hint_term, provisional } => {
+            let provisional = doubtful(*provisional);
+            format!(" of {rejected_index} hint {hint_term}/{hint_index}{provisional}")
         }
         MessageBody::Heartbeat { commit_index, round } => {
             format!(" commit {commit_index} round {round}")
         }
-        MessageBody::HeartbeatResponse { round, commit_index, .. } => {
-            format!(" round {round} commit {commit_index}")
+        MessageBody::HeartbeatResponse { round, commit_index, provisional, .. } => {
+            format!(" round {round} commit {commit_index}{}", doubtful(*provisional))
         }
         // Requests are numbered from a random start: scripts show none.
-        MessageBody::ReadIndex { .. } | MessageBody::TimeoutNow | MessageBody::WhoLeads => {
-            String::new()
-        }
+        MessageBody::ReadIndex { .. }
+        | MessageBody::TimeoutNow
+        | MessageBody::WhoLeads
+        | MessageBody::Survey { .. } => String::new(),
+        MessageBody::SurveyResponse { standing, .. } => self::standing(*standing),
         MessageBody::Propose { kind, payload, .. } => format!(" {}", content(*kind, payload)),
         MessageBody::ProposeResponse { result, .. } => match result {
             Ok((term, index)) => format!(" at {term}/{index}"),
@@ -181,6 +198,18 @@ fn details(body: &MessageBody) -> String {
             index.map_or(" refused".to_owned(), |index| format!(" index {index}"))
         }
     }
+}
+
+fn doubtful(provisional: bool) -> &'static str {
+    if provisional { " provisional" } else { "" }
+}
+
+fn standing(standing: Standing) -> String {
+    let Standing { certain, blank, last } = standing;
+    let certain = if certain { " certain" } else { "" };
+    let blank = if blank { " blank" } else { "" };
+    let last = last.map_or(String::new(), |(term, index)| format!(" leads up to {term}/{index}"));
+    format!("{certain}{blank}{last}")
 }
 
 /// Reads `n1→n2` or `1->2`.
@@ -205,7 +234,7 @@ pub(crate) fn parse_message(words: &[&str]) -> Message {
 fn parse_body(kind: &str, fields: &Fields<'_>) -> MessageBody {
     let index = |name| Index(fields.number(name));
     let (last_term, last_index) = fields.place("last");
-    let granted = fields.has("yes");
+    let (granted, provisional) = (fields.has("yes"), fields.has("provisional"));
     match kind {
         "PreVote" => MessageBody::PreVote { last_index, last_term },
         "Vote" => MessageBody::Vote { last_index, last_term, transfer: fields.has("transfer") },
@@ -217,10 +246,13 @@ fn parse_body(kind: &str, fields: &Fields<'_>) -> MessageBody {
             let commit_index = index("commit");
             MessageBody::Append { previous_index, previous_term, commit_index, entries }
         }
-        "AppendResponse" => MessageBody::AppendResponse { match_index: index("match") },
+        "AppendResponse" => {
+            MessageBody::AppendResponse { match_index: index("match"), provisional }
+        }
         "AppendReject" => {
             let (hint_term, hint_index) = fields.place("hint");
-            MessageBody::AppendReject { rejected_index: index("of"), hint_index, hint_term }
+            let rejected_index = index("of");
+            MessageBody::AppendReject { rejected_index, hint_index, hint_term, provisional }
         }
         "Heartbeat" => {
             let round = fields.number("round");
@@ -228,8 +260,8 @@ fn parse_body(kind: &str, fields: &Fields<'_>) -> MessageBody {
         }
         "HeartbeatResponse" => {
             let round = fields.number("round");
-            let promised = Micros(fields.number("promised"));
-            MessageBody::HeartbeatResponse { round, commit_index: index("commit"), promised }
+            let (promised, commit_index) = (Micros(fields.number("promised")), index("commit"));
+            MessageBody::HeartbeatResponse { round, commit_index, promised, provisional }
         }
         "ReadIndex" => MessageBody::ReadIndex { request: fields.number("request") },
         "ReadIndexResponse" => {
@@ -247,6 +279,13 @@ fn parse_body(kind: &str, fields: &Fields<'_>) -> MessageBody {
             let place = fields.has("at").then(|| fields.place("at"));
             let result = place.ok_or(Refusal::NotLeader { leader: None });
             MessageBody::ProposeResponse { request: fields.number("request"), result }
+        }
+        "Survey" => MessageBody::Survey { request: fields.number("request") },
+        "SurveyResponse" => {
+            let last = fields.has("last").then_some((last_term, last_index));
+            let (certain, blank) = (fields.has("certain"), fields.has("blank"));
+            let standing = Standing { certain, blank, last };
+            MessageBody::SurveyResponse { request: fields.number("request"), standing }
         }
         _ => panic!("unknown message {kind}"),
     }

@@ -23,6 +23,7 @@
 //! | `applied n1 2`, `appended n1 1/2` | a completion reported by itself |
 //! | `cut n1->n2`, `cut n1`, `heal` | links fail, one way or all of a node's, and return |
 //! | `crash n1 [survivors=0]`, `restart n1` | writes under way are lost but the first few |
+//! | `forget n1 entries 5`, `forget n1 votes [5]`, `forget n1 all` | a stopped node's disk loses entries from there on, its term and vote too, or everything, and it shows |
 //! | `compact n1 [trailing=0]` | take a snapshot, forget what it covers |
 //! | `evict n1 [keep=0]` | applied entries but the last few leave memory, and stay on the disk |
 //! | `entries n1->n2 [count=9]` | the entries wanted for n2 are read from n1's disk; none: they are gone |
@@ -41,7 +42,7 @@ use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
 use sunstar::base::{Index, Micros, NodeId, Time};
-use sunstar::raft::{Configuration, Input, Message, RaftConfig, WaitFor};
+use sunstar::raft::{Configuration, Doubt, Input, Message, RaftConfig, WaitFor};
 
 use crate::node::set_option;
 use crate::notation;
@@ -250,6 +251,7 @@ impl Scene<'_> {
                     self.world.note(format!("  refused: {error}"));
                 }
             }
+            "forget" => self.forget(words),
             "status" => self.status(),
             "log" => self.log(words[0]),
             _ => panic!("unknown command {verb}"),
@@ -459,6 +461,18 @@ impl Scene<'_> {
             let survivors = option(words, "survivors", 0);
             self.world.crash(at, usize::try_from(survivors).expect("small"));
         }
+    }
+
+    fn forget(&mut self, words: &[&str]) {
+        let doubt = match words[1] {
+            "entries" => Doubt::Entries,
+            "votes" => Doubt::Votes,
+            "all" => Doubt::Blank,
+            other => panic!("cannot forget {other}"),
+        };
+        let from = words.get(2).map_or(u64::MAX, |index| index.parse().expect("an index"));
+        let at = self.at(words[0]);
+        self.world.nodes[at].forget(doubt, Index(from));
     }
 
     fn status(&mut self) {

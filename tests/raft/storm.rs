@@ -1,8 +1,8 @@
 //! One storm: for some time everything goes wrong that can, then everything works again and the
 //! group must work too (`calm`). What must hold is checked after every step (`laws`).
 
-use sunstar::base::{Micros, NodeId};
-use sunstar::raft::{Configuration, Input, Message, RoleKind, WaitFor};
+use sunstar::base::{Index, Micros, NodeId};
+use sunstar::raft::{Configuration, Doubt, Input, Message, RoleKind, WaitFor};
 
 use crate::climate::{self, Climate, Event};
 use crate::node::Node;
@@ -63,7 +63,12 @@ impl Storm {
             Event::Reset => self.reset(at),
             Event::Crash => self.crash(at),
             Event::PowerLoss => (0..self.world.nodes.len()).for_each(|at| self.crash(at)),
-            Event::Restart => self.restart(at),
+            Event::Restart => {
+                if self.chance(self.climate.forgetful) {
+                    self.forget(at);
+                }
+                self.restart(at);
+            }
             Event::Cut => self.cut(at),
             Event::CutLeader => self.cut_leader(),
             Event::Heal => self.world.cuts.clear(),
@@ -250,6 +255,27 @@ impl Storm {
             self.world.start(at);
             self.count("restarts");
         }
+    }
+
+    /// A disk loses something, if the others can do without this node until it is certain again.
+    fn forget(&mut self, at: usize) {
+        let id = self.world.nodes[at].id;
+        let another =
+            self.world.nodes.iter().any(|node| node.id != id && node.disk.doubt.is_some());
+        let up = self.world.nodes[at].raft.is_some();
+        if up || another || !self.is_dispensable(id) {
+            return;
+        }
+        let (doubt, what) = match self.random.u8(0..6) {
+            0..3 => (Doubt::Entries, "disks that forgot entries"),
+            3 | 4 => (Doubt::Votes, "disks that forgot votes"),
+            _ => (Doubt::Blank, "disks that forgot everything"),
+        };
+        let last = self.world.nodes[at].disk.last_place().1.0;
+        let from = last.saturating_sub(self.random.u64(0..6)) + self.random.u64(0..2);
+        self.world.nodes[at].forget(doubt, Index(from));
+        self.world.note(format!("{id} forgets {doubt:?} from {from}"));
+        self.count(what);
     }
 
     fn cut(&mut self, at: usize) {

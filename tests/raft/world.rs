@@ -459,6 +459,7 @@ impl World {
         }
         let write = Write {
             hard_state: output.hard_state,
+            doubt_ended: output.doubt_ended,
             entries: output.entries,
             snapshot,
             messages: output.messages_after_durable,
@@ -504,6 +505,7 @@ impl World {
     fn write(&mut self, at: usize, write: Write) {
         let empty =
             write.hard_state.is_none() && write.entries.is_empty() && write.snapshot.is_none();
+        let empty = empty && !write.doubt_ended;
         if empty && self.nodes[at].writes.is_empty() {
             for message in write.messages {
                 self.send(at, message);

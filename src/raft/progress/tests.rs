@@ -15,6 +15,7 @@ fn config(messages: usize, bytes: usize) -> RaftConfig {
 fn replicating() -> Progress {
     let mut progress = Progress::new(NodeId(2), Index(5), Time(0));
     progress.append_sent(Time(0), Index(5), 0);
+    progress.vouch(Index(5));
     progress.acknowledge(Time(0), Index(5), Index(0));
     progress
 }

@@ -205,10 +205,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for Refusal {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_BODY: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_BODY: u8 = 20;
+pub const ENUM_MAX_BODY: u8 = 22;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_BODY: [Body; 21] = [
+pub const ENUM_VALUES_BODY: [Body; 23] = [
   Body::NONE,
   Body::PreVote,
   Body::PreVoteResponse,
@@ -230,6 +230,8 @@ pub const ENUM_VALUES_BODY: [Body; 21] = [
   Body::Whereabouts,
   Body::AdminRequest,
   Body::AdminReply,
+  Body::Survey,
+  Body::SurveyResponse,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -258,9 +260,11 @@ impl Body {
   pub const Whereabouts: Self = Self(18);
   pub const AdminRequest: Self = Self(19);
   pub const AdminReply: Self = Self(20);
+  pub const Survey: Self = Self(21);
+  pub const SurveyResponse: Self = Self(22);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 20;
+  pub const ENUM_MAX: u8 = 22;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::PreVote,
@@ -283,6 +287,8 @@ impl Body {
     Self::Whereabouts,
     Self::AdminRequest,
     Self::AdminReply,
+    Self::Survey,
+    Self::SurveyResponse,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -308,6 +314,8 @@ impl Body {
       Self::Whereabouts => Some("Whereabouts"),
       Self::AdminRequest => Some("AdminRequest"),
       Self::AdminReply => Some("AdminReply"),
+      Self::Survey => Some("Survey"),
+      Self::SurveyResponse => Some("SurveyResponse"),
       _ => None,
     }
   }
@@ -1110,6 +1118,7 @@ impl<'a> ::flatbuffers::Follow<'a> for AppendResponse<'a> {
 
 impl<'a> AppendResponse<'a> {
   pub const VT_MATCH_INDEX: ::flatbuffers::VOffsetT = 4;
+  pub const VT_PROVISIONAL: ::flatbuffers::VOffsetT = 6;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1122,6 +1131,7 @@ impl<'a> AppendResponse<'a> {
   ) -> ::flatbuffers::WIPOffset<AppendResponse<'bldr>> {
     let mut builder = AppendResponseBuilder::new(_fbb);
     builder.add_match_index(args.match_index);
+    builder.add_provisional(args.provisional);
     builder.finish()
   }
 
@@ -1133,6 +1143,13 @@ impl<'a> AppendResponse<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(AppendResponse::VT_MATCH_INDEX, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn provisional(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(AppendResponse::VT_PROVISIONAL, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for AppendResponse<'_> {
@@ -1142,18 +1159,21 @@ impl ::flatbuffers::Verifiable for AppendResponse<'_> {
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
      .visit_field::<u64>("match_index", Self::VT_MATCH_INDEX, false)?
+     .visit_field::<bool>("provisional", Self::VT_PROVISIONAL, false)?
      .finish();
     Ok(())
   }
 }
 pub struct AppendResponseArgs {
     pub match_index: u64,
+    pub provisional: bool,
 }
 impl<'a> Default for AppendResponseArgs {
   #[inline]
   fn default() -> Self {
     AppendResponseArgs {
       match_index: 0,
+      provisional: false,
     }
   }
 }
@@ -1166,6 +1186,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AppendResponseBuilder<'a, 'b,
   #[inline]
   pub fn add_match_index(&mut self, match_index: u64) {
     self.fbb_.push_slot::<u64>(AppendResponse::VT_MATCH_INDEX, match_index, 0);
+  }
+  #[inline]
+  pub fn add_provisional(&mut self, provisional: bool) {
+    self.fbb_.push_slot::<bool>(AppendResponse::VT_PROVISIONAL, provisional, false);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AppendResponseBuilder<'a, 'b, A> {
@@ -1186,6 +1210,7 @@ impl ::core::fmt::Debug for AppendResponse<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("AppendResponse");
       ds.field("match_index", &self.match_index());
+      ds.field("provisional", &self.provisional());
       ds.finish()
   }
 }
@@ -1208,6 +1233,7 @@ impl<'a> AppendReject<'a> {
   pub const VT_REJECTED_INDEX: ::flatbuffers::VOffsetT = 4;
   pub const VT_HINT_INDEX: ::flatbuffers::VOffsetT = 6;
   pub const VT_HINT_TERM: ::flatbuffers::VOffsetT = 8;
+  pub const VT_PROVISIONAL: ::flatbuffers::VOffsetT = 10;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1222,6 +1248,7 @@ impl<'a> AppendReject<'a> {
     builder.add_hint_term(args.hint_term);
     builder.add_hint_index(args.hint_index);
     builder.add_rejected_index(args.rejected_index);
+    builder.add_provisional(args.provisional);
     builder.finish()
   }
 
@@ -1247,6 +1274,13 @@ impl<'a> AppendReject<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(AppendReject::VT_HINT_TERM, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn provisional(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(AppendReject::VT_PROVISIONAL, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for AppendReject<'_> {
@@ -1258,6 +1292,7 @@ impl ::flatbuffers::Verifiable for AppendReject<'_> {
      .visit_field::<u64>("rejected_index", Self::VT_REJECTED_INDEX, false)?
      .visit_field::<u64>("hint_index", Self::VT_HINT_INDEX, false)?
      .visit_field::<u64>("hint_term", Self::VT_HINT_TERM, false)?
+     .visit_field::<bool>("provisional", Self::VT_PROVISIONAL, false)?
      .finish();
     Ok(())
   }
@@ -1266,6 +1301,7 @@ pub struct AppendRejectArgs {
     pub rejected_index: u64,
     pub hint_index: u64,
     pub hint_term: u64,
+    pub provisional: bool,
 }
 impl<'a> Default for AppendRejectArgs {
   #[inline]
@@ -1274,6 +1310,7 @@ impl<'a> Default for AppendRejectArgs {
       rejected_index: 0,
       hint_index: 0,
       hint_term: 0,
+      provisional: false,
     }
   }
 }
@@ -1296,6 +1333,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> AppendRejectBuilder<'a, 'b, A
     self.fbb_.push_slot::<u64>(AppendReject::VT_HINT_TERM, hint_term, 0);
   }
   #[inline]
+  pub fn add_provisional(&mut self, provisional: bool) {
+    self.fbb_.push_slot::<bool>(AppendReject::VT_PROVISIONAL, provisional, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> AppendRejectBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     AppendRejectBuilder {
@@ -1316,6 +1357,7 @@ impl ::core::fmt::Debug for AppendReject<'_> {
       ds.field("rejected_index", &self.rejected_index());
       ds.field("hint_index", &self.hint_index());
       ds.field("hint_term", &self.hint_term());
+      ds.field("provisional", &self.provisional());
       ds.finish()
   }
 }
@@ -1451,6 +1493,7 @@ impl<'a> HeartbeatResponse<'a> {
   pub const VT_ROUND: ::flatbuffers::VOffsetT = 4;
   pub const VT_COMMIT_INDEX: ::flatbuffers::VOffsetT = 6;
   pub const VT_PROMISED: ::flatbuffers::VOffsetT = 8;
+  pub const VT_PROVISIONAL: ::flatbuffers::VOffsetT = 10;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1465,6 +1508,7 @@ impl<'a> HeartbeatResponse<'a> {
     builder.add_promised(args.promised);
     builder.add_commit_index(args.commit_index);
     builder.add_round(args.round);
+    builder.add_provisional(args.provisional);
     builder.finish()
   }
 
@@ -1490,6 +1534,13 @@ impl<'a> HeartbeatResponse<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(HeartbeatResponse::VT_PROMISED, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn provisional(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(HeartbeatResponse::VT_PROVISIONAL, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for HeartbeatResponse<'_> {
@@ -1501,6 +1552,7 @@ impl ::flatbuffers::Verifiable for HeartbeatResponse<'_> {
      .visit_field::<u64>("round", Self::VT_ROUND, false)?
      .visit_field::<u64>("commit_index", Self::VT_COMMIT_INDEX, false)?
      .visit_field::<u64>("promised", Self::VT_PROMISED, false)?
+     .visit_field::<bool>("provisional", Self::VT_PROVISIONAL, false)?
      .finish();
     Ok(())
   }
@@ -1509,6 +1561,7 @@ pub struct HeartbeatResponseArgs {
     pub round: u64,
     pub commit_index: u64,
     pub promised: u64,
+    pub provisional: bool,
 }
 impl<'a> Default for HeartbeatResponseArgs {
   #[inline]
@@ -1517,6 +1570,7 @@ impl<'a> Default for HeartbeatResponseArgs {
       round: 0,
       commit_index: 0,
       promised: 0,
+      provisional: false,
     }
   }
 }
@@ -1539,6 +1593,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HeartbeatResponseBuilder<'a, 
     self.fbb_.push_slot::<u64>(HeartbeatResponse::VT_PROMISED, promised, 0);
   }
   #[inline]
+  pub fn add_provisional(&mut self, provisional: bool) {
+    self.fbb_.push_slot::<bool>(HeartbeatResponse::VT_PROVISIONAL, provisional, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HeartbeatResponseBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     HeartbeatResponseBuilder {
@@ -1559,6 +1617,7 @@ impl ::core::fmt::Debug for HeartbeatResponse<'_> {
       ds.field("round", &self.round());
       ds.field("commit_index", &self.commit_index());
       ds.field("promised", &self.promised());
+      ds.field("provisional", &self.provisional());
       ds.finish()
   }
 }
@@ -2235,6 +2294,283 @@ impl ::core::fmt::Debug for ProposeResponse<'_> {
       ds.field("index", &self.index());
       ds.field("refusal", &self.refusal());
       ds.field("leader", &self.leader());
+      ds.finish()
+  }
+}
+pub enum SurveyOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Survey<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Survey<'a> {
+  type Inner = Survey<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Survey<'a> {
+  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Survey { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SurveyArgs
+  ) -> ::flatbuffers::WIPOffset<Survey<'bldr>> {
+    let mut builder = SurveyBuilder::new(_fbb);
+    builder.add_request(args.request);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn request(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Survey::VT_REQUEST, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Survey<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("request", Self::VT_REQUEST, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SurveyArgs {
+    pub request: u64,
+}
+impl<'a> Default for SurveyArgs {
+  #[inline]
+  fn default() -> Self {
+    SurveyArgs {
+      request: 0,
+    }
+  }
+}
+
+pub struct SurveyBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SurveyBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_request(&mut self, request: u64) {
+    self.fbb_.push_slot::<u64>(Survey::VT_REQUEST, request, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SurveyBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SurveyBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Survey<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Survey<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Survey");
+      ds.field("request", &self.request());
+      ds.finish()
+  }
+}
+pub enum SurveyResponseOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct SurveyResponse<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for SurveyResponse<'a> {
+  type Inner = SurveyResponse<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> SurveyResponse<'a> {
+  pub const VT_REQUEST: ::flatbuffers::VOffsetT = 4;
+  pub const VT_CERTAIN: ::flatbuffers::VOffsetT = 6;
+  pub const VT_BLANK: ::flatbuffers::VOffsetT = 8;
+  pub const VT_LEADS: ::flatbuffers::VOffsetT = 10;
+  pub const VT_LAST_TERM: ::flatbuffers::VOffsetT = 12;
+  pub const VT_LAST_INDEX: ::flatbuffers::VOffsetT = 14;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    SurveyResponse { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args SurveyResponseArgs
+  ) -> ::flatbuffers::WIPOffset<SurveyResponse<'bldr>> {
+    let mut builder = SurveyResponseBuilder::new(_fbb);
+    builder.add_last_index(args.last_index);
+    builder.add_last_term(args.last_term);
+    builder.add_request(args.request);
+    builder.add_leads(args.leads);
+    builder.add_blank(args.blank);
+    builder.add_certain(args.certain);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn request(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(SurveyResponse::VT_REQUEST, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn certain(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(SurveyResponse::VT_CERTAIN, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn blank(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(SurveyResponse::VT_BLANK, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn leads(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(SurveyResponse::VT_LEADS, Some(false)).unwrap()}
+  }
+  #[inline]
+  pub fn last_term(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(SurveyResponse::VT_LAST_TERM, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn last_index(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(SurveyResponse::VT_LAST_INDEX, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for SurveyResponse<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("request", Self::VT_REQUEST, false)?
+     .visit_field::<bool>("certain", Self::VT_CERTAIN, false)?
+     .visit_field::<bool>("blank", Self::VT_BLANK, false)?
+     .visit_field::<bool>("leads", Self::VT_LEADS, false)?
+     .visit_field::<u64>("last_term", Self::VT_LAST_TERM, false)?
+     .visit_field::<u64>("last_index", Self::VT_LAST_INDEX, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct SurveyResponseArgs {
+    pub request: u64,
+    pub certain: bool,
+    pub blank: bool,
+    pub leads: bool,
+    pub last_term: u64,
+    pub last_index: u64,
+}
+impl<'a> Default for SurveyResponseArgs {
+  #[inline]
+  fn default() -> Self {
+    SurveyResponseArgs {
+      request: 0,
+      certain: false,
+      blank: false,
+      leads: false,
+      last_term: 0,
+      last_index: 0,
+    }
+  }
+}
+
+pub struct SurveyResponseBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> SurveyResponseBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_request(&mut self, request: u64) {
+    self.fbb_.push_slot::<u64>(SurveyResponse::VT_REQUEST, request, 0);
+  }
+  #[inline]
+  pub fn add_certain(&mut self, certain: bool) {
+    self.fbb_.push_slot::<bool>(SurveyResponse::VT_CERTAIN, certain, false);
+  }
+  #[inline]
+  pub fn add_blank(&mut self, blank: bool) {
+    self.fbb_.push_slot::<bool>(SurveyResponse::VT_BLANK, blank, false);
+  }
+  #[inline]
+  pub fn add_leads(&mut self, leads: bool) {
+    self.fbb_.push_slot::<bool>(SurveyResponse::VT_LEADS, leads, false);
+  }
+  #[inline]
+  pub fn add_last_term(&mut self, last_term: u64) {
+    self.fbb_.push_slot::<u64>(SurveyResponse::VT_LAST_TERM, last_term, 0);
+  }
+  #[inline]
+  pub fn add_last_index(&mut self, last_index: u64) {
+    self.fbb_.push_slot::<u64>(SurveyResponse::VT_LAST_INDEX, last_index, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> SurveyResponseBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    SurveyResponseBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<SurveyResponse<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for SurveyResponse<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("SurveyResponse");
+      ds.field("request", &self.request());
+      ds.field("certain", &self.certain());
+      ds.field("blank", &self.blank());
+      ds.field("leads", &self.leads());
+      ds.field("last_term", &self.last_term());
+      ds.field("last_index", &self.last_index());
       ds.finish()
   }
 }
@@ -3252,6 +3588,34 @@ impl<'a> Message<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_survey(&self) -> Option<Survey<'a>> {
+    if self.body_type() == Body::Survey {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { Survey::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_survey_response(&self) -> Option<SurveyResponse<'a>> {
+    if self.body_type() == Body::SurveyResponse {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { SurveyResponse::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Message<'_> {
@@ -3284,6 +3648,8 @@ impl ::flatbuffers::Verifiable for Message<'_> {
           Body::Whereabouts => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Whereabouts>>("Body::Whereabouts", pos),
           Body::AdminRequest => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AdminRequest>>("Body::AdminRequest", pos),
           Body::AdminReply => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AdminReply>>("Body::AdminReply", pos),
+          Body::Survey => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Survey>>("Body::Survey", pos),
+          Body::SurveyResponse => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SurveyResponse>>("Body::SurveyResponse", pos),
           _ => Ok(()),
         }
      })?
@@ -3488,6 +3854,20 @@ impl ::core::fmt::Debug for Message<'_> {
         },
         Body::AdminReply => {
           if let Some(x) = self.body_as_admin_reply() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Body::Survey => {
+          if let Some(x) = self.body_as_survey() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Body::SurveyResponse => {
+          if let Some(x) = self.body_as_survey_response() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

@@ -164,13 +164,51 @@ impl PeerBatchBuilder {
                 let reply = schema::AdminReply::create(self.encoder.body(), &args);
                 (schema::Body::AdminReply, reply.as_union_value())
             }
+            PeerBody::SnapshotChunk { transfer, index, term, offset, last, data } => {
+                let (index, term, data) = (index.0, term.0, Some(self.encoder.bytes(data)));
+                let args = schema::SnapshotChunkArgs { transfer, index, term, offset, last, data };
+                let chunk = schema::SnapshotChunk::create(self.encoder.body(), &args);
+                (schema::Body::SnapshotChunk, chunk.as_union_value())
+            }
+            PeerBody::SnapshotAck { transfer, next_offset, failed } => {
+                let args = schema::SnapshotAckArgs { transfer, next_offset, failed };
+                let ack = schema::SnapshotAck::create(self.encoder.body(), &args);
+                (schema::Body::SnapshotAck, ack.as_union_value())
+            }
+            _ => return self.encode_survey(body),
+        })
+    }
+
+    /// The same for what replicas in doubt ask, and are told.
+    fn encode_survey(
+        &mut self,
+        body: &PeerBody<'_>,
+    ) -> Option<(schema::Body, WIPOffset<UnionWIPOffset>)> {
+        let fbb = self.encoder.body();
+        Some(match *body {
+            PeerBody::Survey { request } => {
+                let survey = schema::Survey::create(fbb, &schema::SurveyArgs { request });
+                (schema::Body::Survey, survey.as_union_value())
+            }
+            PeerBody::SurveyResponse { request, certain, blank, last } => {
+                let (last_term, last_index) = last.unwrap_or_default();
+                let args = schema::SurveyResponseArgs {
+                    request,
+                    certain,
+                    blank,
+                    leads: last.is_some(),
+                    last_term: last_term.0,
+                    last_index: last_index.0,
+                };
+                let response = schema::SurveyResponse::create(fbb, &args);
+                (schema::Body::SurveyResponse, response.as_union_value())
+            }
             _ => return None,
         })
     }
 
     fn encode_body(&mut self, body: &PeerBody<'_>) -> (schema::Body, WIPOffset<UnionWIPOffset>) {
         let data = match body {
-            PeerBody::SnapshotChunk { data, .. } => Some(self.encoder.bytes(data)),
             PeerBody::Propose { payload, .. } => Some(self.encoder.bytes(payload)),
             _ => None,
         };
@@ -195,26 +233,31 @@ impl PeerBatchBuilder {
             PeerBody::VoteResponse { granted } => {
                 table!(VoteResponse, VoteResponseArgs { granted: granted })
             }
-            PeerBody::AppendResponse { match_index } => {
-                table!(AppendResponse, AppendResponseArgs { match_index: match_index.0 })
-            }
-            PeerBody::AppendReject { rejected_index, hint_index, hint_term } => table!(
-                AppendReject,
-                AppendRejectArgs {
-                    rejected_index: rejected_index.0,
-                    hint_index: hint_index.0,
-                    hint_term: hint_term.0,
-                }
+            PeerBody::AppendResponse { match_index, provisional } => table!(
+                AppendResponse,
+                AppendResponseArgs { match_index: match_index.0, provisional: provisional }
             ),
+            PeerBody::AppendReject { rejected_index, hint_index, hint_term, provisional } => {
+                table!(
+                    AppendReject,
+                    AppendRejectArgs {
+                        rejected_index: rejected_index.0,
+                        hint_index: hint_index.0,
+                        hint_term: hint_term.0,
+                        provisional: provisional,
+                    }
+                )
+            }
             PeerBody::Heartbeat { commit_index, round } => {
                 table!(Heartbeat, HeartbeatArgs { commit_index: commit_index.0, round: round })
             }
-            PeerBody::HeartbeatResponse { round, commit_index, promised } => table!(
+            PeerBody::HeartbeatResponse { round, commit_index, promised, provisional } => table!(
                 HeartbeatResponse,
                 HeartbeatResponseArgs {
                     round: round,
                     commit_index: commit_index.0,
                     promised: promised.0,
+                    provisional: provisional,
                 }
             ),
             PeerBody::ReadIndex { request } => {
@@ -248,25 +291,14 @@ impl PeerBatchBuilder {
                     }
                 )
             }
-            PeerBody::SnapshotChunk { transfer, index, term, offset, last, .. } => table!(
-                SnapshotChunk,
-                SnapshotChunkArgs {
-                    transfer: transfer,
-                    index: index.0,
-                    term: term.0,
-                    offset: offset,
-                    last: last,
-                    data: data,
-                }
-            ),
-            PeerBody::SnapshotAck { transfer, next_offset, failed } => table!(
-                SnapshotAck,
-                SnapshotAckArgs { transfer: transfer, next_offset: next_offset, failed: failed }
-            ),
-            PeerBody::Whereabouts { .. }
+            PeerBody::Append { .. }
+            | PeerBody::Whereabouts { .. }
             | PeerBody::AdminRequest { .. }
-            | PeerBody::AdminReply { .. } => unreachable!("encoded by `encode_of_node`"),
-            PeerBody::Append { .. } => unreachable!("an append is pushed by push_append"),
+            | PeerBody::AdminReply { .. }
+            | PeerBody::SnapshotChunk { .. }
+            | PeerBody::SnapshotAck { .. }
+            | PeerBody::Survey { .. }
+            | PeerBody::SurveyResponse { .. } => unreachable!("encoded by others"),
             PeerBody::Unknown { kind } => panic!("a message of unknown kind {kind} to send"),
         }
     }

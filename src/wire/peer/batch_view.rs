@@ -138,7 +138,9 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
         schema::Body::Append => append_of(&message.body_as_append().expect(THERE)),
         schema::Body::AppendResponse => {
             let response = message.body_as_append_response().expect(THERE);
-            PeerBody::AppendResponse { match_index: Index(response.match_index()) }
+            let (match_index, provisional) =
+                (Index(response.match_index()), response.provisional());
+            PeerBody::AppendResponse { match_index, provisional }
         }
         schema::Body::AppendReject => {
             let reject = message.body_as_append_reject().expect(THERE);
@@ -146,6 +148,7 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
                 rejected_index: Index(reject.rejected_index()),
                 hint_index: Index(reject.hint_index()),
                 hint_term: Term(reject.hint_term()),
+                provisional: reject.provisional(),
             }
         }
         schema::Body::Heartbeat => {
@@ -156,7 +159,8 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
             let response = message.body_as_heartbeat_response().expect(THERE);
             let commit_index = Index(response.commit_index());
             let (round, promised) = (response.round(), Micros(response.promised()));
-            PeerBody::HeartbeatResponse { round, commit_index, promised }
+            let provisional = response.provisional();
+            PeerBody::HeartbeatResponse { round, commit_index, promised, provisional }
         }
         schema::Body::ReadIndex => {
             let read = message.body_as_read_index().expect(THERE);
@@ -166,6 +170,13 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
             let response = message.body_as_read_index_response().expect(THERE);
             let index = response.known().then(|| Index(response.index()));
             PeerBody::ReadIndexResponse { request: response.request(), index }
+        }
+        schema::Body::Survey => {
+            let survey = message.body_as_survey().expect(THERE);
+            PeerBody::Survey { request: survey.request() }
+        }
+        schema::Body::SurveyResponse => {
+            survey_response_of(&message.body_as_survey_response().expect(THERE))
         }
         schema::Body::TimeoutNow => PeerBody::TimeoutNow,
         schema::Body::WhoLeads => PeerBody::WhoLeads,
@@ -201,6 +212,16 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
             PeerBody::AdminReply { request: reply.request(), body: bytes_of(reply.body()) }
         }
         other => PeerBody::Unknown { kind: other.0 },
+    }
+}
+
+fn survey_response_of<'a>(response: &schema::SurveyResponse<'_>) -> PeerBody<'a> {
+    let last = (Term(response.last_term()), Index(response.last_index()));
+    PeerBody::SurveyResponse {
+        request: response.request(),
+        certain: response.certain(),
+        blank: response.blank(),
+        last: response.leads().then_some(last),
     }
 }
 

@@ -90,7 +90,8 @@ fn many_small_messages_and_entries_pass() {
     let mut builder = PeerBatchBuilder::new();
     for group in 0..20_000 {
         builder.push(GroupId(group), Term(0), &PeerBody::TimeoutNow);
-        builder.push(GroupId(0), Term(0), &PeerBody::AppendResponse { match_index: Index(1) });
+        let response = PeerBody::AppendResponse { match_index: Index(1), provisional: false };
+        builder.push(GroupId(0), Term(0), &response);
         builder.push_append(GroupId(1), Term(1), HEAD, [entry(b""); 4].into_iter());
     }
     let buffer = encoded(|out| builder.finish(out));

@@ -31,7 +31,7 @@ fn entries_of_earlier_terms_commit_indirectly() {
     group.campaign(1);
     // Nobody acknowledges the entry of the term.
     group.settle_but(|message: &Message| match message.body {
-        MessageBody::AppendResponse { match_index } => match_index.0 > 2,
+        MessageBody::AppendResponse { match_index, .. } => match_index.0 > 2,
         _ => false,
     });
     let matched = [2, 3].map(|id| group.raft(1).match_index(NodeId(id)));

@@ -69,7 +69,8 @@ fn entries_after_a_snapshot_are_retained() {
     // Node 2 has all four entries and knows the first to be committed; the leader learns of one
     // copy, and takes a snapshot of what is committed by then.
     let (leader, follower) = (group.at(1), group.at(2));
-    let ack = MessageBody::AppendResponse { match_index: sunstar::base::Index(3) };
+    let ack =
+        MessageBody::AppendResponse { match_index: sunstar::base::Index(3), provisional: false };
     group.send(3, 1, 1, ack);
     group.compact(1);
     assert_eq!((group.commit(1), group.commit(2)), (3, 1));
