@@ -71,9 +71,18 @@ pub enum Rejection {
     /// The group holds as many sessions as it may.
     #[error("the group holds as many client sessions as it may: close unused clients")]
     SessionsFull,
-    /// Memory or disk is full; reads and deletes go on.
-    #[error("the servers' memory or disk is full: reads and deletes still work")]
-    Full,
+    /// The group's leader holds as many bytes as it may.
+    #[error(
+        "the group's leader holds as much as its --memory allows: delete keys, or give the nodes \
+         more; reads and deletes still work"
+    )]
+    MemoryFull,
+    /// The disk of the group's leader is full, and so are those it could hand over to.
+    #[error(
+        "the disks of the group's nodes are full: make room in their data directories, it is \
+         noticed within seconds; reads still work"
+    )]
+    DiskFull,
     /// Increment: the value is not a decimal 64-bit integer.
     #[error("the value is not a decimal 64-bit integer")]
     NotANumber,

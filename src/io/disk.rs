@@ -116,7 +116,8 @@ impl Disk {
             match create_segment(&directory, segment, length).await {
                 Ok(file) => inbox.push(Event::SegmentReady(segment, Rc::new(file))),
                 Err(error) if is_disk_full(&error) => {
-                    tracing::warn!(%segment, %error, "no room for a log segment");
+                    // Tried every second: that it is so was said, and is in the status.
+                    tracing::debug!(%segment, %error, "no room for a log segment");
                     inbox.push(Event::SegmentFailed(segment));
                 }
                 Err(error) => die("creating a log segment", &error),
@@ -135,7 +136,8 @@ impl Disk {
         self.snapshots.push(Task::Remove(group));
     }
 
-    /// Begins to write a piece of a snapshot; `Event::SnapshotWritten` follows.
+    /// Begins to write a piece of a snapshot; `Event::SnapshotWritten` or `Event::SnapshotFailed`
+    /// follows.
     pub(super) fn snapshot(&self, write: SnapshotWrite) {
         self.snapshots.push(Task::Write(write));
     }
@@ -173,7 +175,9 @@ async fn create_segment(directory: &Path, segment: SegmentId, length: u64) -> io
         return Err(error);
     }
     glommio::io::rename(&temporary, &path).await?;
-    sync_directory(directory).await?;
+    if let Err(error) = sync_directory(directory).await {
+        die("syncing the log's directory", &error);
+    }
     open_segment(&path).await
 }
 
@@ -209,8 +213,8 @@ pub(super) async fn sync_directory(path: &Path) -> Result<(), GlommioError<()>> 
     directory.close().await
 }
 
-/// Whether a segment may be asked for again later.
-fn is_disk_full(error: &io::Error) -> bool {
+/// Whether what failed may succeed later, once there is room.
+pub(super) fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
         || error.raw_os_error() == Some(rustix::io::Errno::NOSPC.raw_os_error())
         || error.raw_os_error() == Some(rustix::io::Errno::DQUOT.raw_os_error())

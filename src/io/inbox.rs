@@ -25,6 +25,8 @@ pub(super) enum Event {
     SegmentFailed(SegmentId),
     /// A piece of a snapshot was taken.
     SnapshotWritten(u64),
+    /// The disk had no room for a piece: nothing is left of the snapshot.
+    SnapshotFailed(u64),
     /// A peer's name was looked up, for a link or the failure detector.
     Resolved { purpose: super::links::Purpose, to: PeerCore, address: Option<SocketAddr> },
     /// The snapshots of a group that left are gone.

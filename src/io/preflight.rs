@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::NodeConfig;
 use super::data_dir::{DataDir, DataDirError, create_directory};
+use super::disk::is_disk_full;
 use crate::base::limits::CORES_MAX;
 use crate::wal::{BLOCK, SEGMENT_BYTES_MIN};
 
@@ -241,6 +242,12 @@ pub(super) fn check_disk(directory: &Path) -> Result<(), PreflightError> {
     match checked {
         Ok(true) => Ok(()),
         Ok(false) => Err(PreflightError::DirectIoIgnored { path: directory.into() }),
+        // A node whose disk is full serves reads and votes, a restarted one too; a new one will find
+        // no room for its superblock.
+        Err(error) if is_disk_full(&error) => {
+            tracing::warn!(directory = %directory.display(), "no room to try direct I/O: the disk is full");
+            Ok(())
+        }
         Err(source) => Err(PreflightError::NoDirectIo { path: directory.into(), source }),
     }
 }

@@ -4,6 +4,9 @@
 //! it is durable whole; only then are older ones of its group removed, and only then does the reactor
 //! hear that the last piece was written, on which it trims the log. A group that left this node has its
 //! files removed in the same order.
+//!
+//! A snapshot that the disk has no room for is given up, its file removed: it will be begun again. Any
+//! other failure ends the process.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -15,7 +18,7 @@ use std::task::{Poll, Waker};
 
 use glommio::io::BufferedFile;
 
-use super::disk::{die, sync_directory};
+use super::disk::{die, is_disk_full, sync_directory};
 use super::inbox::{Event, Inbox};
 use crate::base::{GroupId, Index};
 use crate::reactor::SnapshotWrite;
@@ -77,10 +80,7 @@ pub(super) async fn write_snapshots(files: Rc<SnapshotFiles>, inbox: Rc<Inbox>) 
     let mut open = BTreeMap::new();
     loop {
         let done = match files.next().await {
-            Task::Write(write) => {
-                let done = Event::SnapshotWritten(write.snapshot);
-                write_piece(&files.directory, &mut open, write).await.map(|()| done)
-            }
+            Task::Write(write) => write_or_give_up(&files.directory, &mut open, write).await,
             Task::Remove(group) => {
                 let done = Event::SnapshotsRemoved(group);
                 remove_all(&files.directory, group).await.map(|()| done)
@@ -90,6 +90,32 @@ pub(super) async fn write_snapshots(files: Rc<SnapshotFiles>, inbox: Rc<Inbox>) 
             Ok(done) => inbox.push(done),
             Err(error) => die("writing a snapshot", &error),
         }
+    }
+}
+
+/// Writes a piece. If there is no room for it, removes what there is of the snapshot.
+async fn write_or_give_up(
+    directory: &Path,
+    open: &mut BTreeMap<u64, BufferedFile>,
+    write: SnapshotWrite,
+) -> io::Result<Event> {
+    let (snapshot, group, index) = (write.snapshot, write.group, write.index);
+    match write_piece(directory, open, write).await {
+        Ok(()) => Ok(Event::SnapshotWritten(snapshot)),
+        Err(error) if is_disk_full(&error) => {
+            tracing::warn!(%group, %index, %error, "no room for a snapshot");
+            // Closed, or its room would not come back; whether that succeeds does not matter to a
+            // file that is removed.
+            if let Some(file) = open.remove(&snapshot) {
+                let _ = file.close().await;
+            }
+            let temporary = temporary_name(&directory.join(snapshot_name(group, index)));
+            match glommio::io::remove(&temporary).await.map_err(io::Error::from) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(Event::SnapshotFailed(snapshot)),
+            }
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -105,19 +131,22 @@ async fn write_piece(
         open.insert(snapshot, BufferedFile::create(&temporary).await?);
     }
     let file = open.get(&snapshot).expect("a snapshot's first piece is at offset 0");
-    let length = bytes.len();
-    if length > 0 {
-        let written = file.write_at(bytes, offset).await?;
-        if written != length {
-            return Err(io::Error::other(format!("{written} of {length} bytes written")));
-        }
-    }
-    if last && let Some(file) = open.remove(&snapshot) {
+    write_whole(file, offset, bytes).await?;
+    if last {
         file.fdatasync().await?;
-        file.close().await?;
+        open.remove(&snapshot).expect("written just now").close().await?;
         glommio::io::rename(&temporary, &path).await?;
         sync_directory(directory).await?;
         remove(directory, |its_group, its| its_group == group && its < index).await?;
+    }
+    Ok(())
+}
+
+/// A file takes part of a write when there is no room for the rest.
+async fn write_whole(file: &BufferedFile, offset: u64, bytes: Vec<u8>) -> io::Result<()> {
+    let length = bytes.len();
+    if length > 0 && file.write_at(bytes, offset).await? != length {
+        return Err(io::Error::from(io::ErrorKind::StorageFull));
     }
     Ok(())
 }

@@ -175,6 +175,7 @@ impl Core {
                 }
                 Event::SegmentFailed(segment) => self.step(Input::SegmentFailed { segment }),
                 Event::SnapshotWritten(snapshot) => self.step(Input::SnapshotWritten { snapshot }),
+                Event::SnapshotFailed(snapshot) => self.step(Input::SnapshotFailed { snapshot }),
                 Event::Resolved { purpose, to, address } => self.call(purpose, to, address),
                 Event::SnapshotsRemoved(group) => self.step(Input::SnapshotsRemoved { group }),
                 Event::Status(query) => self.collect_status(query),

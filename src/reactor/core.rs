@@ -12,9 +12,12 @@ use super::replica::Replica;
 use super::replies::Replies;
 use super::sendings::Sendings;
 use super::snapshots::{Install, Making, Purpose, SnapshotStream};
-use crate::base::{GroupId, NodeId, Time};
+use crate::base::{GroupId, Micros, NodeId, Time};
 use crate::raft::{self, SnapshotMeta};
 use crate::wal;
+
+/// How long after the disk had no room for a snapshot the next may be begun.
+const SNAPSHOT_RETRY_AFTER: Micros = Micros::from_secs(1);
 
 /// Everything of a core but its replicas.
 pub(super) struct Core {
@@ -31,6 +34,8 @@ pub(super) struct Core {
     making: Option<Making>,
     /// Whether the piece before is written and the next one is due.
     piece_due: bool,
+    /// No snapshot is begun before: the disk had no room for the last one.
+    paused_until: Option<Time>,
     /// Received states that wait for their turn to be written.
     installs: VecDeque<(GroupId, SnapshotMeta, Install)>,
     /// Numbers snapshots in the making and transfers.
@@ -53,6 +58,7 @@ impl Core {
             sendings: Sendings::default(),
             making: None,
             piece_due: false,
+            paused_until: None,
             installs: VecDeque::new(),
             numbered: 0,
             snapshots: 0,
@@ -81,9 +87,15 @@ impl Core {
             || self.installs.iter().any(|install| install.0 == group)
     }
 
-    /// Whether a snapshot may be begun: none is in the making.
-    pub(super) fn can_make(&self) -> bool {
-        self.making.is_none()
+    /// Whether a snapshot may be begun: none is in the making, and the disk may have room.
+    pub(super) fn can_make(&mut self, now: Time) -> bool {
+        self.paused_until.take_if(|until| *until <= now);
+        self.making.is_none() && self.paused_until.is_none()
+    }
+
+    /// Until when no snapshot is begun, if one might be wanted.
+    pub(super) fn snapshots_pause(&self) -> Option<Time> {
+        self.paused_until
     }
 
     /// Begins to write a received state, if one waits.
@@ -144,6 +156,22 @@ impl Core {
         self.snapshots += u64::from(making.is_some());
         self.piece_due = self.making.as_ref().is_some_and(|making| making.number == number);
         making
+    }
+
+    /// A piece found no room on the disk. Returns the snapshot, which will not be.
+    pub(super) fn piece_failed(&mut self, now: Time, number: u64) -> Option<Making> {
+        let making = self.making.take_if(|making| making.number == number)?;
+        self.piece_due = false;
+        self.paused_until = Some(now + SNAPSHOT_RETRY_AFTER);
+        Some(making)
+    }
+
+    /// A snapshot found no room on the disk. One for `replica` that was received is given up.
+    pub(super) fn not_made(&mut self, making: Making, replica: &mut Replica) {
+        if let Purpose::Install(install) = making.purpose {
+            let Install { from, transfer, bytes, .. } = *install;
+            replica.end_receiving(self, (from, transfer, bytes), false);
+        }
     }
 
     /// Takes a finished snapshot into account for `replica`.

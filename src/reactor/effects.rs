@@ -130,7 +130,7 @@ pub struct Close {
 /// A piece of a snapshot file: `<group>-<index>.snap`, built under a temporary name.
 #[derive(Debug)]
 pub struct SnapshotWrite {
-    /// Returned in `Input::SnapshotWritten`; names one snapshot in the making on this core.
+    /// Returned in `Input::SnapshotWritten` or `Input::SnapshotFailed`; names one snapshot in the making on this core.
     pub snapshot: u64,
     /// The group.
     pub group: GroupId,

@@ -44,7 +44,8 @@ pub enum Input<'a> {
         /// As given in `PrepareSegment`.
         segment: SegmentId,
     },
-    /// A segment could not be prepared: the disk is full. It will be asked for again later.
+    /// A segment could not be prepared: the disk is full. It will be asked for again later; until
+    /// then clients' writes are refused.
     SegmentFailed {
         /// As given in `PrepareSegment`.
         segment: SegmentId,
@@ -52,6 +53,11 @@ pub enum Input<'a> {
     /// A piece of a snapshot was handed to the disk; with the last piece: the file is durable under
     /// its final name and older snapshots of the group are gone.
     SnapshotWritten {
+        /// As given in `SnapshotWrite`.
+        snapshot: u64,
+    },
+    /// A piece of a snapshot found no room on the disk; nothing is left of the file.
+    SnapshotFailed {
         /// As given in `SnapshotWrite`.
         snapshot: u64,
     },

@@ -50,8 +50,10 @@ pub(super) struct Leadership {
     attempts: u32,
     /// How often it was handed over since the node stops.
     leaving_attempts: u32,
-    /// No attempt at giving it back to the preferred node before.
+    /// No attempt at giving it back to the preferred node, or away from a full disk, before.
     next_attempt_at: Time,
+    /// Whom this leader has asked to take over since its disk is full.
+    asked: Vec<NodeId>,
 }
 
 impl Leadership {
@@ -59,6 +61,7 @@ impl Leadership {
     pub(super) fn observe(&mut self, now: Time, leads: bool, raft: &Raft) {
         if !leads {
             self.leads_since = None;
+            self.asked.clear();
         } else if self.leads_since.is_none() {
             self.leads_since = Some(now);
             self.attempts = 0;
@@ -87,6 +90,27 @@ impl Leadership {
         self.leads_since.is_some_and(|since| now.since(since) >= steady)
     }
 
+    /// Whether the pause after the last attempt is over.
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        now >= self.next_attempt_at
+    }
+
+    /// Whether `node` was asked to take over from a full disk.
+    pub(super) fn has_asked(&self, node: NodeId) -> bool {
+        self.asked.contains(&node)
+    }
+
+    /// `node` is asked to take over from a full disk.
+    pub(super) fn asked(&mut self, node: NodeId) {
+        self.asked.push(node);
+    }
+
+    /// Everybody was asked, in vain.
+    pub(super) fn all_declined(&mut self, now: Time, pause: Micros) {
+        self.asked.clear();
+        self.attempted(now, pause);
+    }
+
     /// An attempt begins: the next comes later, and later each time.
     fn attempted(&mut self, now: Time, pause: Micros) {
         self.next_attempt_at = now + Micros(pause.0 << self.attempts.min(PAUSE_DOUBLINGS_MAX));
@@ -100,11 +124,12 @@ impl Replica {
         self.leadership.waits() || self.raft.transfer_target().is_some()
     }
 
-    /// Whether time may change something: requests wait, or the preferred node may come to lead.
-    pub(super) fn is_to_be_looked_at(&self) -> bool {
+    /// Whether time may change something: requests wait, or the preferred node may come to lead, or
+    /// any other, the disk here being `full`.
+    pub(super) fn is_to_be_looked_at(&self, full: bool) -> bool {
         let config = self.raft.config();
         let preferred = config.preferred_leader == Some(config.node);
-        self.awaits_leader() || (self.is_leader() && !preferred)
+        self.awaits_leader() || (self.is_leader() && (full || !preferred))
     }
 
     /// Hands the leadership to the voter that is up and lacks least, if there is one.
@@ -124,14 +149,14 @@ impl Replica {
         let ready = self.raft.configuration().is_incoming(preferred)
             && self.raft.lag(preferred).is_some_and(|lag| lag <= LAG_MAX)
             && core.peers.up_since(preferred).is_some_and(|since| now.since(since) >= steady);
-        let due = now >= self.leadership.next_attempt_at && self.leadership.is_steady(now, steady);
+        let due = self.leadership.is_due(now) && self.leadership.is_steady(now, steady);
         if ready && due {
             self.leadership.attempted(now, steady);
             self.transfer(preferred, now);
         }
     }
 
-    fn transfer(&mut self, to: NodeId, now: Time) {
+    pub(super) fn transfer(&mut self, to: NodeId, now: Time) {
         match self.raft.transfer(now, to, &mut self.output) {
             Ok(()) => tracing::info!(group = %self.group, %to, "handing the leadership over"),
             Err(error) => tracing::debug!(group = %self.group, %to, %error, "not handed over"),
@@ -172,7 +197,9 @@ impl Reactor {
         if now < self.leadership_at {
             return;
         }
-        let again = self.leaving || self.replicas.iter().any(Replica::is_to_be_looked_at);
+        let full = self.core.persistence.is_full();
+        let again = |replica: &Replica| replica.is_to_be_looked_at(full);
+        let again = self.leaving || self.replicas.iter().any(again);
         self.leadership_at = Time(u64::MAX);
         if again {
             self.look_again(now);
@@ -201,6 +228,9 @@ impl Reactor {
         if self.leaving {
             self.touch(i);
             self.replicas[i].hand_over(&self.core, now);
+        } else if self.core.persistence.is_full() {
+            self.touch(i);
+            self.replicas[i].move_off(&self.core, now);
         } else if let Some(preferred) = preferred.filter(|preferred| *preferred != node) {
             self.touch(i);
             self.replicas[i].give_back(&self.core, preferred, now);

@@ -35,6 +35,7 @@ mod config;
 mod convert;
 mod core;
 mod directory;
+mod disk_full;
 mod effects;
 mod input;
 mod leadership;
@@ -157,11 +158,10 @@ impl Reactor {
                 let ready = self.core.persistence.written(write);
                 self.release(now, ready);
             }
-            Input::SegmentReady { segment } => self.core.persistence.segment_ready(segment),
-            Input::SegmentFailed { segment } => {
-                self.core.persistence.segment_failed(segment, now);
-            }
+            Input::SegmentReady { segment } => self.segment_ready(segment),
+            Input::SegmentFailed { segment } => self.segment_failed(now, segment),
             Input::SnapshotWritten { snapshot } => self.snapshot_written(now, snapshot),
+            Input::SnapshotFailed { snapshot } => self.snapshot_failed(now, snapshot),
             Input::SnapshotsRemoved { group } => self.snapshots_removed(group),
             Input::Administer { ticket, group, operation } => {
                 self.administer(now, ticket, group, &operation);
@@ -192,7 +192,7 @@ impl Reactor {
         self.propose(now);
         self.perform(now);
         self.retire_departed(now);
-        self.make_snapshots(effects);
+        self.make_snapshots(now, effects);
         self.core.persistence.issue(now, effects);
         // With nothing in flight, what was staged without records waits for nothing.
         let ready = self.core.persistence.take_ready();
@@ -218,6 +218,7 @@ impl Reactor {
         let timers = self.timers.next().unwrap_or(Time(u64::MAX)).min(self.leadership_at);
         let others = self.core.persistence.deadline().into_iter();
         let others = others.chain(self.core.sendings.deadline()).chain(self.departures_at);
+        let others = others.chain(self.core.snapshots_pause());
         others.fold(timers, Time::min)
     }
 
@@ -235,6 +236,8 @@ impl Reactor {
             core: self.core.config.core,
             groups: self.statuses(with_hash),
             state_bytes: self.state_bytes,
+            memory_max: self.core.config.memory_max,
+            disk_full: self.core.persistence.is_full(),
             turns: self.turns,
             commands: counters.commands,
             reads: counters.reads,
@@ -301,6 +304,7 @@ impl Reactor {
             (Some(Incoming::AdminReply { request, body }), _) => {
                 self.admin_replied(request, body);
             }
+            (Some(Incoming::Raft(message)), Some(_)) if self.is_declined(&message) => {}
             (Some(Incoming::Raft(message)), Some(i)) => {
                 self.step_raft(now, i, raft::Input::Message(message));
             }
@@ -340,7 +344,7 @@ impl Reactor {
     /// Where this node leads by preference and nobody is known to, it stands as soon as it can see
     /// a majority: a cluster that starts need not wait for an election timeout.
     fn campaign_where_preferred(&mut self, now: Time) {
-        if self.leaving {
+        if self.leaving || self.core.persistence.is_full() {
             return;
         }
         for i in 0..self.replicas.len() {
@@ -403,7 +407,7 @@ impl Reactor {
 
     /// Turns what clients asked into entries and read rounds.
     fn propose(&mut self, now: Time) {
-        if self.core.persistence.accepts() {
+        if self.core.persistence.accepts() || self.core.persistence.is_full() {
             for i in std::mem::take(&mut self.queued) {
                 self.touch(i);
                 self.replicas[i].propose(&mut self.core, now);
@@ -418,7 +422,7 @@ impl Reactor {
     fn perform(&mut self, now: Time) {
         // In the order of touching, which the inputs determine.
         let mut touched = std::mem::take(&mut self.touched);
-        let mut looks = false;
+        let (mut looks, full) = (false, self.core.persistence.is_full());
         for &i in &touched {
             let replica = &mut self.replicas[i];
             replica.touched = false;
@@ -427,7 +431,7 @@ impl Reactor {
             self.state_bytes -= replica.state_bytes;
             replica.state_bytes = replica.machine.bytes();
             self.state_bytes += replica.state_bytes;
-            looks |= replica.is_to_be_looked_at();
+            looks |= replica.is_to_be_looked_at(full);
             if replica.raft.deadline() < replica.timer {
                 self.timers.remove(replica.timer, i);
                 self.rearm(i);
@@ -455,14 +459,25 @@ impl Reactor {
         }
     }
 
+    /// The disk had no room for a snapshot: the one in the making is gone. A received one is to be sent
+    /// again, by whoever sent it.
+    fn snapshot_failed(&mut self, now: Time, number: u64) {
+        let Some(making) = self.core.piece_failed(now, number) else { return };
+        if let Some(i) = self.position(making.group) {
+            self.touch(i);
+            self.core.not_made(making, &mut self.replicas[i]);
+        }
+    }
+
     /// Goes on with the snapshot in the making; begins one where the log holds too many segments.
-    fn make_snapshots(&mut self, effects: &mut Effects) {
+    fn make_snapshots(&mut self, now: Time, effects: &mut Effects) {
         self.core.write_due_piece(effects);
-        if self.core.can_make() {
+        if self.core.can_make(now) {
             self.core.make_install(effects);
         }
+        let can_make = self.core.can_make(now);
         let log = self.core.persistence.log();
-        if !self.core.can_make() || log.live_segments() <= self.core.config.live_segments_max {
+        if !can_make || log.live_segments() <= self.core.config.live_segments_max {
             return;
         }
         let mut holders = Vec::new();

@@ -44,7 +44,10 @@ pub(super) struct Persistence {
     newest: BatchNumber,
     /// When the window is to be sealed, if it is open.
     seal_at: Option<Time>,
-    /// When to ask for a segment again; set while the disk is full.
+    /// No spare segment could be made for want of room; what is left of the present one is the
+    /// reserve. Ends when one is ready, or none is wanted any more.
+    full: bool,
+    /// When to ask for a segment again; only while the disk is full.
     retry_at: Option<Time>,
     scratch: Vec<wal::Write>,
     wanted: Vec<wal::SegmentId>,
@@ -64,6 +67,7 @@ impl Persistence {
             issued: VecDeque::new(),
             newest,
             seal_at: None,
+            full: false,
             retry_at: None,
             scratch: Vec::new(),
             wanted: Vec::new(),
@@ -85,9 +89,16 @@ impl Persistence {
         self.log.in_flight() < self.in_flight_max && !self.log.has_staged()
     }
 
-    /// Whether the log cannot grow because the disk is full.
+    /// Whether the disk is full: the log has its reserve left and cannot grow.
     pub(super) fn is_full(&self) -> bool {
-        self.retry_at.is_some() && self.log.has_staged()
+        self.full
+    }
+
+    /// Whether the disk is full and so much of the reserve used that the rest is for what no group
+    /// can do without: terms and votes.
+    pub(super) fn is_reserve_low(&self) -> bool {
+        let free = self.log.free_bytes().saturating_sub(self.log.staged_bytes() as u64);
+        self.full && free < self.log.segment_bytes() / 2
     }
 
     /// Stages what a step wants durable, and what waits for it. Empties those parts of `output`.
@@ -146,11 +157,13 @@ impl Persistence {
 
     pub(super) fn segment_failed(&mut self, segment: wal::SegmentId, now: Time) {
         self.log.segment_failed(segment);
+        self.full = true;
         self.retry_at = Some(now + SEGMENT_RETRY_AFTER);
     }
 
     pub(super) fn segment_ready(&mut self, segment: wal::SegmentId) {
         self.log.segment_ready(segment);
+        self.full = false;
         self.retry_at = None;
     }
 
@@ -205,12 +218,13 @@ impl Persistence {
             return;
         }
         self.log.segments_wanted(&mut self.wanted);
+        if self.retry_at.take().is_some() {
+            // Segments that were given up may have made a new one needless.
+            self.full = !self.wanted.is_empty();
+        }
         effects
             .prepare_segments
             .extend(self.wanted.drain(..).map(|segment| PrepareSegment { segment }));
-        if self.retry_at.is_some() {
-            self.retry_at = Some(now + SEGMENT_RETRY_AFTER);
-        }
     }
 
     fn release_until(&mut self, durable: BatchNumber) -> Vec<Release> {

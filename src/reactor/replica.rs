@@ -104,6 +104,9 @@ impl Replica {
         if self.awaits_leader() {
             return;
         }
+        if core.persistence.is_full() && self.is_leader() {
+            return self.refuse_for_want_of_room(core);
+        }
         let wall = core.config.wall(now);
         while let Some(mut draft) = self.queue.pop() {
             let payload = Bytes::from(std::mem::take(&mut draft.payload));

@@ -48,28 +48,26 @@ impl Reactor {
             Request::Write(batch) => {
                 let waiting = Waiting { origin, request: batch.request };
                 let grows = || batch.operations().any(|op| op.kind != OperationKind::Delete);
-                let refused = self.is_full() && grows();
+                let refused = self.is_memory_full() && grows();
                 self.write(waiting, batch.group, frame, refused);
             }
-            Request::OpenSession { request, group } => {
-                let refused = self.is_full();
-                self.write(Waiting { origin, request }, group, frame, refused);
-            }
-            Request::CloseSession { request, group, .. } => {
+            // Without a session nobody could delete.
+            Request::OpenSession { request, group }
+            | Request::CloseSession { request, group, .. } => {
                 self.write(Waiting { origin, request }, group, frame, false);
             }
         }
     }
 
-    /// A frame that belongs into the log.
-    fn write(&mut self, waiting: Waiting, group: GroupId, frame: &Frame<'_>, full: bool) {
+    /// A frame that belongs into the log; `too_much`: there is no memory for it.
+    fn write(&mut self, waiting: Waiting, group: GroupId, frame: &Frame<'_>, too_much: bool) {
         let Some(i) = self.position(group) else { return self.elsewhere(waiting, group, frame) };
         let replica = &mut self.replicas[i];
         let length = frame.bytes.len();
         let refusal = if !replica.is_leader() && !replica.awaits_leader() {
             Some(Outcome::NotLeader)
-        } else if full {
-            Some(Outcome::Full)
+        } else if too_much {
+            Some(Outcome::MemoryFull)
         } else if replica.queue.is_full(length) {
             Some(Outcome::Overloaded)
         } else {
@@ -87,11 +85,19 @@ impl Reactor {
     /// Reads are served by any replica that can reach its leader.
     fn read(&mut self, waiting: Waiting, group: GroupId, frame: &Frame<'_>) {
         let Some(i) = self.position(group) else { return self.elsewhere(waiting, group, frame) };
+        let behind = self.core.persistence.is_reserve_low();
         let replica = self.touch(i);
-        if replica.reads.is_full(frame.bytes.len()) {
-            self.replicas[i].refuse_all(&mut self.core, &[waiting], Outcome::Overloaded);
+        let refusal = if behind && !replica.is_leader() && !replica.awaits_leader() {
+            // Its log stands still: what the leader has committed by now it may never see.
+            Some(Outcome::NotLeader)
+        } else if replica.reads.is_full(frame.bytes.len()) {
+            Some(Outcome::Overloaded)
         } else {
-            replica.reads.push(waiting, frame.bytes);
+            None
+        };
+        match refusal {
+            Some(outcome) => self.replicas[i].refuse_all(&mut self.core, &[waiting], outcome),
+            None => replica.reads.push(waiting, frame.bytes),
         }
     }
 
@@ -164,8 +170,9 @@ impl Reactor {
         }
     }
 
-    /// Whether writes that take memory or disk are refused.
-    fn is_full(&self) -> bool {
-        self.core.persistence.is_full() || self.state_bytes > self.core.config.memory_max
+    /// Whether writes that take memory are refused. Only leaders are asked: what is committed is
+    /// applied, whatever it takes.
+    fn is_memory_full(&self) -> bool {
+        self.state_bytes > self.core.config.memory_max
     }
 }

@@ -11,8 +11,12 @@ pub struct CoreStatus {
     pub core: CoreId,
     /// Its groups, by id.
     pub groups: Vec<GroupStatus>,
-    /// Bytes of state held.
+    /// Bytes of state held: keys, values, sessions.
     pub state_bytes: u64,
+    /// As many of them as may be held; past it writes are refused.
+    pub memory_max: u64,
+    /// Whether writes are refused because the log cannot grow.
+    pub disk_full: bool,
     /// Turns taken.
     pub turns: u64,
     /// Commands applied.

@@ -260,6 +260,16 @@ impl Log {
         self.release();
     }
 
+    /// Bytes that can still be written without another segment file, about.
+    pub fn free_bytes(&self) -> u64 {
+        self.room() as u64 + self.pool.spares() as u64 * self.config.segment_bytes
+    }
+
+    /// Bytes of each segment.
+    pub fn segment_bytes(&self) -> u64 {
+        self.config.segment_bytes
+    }
+
     /// Bytes of the segments in use.
     pub fn live_bytes(&self) -> u64 {
         self.live_segments() as u64 * self.config.segment_bytes
@@ -309,7 +319,7 @@ impl Log {
 
     /// How many of the staged records go into the next batch: at least one, if there is any.
     fn batch_count(&self) -> usize {
-        let bytes_max = BATCH_BYTES_MAX.min(self.segment_bytes() / 4);
+        let bytes_max = BATCH_BYTES_MAX.min(self.segment_length() / 4);
         if self.staged_bytes <= bytes_max {
             return self.staged.len();
         }
@@ -410,7 +420,7 @@ impl Log {
         self.pool.recycle(durable);
     }
 
-    fn segment_bytes(&self) -> usize {
+    fn segment_length(&self) -> usize {
         usize::try_from(self.config.segment_bytes).expect("a segment fits memory")
     }
 }

@@ -24,6 +24,11 @@ impl Pool {
         Self { spares, next_id, ..Self::default() }
     }
 
+    /// How many segments are ready to be written over.
+    pub(super) fn spares(&self) -> usize {
+        self.spares.len()
+    }
+
     /// Takes a segment to write over, if one is ready.
     pub(super) fn take(&mut self) -> Option<SegmentId> {
         self.spares.pop_front()

@@ -37,7 +37,9 @@ enum Completion {
     /// A write that is on the disk, as a whole, only when it completes.
     Log(LogWrite),
     Segment(SegmentId),
+    NoSegment(SegmentId),
     Snapshot(u64),
+    NoSnapshot(u64),
     /// The snapshots of a group are removed.
     Removal(GroupId),
 }
@@ -79,6 +81,10 @@ pub(crate) struct Cluster {
     pub(crate) replies: BTreeMap<ConnectionId, Vec<u8>>,
     /// Disks whose completions are withheld.
     pub(crate) held: BTreeSet<NodeId>,
+    /// Disks without room for a segment or a snapshot more.
+    pub(crate) full: BTreeSet<NodeId>,
+    /// How often such a disk was asked for room.
+    pub(crate) refusals: usize,
     /// Hash of every effect so far: two runs of one seed must agree.
     pub(crate) trace: u32,
     /// Answers to administrators; the ticket is the node asked.
@@ -125,6 +131,8 @@ impl Cluster {
             inbox: Vec::new(),
             replies: BTreeMap::new(),
             held: BTreeSet::new(),
+            full: BTreeSet::new(),
+            refusals: 0,
             trace: 0,
             admin_answers: Vec::new(),
             live_segments_max: 2,
@@ -396,7 +404,13 @@ impl Cluster {
         let now = self.now;
         let disk = self.disks.get_mut(&id).expect("every node has a disk");
         let node = self.nodes.get_mut(&id).expect("it runs");
+        let full = self.full.contains(&id);
         for prepare in effects.prepare_segments {
+            if full {
+                self.refusals += 1;
+                node.completions.push((now, Completion::NoSegment(prepare.segment)));
+                continue;
+            }
             disk.segments.insert(prepare.segment, vec![0; self.segment_bytes]);
             node.completions.push((now, Completion::Segment(prepare.segment)));
         }
@@ -405,6 +419,12 @@ impl Cluster {
             node.completions.push((due, Completion::Log(write)));
         }
         for write in effects.snapshot_writes {
+            if full {
+                self.refusals += 1;
+                disk.unfinished.remove(&write.snapshot);
+                node.completions.push((now, Completion::NoSnapshot(write.snapshot)));
+                continue;
+            }
             let file = disk.unfinished.entry(write.snapshot).or_default();
             assert_eq!(file.len() as u64, write.offset);
             file.extend_from_slice(&write.bytes);
@@ -447,7 +467,9 @@ impl Completion {
         match self {
             Self::Log(write) => Input::LogWritten { write: write.write },
             Self::Segment(segment) => Input::SegmentReady { segment },
+            Self::NoSegment(segment) => Input::SegmentFailed { segment },
             Self::Snapshot(snapshot) => Input::SnapshotWritten { snapshot },
+            Self::NoSnapshot(snapshot) => Input::SnapshotFailed { snapshot },
             Self::Removal(group) => Input::SnapshotsRemoved { group },
         }
     }

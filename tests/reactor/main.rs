@@ -4,6 +4,7 @@
 
 mod client;
 mod cluster;
+mod disk_full;
 mod leadership;
 mod membership;
 mod quiet;

@@ -157,6 +157,8 @@ impl Storm {
                 self.cluster.cuts.insert((id, other));
             }
             24..34 => self.cluster.cuts.clear(),
+            40..46 => _ = self.cluster.full.insert(id),
+            46..50 => self.cluster.full.clear(),
             34..38 => {
                 self.cluster.faults = Faults {
                     lost_percent: random.u32(0..30),
@@ -171,6 +173,7 @@ impl Storm {
     fn calm_down(&mut self) {
         self.cluster.faults = Faults::default();
         self.cluster.cuts.clear();
+        self.cluster.full.clear();
         for id in (1..=NODES).map(NodeId) {
             if !self.cluster.is_up(id) {
                 self.cluster.start(id);
@@ -314,7 +317,7 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn storms_break_no_promise() {
-    let (mut crashes, mut appends, mut reads) = (0, 0, 0);
+    let (mut crashes, mut appends, mut reads, mut refusals) = (0, 0, 0, 0);
     for seed in seeds() {
         // The seed of a failure is the last one printed.
         println!("storm {seed}");
@@ -323,8 +326,13 @@ fn storms_break_no_promise() {
         crashes += storm.crashes;
         appends += storm.clients.iter().map(|client| client.acknowledged.len()).sum::<usize>();
         reads += storm.reads;
+        refusals += storm.cluster.refusals;
     }
-    println!("{crashes} crashes, {appends} appends and {reads} reads acknowledged");
+    println!(
+        "{crashes} crashes, {appends} appends and {reads} reads acknowledged, {refusals} times a \
+         full disk"
+    );
+    assert!(refusals > seeds().count(), "{refusals} times a full disk: too roomy");
     assert!(
         crashes > seeds().count() && appends > 1_000,
         "{crashes} crashes, {appends} appends: too calm"

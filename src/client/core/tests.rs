@@ -346,6 +346,23 @@ fn nobody_there_is_a_rejection() {
 }
 
 #[test]
+fn full_disks_are_told_at_once_with_a_session_and_without() {
+    let mut world = World::new(1, 3, Options::default());
+    for ticket in [0, 2] {
+        world.cluster.faults.disks_full = true;
+        world.submit(ticket, Command::Append { key: b"k", value: b"x" });
+        world.run_until(ticket + 1);
+        assert_eq!(world.outcomes[&ticket], Kept::Rejected(Rejection::DiskFull));
+        world.cluster.faults.disks_full = false;
+        world.submit(ticket + 1, Command::Append { key: b"k", value: b"x" });
+        world.run_until(ticket + 2);
+        assert!(matches!(world.outcomes[&(ticket + 1)], Kept::Applied { .. }));
+    }
+    assert!(world.now < Time(0) + Options::default().operation_timeout, "nobody waited for it");
+    assert_eq!(world.cluster.store[&b"k"[..]], b"xx");
+}
+
+#[test]
 fn silence_after_sending_is_doubt_for_a_write_and_rejection_for_a_read() {
     let mut world = World::new(1, 3, Options::default());
     world.submit(0, Command::Append { key: b"k", value: b"x" });
@@ -404,6 +421,7 @@ fn storm(seed: u64) -> World {
     };
     let mut world = World::new(3, seed, options);
     world.cluster.faults = Faults {
+        disks_full: false,
         refused: 5,
         doubtful: 5,
         leader_changes: 4,

@@ -2,7 +2,7 @@
 
 use super::reply::settle;
 use super::{Lane, Session};
-use crate::base::{ConnectionId, Time};
+use crate::base::{ConnectionId, Sequence, Time};
 use crate::client::batch::{Batch, BatchState, Staged};
 use crate::client::outcome::{Doubt, Outcome, Rejection};
 use crate::client::shared::Shared;
@@ -93,6 +93,14 @@ impl Lane {
             }
         }
         self.close_session(shared)
+    }
+
+    /// Settles what waits for a session, with the last refusal. It was never sent.
+    pub(super) fn reject_staged_writes(&mut self, shared: &mut Shared) {
+        for staged in std::mem::take(&mut self.staged_writes) {
+            reject_staged(staged, self.refusal, shared);
+        }
+        self.next_sequence = Sequence(1);
     }
 
     fn close_session(&mut self, shared: &mut Shared) -> bool {

@@ -47,6 +47,10 @@ impl Lane {
             }
             fate => {
                 self.refusal = rejection(fate);
+                // Without room for a session there is none for what was to be written in it.
+                if fate == Fate::DiskFull {
+                    self.reject_staged_writes(shared);
+                }
                 self.fail(shared);
             }
         }
@@ -78,7 +82,7 @@ impl Lane {
                 self.redirect(link, reply.head.leader, shared);
             }
             Fate::SessionExpired => self.on_session_expired(at, shared),
-            fate @ (Fate::Malformed | Fate::Full) if !batch.in_doubt => {
+            fate @ (Fate::Malformed | Fate::MemoryFull | Fate::DiskFull) if !batch.in_doubt => {
                 let batch = self.in_flight.remove(at).expect("found above");
                 settle(batch, Outcome::Rejected(rejection(fate)), shared);
             }
@@ -247,7 +251,8 @@ fn is_refusal(fate: Fate) -> bool {
             | Fate::Malformed
             | Fate::Superseded
             | Fate::SessionsFull
-            | Fate::Full
+            | Fate::MemoryFull
+            | Fate::DiskFull
     )
 }
 
@@ -258,7 +263,8 @@ fn rejection(fate: Fate) -> Rejection {
         Fate::Overloaded => Rejection::Overloaded,
         Fate::SessionsFull => Rejection::SessionsFull,
         Fate::Malformed => Rejection::Malformed,
-        Fate::Full => Rejection::Full,
+        Fate::MemoryFull => Rejection::MemoryFull,
+        Fate::DiskFull => Rejection::DiskFull,
         _ => Rejection::TimedOut,
     }
 }

@@ -19,6 +19,8 @@ use crate::wire::map::{ClusterView, GroupView, NodeView, SlotRun};
 /// What goes wrong, in percent of frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Faults {
+    /// No node has room for anything but reads.
+    pub(crate) disks_full: bool,
     /// Refused with a fate that says that nothing happened.
     pub(crate) refused: u32,
     /// Answered `Unknown`; half of them are executed nevertheless.
@@ -151,6 +153,14 @@ impl FakeCluster {
             return ClientHelloReply { protocol, cluster, node, core, smp, refusal }.encode(out);
         }
         match parse_request(frame).expect("a sound request") {
+            Request::OpenSession { request, group } if self.faults.disks_full => {
+                self.reply(node, request, group, out, |_, head, _| head.outcome = Fate::DiskFull);
+            }
+            Request::Write(batch) if self.faults.disks_full => {
+                self.reply(node, batch.request, batch.group, out, |_, head, _| {
+                    head.outcome = Fate::DiskFull;
+                });
+            }
             Request::Map { request } => self.view().encode(request, out),
             Request::OpenSession { request, group } => {
                 self.reply(node, request, group, out, |this, head, _| {

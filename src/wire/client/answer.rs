@@ -54,10 +54,12 @@ fate! {
         Superseded,
         /// The group holds as many sessions as it may.
         SessionsFull,
-        /// Memory or disk is full; reads and deletes go on.
-        Full,
+        /// The leader holds as much as it may; reads and frames of deletes alone go on.
+        MemoryFull,
         /// May or may not have happened.
         Unknown,
+        /// The leader's disk is full; reads go on.
+        DiskFull,
     } else
     /// From a newer server: may or may not have happened.
     Other

@@ -113,10 +113,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for OperationKind {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_OUTCOME: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_OUTCOME: u8 = 9;
+pub const ENUM_MAX_OUTCOME: u8 = 10;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_OUTCOME: [Outcome; 10] = [
+pub const ENUM_VALUES_OUTCOME: [Outcome; 11] = [
   Outcome::Ok,
   Outcome::NotLeader,
   Outcome::WrongGroup,
@@ -125,8 +125,9 @@ pub const ENUM_VALUES_OUTCOME: [Outcome; 10] = [
   Outcome::Malformed,
   Outcome::Superseded,
   Outcome::SessionsFull,
-  Outcome::Full,
+  Outcome::MemoryFull,
   Outcome::Unknown,
+  Outcome::DiskFull,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -142,11 +143,12 @@ impl Outcome {
   pub const Malformed: Self = Self(5);
   pub const Superseded: Self = Self(6);
   pub const SessionsFull: Self = Self(7);
-  pub const Full: Self = Self(8);
+  pub const MemoryFull: Self = Self(8);
   pub const Unknown: Self = Self(9);
+  pub const DiskFull: Self = Self(10);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 9;
+  pub const ENUM_MAX: u8 = 10;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::Ok,
     Self::NotLeader,
@@ -156,8 +158,9 @@ impl Outcome {
     Self::Malformed,
     Self::Superseded,
     Self::SessionsFull,
-    Self::Full,
+    Self::MemoryFull,
     Self::Unknown,
+    Self::DiskFull,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -170,8 +173,9 @@ impl Outcome {
       Self::Malformed => Some("Malformed"),
       Self::Superseded => Some("Superseded"),
       Self::SessionsFull => Some("SessionsFull"),
-      Self::Full => Some("Full"),
+      Self::MemoryFull => Some("MemoryFull"),
       Self::Unknown => Some("Unknown"),
+      Self::DiskFull => Some("DiskFull"),
       _ => None,
     }
   }
