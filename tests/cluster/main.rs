@@ -9,6 +9,7 @@ mod garbage;
 mod kill;
 mod lifecycle;
 mod membership;
+mod memory;
 mod quorum;
 mod routing;
 mod support;

@@ -24,7 +24,7 @@ pub(crate) struct NodePlan {
     /// `--initial-nodes`; empty for a cluster of this node alone.
     pub(crate) initial_nodes: String,
     pub(crate) cluster_name: String,
-    /// Arguments besides.
+    /// Arguments besides, or instead.
     pub(crate) further: Vec<String>,
     /// Where its output goes.
     pub(crate) log: PathBuf,
@@ -75,8 +75,15 @@ impl NodePlan {
             ("log-segment-bytes", "32MiB".to_owned()),
             ("cluster-name", self.cluster_name.clone()),
         ];
-        let mut arguments: Vec<_> =
-            pairs.into_iter().map(|(flag, value)| format!("--{flag}={value}")).collect();
+        let given = |flag: &str| {
+            let flag = format!("--{flag}=");
+            self.further.iter().any(|argument| argument.starts_with(&flag))
+        };
+        let mut arguments: Vec<_> = pairs
+            .into_iter()
+            .filter(|(flag, _)| !given(flag))
+            .map(|(flag, value)| format!("--{flag}={value}"))
+            .collect();
         if !self.initial_nodes.is_empty() {
             arguments.push(format!("--initial-nodes={}", self.initial_nodes));
         }

@@ -12,6 +12,9 @@ pub(crate) struct NodeStatus {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct CoreStatus {
     pub(crate) groups: Vec<GroupStatus>,
+    pub(crate) state_bytes: u64,
+    pub(crate) memory_max: u64,
+    pub(crate) disk_full: bool,
 }
 
 /// One replica, as far as the tests look at it.
