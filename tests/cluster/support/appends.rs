@@ -37,12 +37,22 @@ pub(crate) fn append_during(
     clients: usize,
     nemesis: impl FnOnce(&Progress),
 ) -> Vec<Ledger> {
+    let append = |client, progress: &_| append_until_stopped(targets, client, progress);
+    work_during(clients, append, nemesis)
+}
+
+/// Lets `clients` clients work until `nemesis` returns; what each of them has to say.
+pub(crate) fn work_during<T: Send>(
+    clients: usize,
+    work: impl Fn(usize, &Progress) -> T + Sync,
+    nemesis: impl FnOnce(&Progress),
+) -> Vec<T> {
     let progress = Progress::new(clients);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..clients)
             .map(|client| {
-                let progress = &progress;
-                scope.spawn(move || append_until_stopped(targets, client, progress))
+                let (work, progress) = (&work, &progress);
+                scope.spawn(move || work(client, progress))
             })
             .collect();
         {
@@ -68,6 +78,16 @@ impl Progress {
         Self { rounds, stop: AtomicBool::new(false) }
     }
 
+    /// Whether clients are to stop.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// `client` has had the outcomes of a round.
+    pub(crate) fn round_done(&self, client: usize) {
+        self.rounds[client].fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Waits until every client has had `count` further rounds of appends done.
     pub(crate) fn await_more(&self, what: &str, count: u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -90,7 +110,7 @@ fn append_until_stopped(targets: &[String], client: usize, progress: &Progress) 
     let mut ledger = Ledger::default();
     let mut connection = connect(targets, client);
     for round in 0.. {
-        if progress.stop.load(Ordering::Relaxed) {
+        if progress.is_stopped() {
             break;
         }
         let submitted: Vec<_> = (0..2 * LANES)
@@ -111,7 +131,7 @@ fn append_until_stopped(targets: &[String], client: usize, progress: &Progress) 
                 Err(error) => ledger.failures.push(format!("{record} to {key}: {error}")),
             }
         }
-        progress.rounds[client].fetch_add(1, Ordering::Relaxed);
+        progress.round_done(client);
     }
     ledger
 }

@@ -1,6 +1,6 @@
 //! What the tests stand on: nodes as processes, their status, a raw connection, a load of appends.
 
-mod appends;
+pub(crate) mod appends;
 mod cluster;
 mod http;
 mod node;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::loop_device::LoopDevice;
 use super::{DiskError, at, programs};
@@ -46,7 +47,7 @@ impl Mounted {
     /// # Errors
     /// If it is in use.
     pub fn unmount(mut self) -> Result<LoopDevice, DiskError> {
-        programs::run("umount", &[&self.directory])?;
+        unmount(&self.directory)?;
         Ok(self.device.take().expect("only taken here"))
     }
 }
@@ -56,8 +57,25 @@ impl Drop for Mounted {
         if self.device.is_none() {
             return;
         }
-        if let Err(error) = programs::run("umount", &[&self.directory]) {
+        if let Err(error) = unmount(&self.directory) {
             eprintln!("{} stays mounted: {error}", self.directory.display());
         }
     }
 }
+
+/// A killed process is gone before its `io_uring` is: that one holds its files for a moment.
+#[expect(clippy::disallowed_methods, reason = "between two attempts, not instead of one")]
+fn unmount(directory: &Path) -> Result<(), DiskError> {
+    let attempt = || programs::run("umount", &[directory]).map(drop);
+    for _ in 0..BUSY_ATTEMPTS {
+        if attempt().is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(BETWEEN_ATTEMPTS);
+    }
+    attempt()
+}
+
+/// How long a file system may stay in use by processes that are gone.
+const BUSY_ATTEMPTS: u32 = 500;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(20);

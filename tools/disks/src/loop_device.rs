@@ -9,7 +9,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::{DiskError, programs};
+use super::{DiskError, at, programs};
 
 /// A block device over a file; detached when dropped.
 #[derive(Debug)]
@@ -26,6 +26,16 @@ impl LoopDevice {
         let arguments = [OsStr::new("--find"), OsStr::new("--show"), file.as_os_str()];
         let said = programs::run("losetup", &arguments)?;
         Ok(Self { path: said.trim().into() })
+    }
+
+    /// Has the kernel read far ahead: each request waits for a thread that takes turns with all others.
+    ///
+    /// # Errors
+    /// If the device has no such setting.
+    pub fn read_ahead(&self, kib: u32) -> Result<(), DiskError> {
+        let name = self.path.file_name().unwrap_or_default();
+        let setting = Path::new("/sys/block").join(name).join("queue/read_ahead_kb");
+        std::fs::write(&setting, kib.to_string()).map_err(at("write", &setting))
     }
 
     /// The device's node in `/dev`.

@@ -3,6 +3,7 @@
 //! Each command is one check; it exits 0 if all that is promised was kept, and says what was not
 //! otherwise. The server's binary is the one beside this program: `cargo build` first.
 
+mod crash_images;
 mod eio;
 mod enospc;
 #[expect(dead_code, unused_imports, reason = "the cluster tests' own; the checks need a part")]
@@ -29,6 +30,8 @@ enum Check {
     Enospc,
     /// Writes and flushes of one node's disk fail: it stops at once, the others go on.
     Eio,
+    /// The power fails at any moment: all that was acknowledged is found on what the disk may hold then.
+    CrashImages(crash_images::Extent),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +58,7 @@ fn perform(check: &Check) -> Result<(), Box<dyn Error>> {
     match check {
         Check::Enospc => enospc::check()?,
         Check::Eio => eio::check()?,
+        Check::CrashImages(extent) => crash_images::check(extent)?,
     }
     Ok(())
 }
