@@ -1,5 +1,6 @@
 //! A disk whose writes or flushes fail: the node stops at once, and says so; the others go on; nothing
-//! acknowledged is lost, and the node comes back on a disk that works.
+//! acknowledged is lost, and the node comes back on a disk that works. One whose reads fail at start:
+//! the node does not begin, and says what it could not read.
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,35 @@ pub(crate) fn check() -> Result<(), DiskError> {
         one_disk_fails(failing)?;
         println!("{failing:?} failed: the node stopped, the others went on, nothing was lost");
     }
+    reads_fail_at_start()?;
+    println!("reads failed: the node did not start, and did once they worked; nothing was lost");
+    Ok(())
+}
+
+fn reads_fail_at_start() -> Result<(), DiskError> {
+    let room = tempfile::Builder::new().prefix("eio-").tempdir().expect("room for an image");
+    let disk = Disk::create(room.path())?;
+    let mut cluster = Cluster::prepare(Shape { nodes: 3, smp: 1 });
+    place(cluster.node(VICTIM), disk.mounted.directory());
+    cluster.start_all();
+    let targets = cluster.targets();
+    let ledgers = append_during(&targets, CLIENTS, |progress| progress.await_more("at first", 20));
+    cluster.node(VICTIM).kill();
+    // Another mount: nothing of it is in the system's memory.
+    let mut disk = disk.replace(room.path())?;
+    disk.export.break_down(Failing::Reads)?;
+    cluster.node(VICTIM).start();
+    let status = cluster.node(VICTIM).await_exit();
+    assert!(!status.success(), "the node ended as if nothing were wrong: {status}");
+    let log = cluster.node(VICTIM).log();
+    assert!(log.contains("Input/output error"), "the log does not say what was wrong:\n{log}");
+    let disk = disk.replace(room.path())?;
+    cluster.node(VICTIM).start();
+    cluster.await_leaders();
+    assert_all_found(&targets, &ledgers);
+    cluster.assert_replicas_agree();
+    drop(cluster);
+    drop(disk);
     Ok(())
 }
 
