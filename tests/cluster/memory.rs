@@ -1,7 +1,7 @@
 //! The bound on memory: writes past it are refused, reads and deletes go on, and deletes make room.
 
 use sunstar::client::blocking::Client;
-use sunstar::client::{ClientError, Command, Options, Rejection};
+use sunstar::client::{ClientError, Options, Rejection};
 
 use crate::support::{Cluster, Shape, wait_until};
 
@@ -29,7 +29,8 @@ fn writes_past_the_bound_are_refused_until_deletes_make_room() {
 
     let found = client.get(key(0).as_bytes()).expect("reads go on").value;
     assert_eq!(found.as_deref(), Some(&VALUE[..]));
-    assert_mixed_frames_are_refused_whole(&mut client);
+    let refused = client.put(key(1).as_bytes(), &VALUE).expect_err("there is no memory for it");
+    assert!(refused.to_string().contains("--memory"), "the remedy is named: {refused}");
     // Another client opens a session of its own for it.
     let mut other = Client::connect(&cluster.targets(), Options::default()).expect("it serves");
     for number in 0..written / 2 {
@@ -46,20 +47,6 @@ fn writes_past_the_bound_are_refused_until_deletes_make_room() {
         })
     });
     cluster.assert_replicas_agree();
-}
-
-/// Commands submitted together go in one frame: a put, and a delete that may not happen without it.
-fn assert_mixed_frames_are_refused_whole(client: &mut Client) {
-    let (first, second) = (key(1), key(2));
-    let put = Command::Put { key: first.as_bytes(), value: &VALUE };
-    let delete = Command::Delete { key: second.as_bytes() };
-    let tickets = [put, delete].map(|command| client.submit(command).expect("a small command"));
-    for ticket in tickets {
-        let refused = client.wait(ticket).expect_err("there is no memory for it");
-        assert!(matches!(refused, ClientError::Rejected(Rejection::MemoryFull)), "{refused}");
-        assert!(refused.to_string().contains("--memory"), "{refused}");
-    }
-    assert!(client.get(second.as_bytes()).expect("a read").value.is_some(), "it is still there");
 }
 
 fn key(number: usize) -> String {
