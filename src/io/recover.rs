@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::snapshots::{snapshot_name, snapshot_of};
 use crate::base::{GroupId, Index};
 use crate::reactor::Recovered;
-use crate::wal::{self, BLOCK, Identity, LogError, Recovery, SegmentId};
+use crate::wal::{self, BLOCK, Identity, LogError, Recovery, SegmentId, SnapshotError};
 
 /// Why a core cannot read its own data.
 #[derive(Debug, thiserror::Error)]
@@ -59,25 +59,40 @@ pub(super) fn recover(
     progress: &Progress,
 ) -> Result<Found, RecoverFilesError> {
     let listed = list(directory)?;
-    let paths: Vec<PathBuf> = listed
-        .snapshots
-        .iter()
-        .map(|(&group, &index)| directory.join(snapshot_name(group, index)))
-        .collect();
-    for path in &paths {
-        progress.expect(fs::metadata(path).map_err(at(path))?.len());
+    let mut paths = Vec::new();
+    for (&group, &index) in &listed.snapshots {
+        let path = directory.join(snapshot_name(group, index));
+        progress.expect(fs::metadata(&path).map_err(at(&path))?.len());
+        paths.push((group, path));
     }
     let (log, mut bytes) =
         read_log(directory, &listed.segments, identity, segment_bytes, progress)?;
-    let mut snapshots = Vec::new();
-    for path in &paths {
-        let content = read(path)?;
+    let (mut snapshots, mut snapshots_lost) = (Vec::new(), Vec::new());
+    for (group, path) in paths {
+        let content = read(&path)?;
         progress.read(content.len() as u64);
         bytes += content.len() as u64;
-        snapshots.push(content);
+        if let Err(error) = wal::read_snapshot(&content) {
+            set_aside(&path, &error)?;
+            snapshots_lost.push(group);
+        } else {
+            snapshots.push(content);
+        }
     }
-    let recovered = Recovered { log, snapshots };
+    let recovered = Recovered { log, snapshots, snapshots_lost };
     Ok(Found { recovered, segments: listed.segments, bytes })
+}
+
+/// Keeps a damaged snapshot for who wants to look at it; the group gets another from its leader.
+///
+/// The file keeps its name: until the log says that the group begins with nothing, the next start
+/// must find that something is lost.
+fn set_aside(path: &Path, error: &SnapshotError) -> Result<(), RecoverFilesError> {
+    let aside = path.with_extension("snap.damaged");
+    fs::copy(path, &aside).map_err(at(&aside))?;
+    let (path, aside) = (path.display(), aside.display());
+    tracing::warn!(%path, %aside, %error, "a snapshot is damaged: another comes from the leader");
+    Ok(())
 }
 
 /// Reads the log made of `segments`; returns it and how many bytes were read.
@@ -91,7 +106,29 @@ pub(super) fn read_log(
     segment_bytes: u64,
     progress: &Progress,
 ) -> Result<(wal::Recovered, u64), RecoverFilesError> {
+    let log_error = |source| RecoverFilesError::Log { directory: directory.into(), source };
     let mut recovery = Recovery::new(identity, segment_bytes);
+    let mut bytes = feed(directory, segments, segment_bytes, &mut recovery, progress)?;
+    if let Some(mut second) = recovery.second_reading() {
+        bytes += feed(directory, segments, segment_bytes, &mut second, progress)?;
+        recovery = second;
+    }
+    let log = recovery.finish().map_err(log_error)?;
+    for damage in &log.damage {
+        let directory = directory.display();
+        tracing::warn!(%directory, %damage, "the log is damaged: to be repaired from peers");
+    }
+    Ok((log, bytes))
+}
+
+/// Gives a recovery all it asks for; returns how many bytes that was.
+fn feed(
+    directory: &Path,
+    segments: &[SegmentId],
+    segment_bytes: u64,
+    recovery: &mut Recovery,
+    progress: &Progress,
+) -> Result<u64, RecoverFilesError> {
     let log_error = |source| RecoverFilesError::Log { directory: directory.into(), source };
     let mut used = BTreeMap::new();
     for &segment in segments {
@@ -108,7 +145,7 @@ pub(super) fn read_log(
         bytes += content.len() as u64;
         recovery.feed(segment, &content).map_err(log_error)?;
     }
-    Ok((recovery.finish().map_err(log_error)?, bytes))
+    Ok(bytes)
 }
 
 /// What is in a core's directory.

@@ -1,6 +1,6 @@
 //! The settings of one core's reactor, and what it starts from.
 
-use crate::base::{ClusterId, CoreId, Incarnation, Micros, NodeId, Time, WallTime};
+use crate::base::{ClusterId, CoreId, GroupId, Incarnation, Micros, NodeId, Time, WallTime};
 use crate::placement::ShardMap;
 use crate::raft::Lease;
 use crate::wal;
@@ -66,6 +66,8 @@ pub struct Recovered {
     pub log: wal::Recovered,
     /// Every snapshot file of this core, whole, in any order.
     pub snapshots: Vec<Vec<u8>>,
+    /// Groups whose newest snapshot is damaged.
+    pub snapshots_lost: Vec<GroupId>,
 }
 
 /// The disk holds something this reactor cannot start from.
@@ -78,7 +80,7 @@ pub enum RecoverError {
     #[error("the snapshot of {group} cannot be restored: {reason}")]
     Contents {
         /// The group.
-        group: crate::base::GroupId,
+        group: GroupId,
         /// What is wrong.
         reason: String,
     },
@@ -89,7 +91,7 @@ pub enum RecoverError {
     )]
     Gap {
         /// The group.
-        group: crate::base::GroupId,
+        group: GroupId,
         /// The log's first index.
         first: crate::base::Index,
         /// The snapshot's index.

@@ -39,6 +39,7 @@ mod disk_full;
 mod effects;
 mod input;
 mod leadership;
+mod losses;
 mod lost_quorum;
 mod peers;
 mod persistence;

@@ -264,7 +264,7 @@ impl Reactor {
     fn add_vacant(&mut self, now: Time, group: GroupId) -> Option<usize> {
         let salt = self.core.next_transfer();
         let hard_state = HardState::default();
-        let replica = recovery::vacant(now, &self.core.config, group, hard_state, salt)?;
+        let replica = recovery::vacant(now, &self.core.config, group, (hard_state, None), salt)?;
         let i = self.replicas.len();
         self.timers.insert(replica.timer, i);
         self.positions.insert(group, i);
@@ -278,10 +278,11 @@ impl Reactor {
         let salt = self.core.next_transfer();
         let replica = &mut self.replicas[i];
         let (group, hard_state) = (replica.group, replica.raft.hard_state());
+        let votes = (hard_state, replica.raft.doubt());
         assert!(replica.output.hard_state.is_none(), "{group}: term and vote are in the log");
         replica.turn_everyone_away(&mut self.core);
         self.core.persistence.stage_retirement(group);
-        let vacant = recovery::vacant(now, &self.core.config, group, hard_state, salt);
+        let vacant = recovery::vacant(now, &self.core.config, group, votes, salt);
         let vacant = vacant.expect("a group of the map");
         self.state_bytes = self.state_bytes - replica.state_bytes + vacant.state_bytes;
         let replaced = std::mem::replace(replica, vacant);

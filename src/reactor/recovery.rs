@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::config::{ReactorConfig, RecoverError, Recovered};
 use super::convert;
 use super::core::Core;
+use super::losses::Losses;
 use super::persistence::Persistence;
 use super::presence::Presence;
 use super::replica::Replica;
@@ -12,7 +13,7 @@ use super::snapshots::{self, LoadError, Loaded};
 use crate::base::{GroupId, Index, NodeId, SlotSet, Time};
 use crate::kv::Machine;
 use crate::placement::{GroupInfo, ShardMap};
-use crate::raft::{self, Configuration, HardState, Raft, RaftConfig, SnapshotMeta, Stored};
+use crate::raft::{self, Configuration, Doubt, HardState, Raft, RaftConfig, SnapshotMeta, Stored};
 use crate::wal::{self, RecoveredGroup};
 
 /// Append messages on their way to one follower, at most.
@@ -36,8 +37,8 @@ pub(super) fn recover(
     config: ReactorConfig,
     recovered: Recovered,
 ) -> Result<(Core, Vec<Replica>), RecoverError> {
-    let Recovered { log, snapshots } = recovered;
-    let wal::Recovered { groups: mut logs, state, .. } = log;
+    let Recovered { log, snapshots, snapshots_lost } = recovered;
+    let wal::Recovered { groups: mut logs, state, lost_any, .. } = log;
     let log_config = wal::LogConfig {
         identity: config.identity(),
         segment_bytes: config.segment_bytes,
@@ -46,16 +47,27 @@ pub(super) fn recover(
     let log = wal::Log::resume(log_config, state);
     let mut newest = newest_snapshots(&config, &snapshots)?;
     let (mut replicas, mut resets, mut removals) = (Vec::new(), Vec::new(), Vec::new());
+    let mut found = Vec::new();
     for info in groups_of(&config, &newest, &logs) {
         let snapshot = newest.remove(&info.id);
-        let log = logs.remove(&info.id).unwrap_or_default();
+        let unknown = RecoveredGroup { votes_lost: lost_any, ..RecoveredGroup::default() };
+        let mut log = logs.remove(&info.id).unwrap_or(unknown);
+        let losses = Losses::of(&log, snapshots_lost.contains(&info.id));
+        let after = snapshot.as_ref().map_or(Index::ZERO, |loaded| loaded.meta.index);
+        if losses.begins_anew(after, &log) {
+            (log.reset, log.entries) = (None, Vec::new());
+        }
         if !is_here(&config, info, snapshot.as_ref(), &log) {
             removals.extend(snapshot.map(|_| info.id));
             replicas.extend(left(now, &config, info.id, &log));
+            found.extend(losses.record(Index::ZERO).map(|record| (info.id, record)));
             continue;
         }
         let reset = snapshot.as_ref().and_then(|loaded| missed_reset(&loaded.meta, &log));
-        replicas.push(replica(now, &config, info, snapshot, log, reset.is_some())?);
+        let doubt = losses.doubt();
+        let replica = replica(now, &config, info, (snapshot, reset.is_some()), (log, doubt))?;
+        found.extend(losses.record(replica.raft.last_index()).map(|record| (info.id, record)));
+        replicas.push(replica);
         resets.extend(reset.map(|mark| (info.id, mark)));
     }
     let persistence = Persistence::new(log, config.log_writes_in_flight_max);
@@ -65,6 +77,9 @@ pub(super) fn recover(
     }
     for (group, mark) in resets {
         core.persistence.log_mut().stage_reset(group, mark);
+    }
+    for (group, record) in found {
+        core.persistence.log_mut().stage_doubt(group, record);
     }
     for replica in &mut replicas {
         if removals.contains(&replica.group) {
@@ -100,7 +115,8 @@ fn is_here(
     let reset = log.reset.map(|mark| mark.index);
     // A reset at index 0 took the group in again, with nothing yet.
     let first = reset.is_none() && info.members.contains(&config.node);
-    !log.retired && (begun || first || reset > Some(Index::ZERO))
+    let lost = log.entries_lost || log.doubt.is_some();
+    !log.retired && (begun || first || lost || reset > Some(Index::ZERO))
 }
 
 /// What is remembered of a group that is not here.
@@ -110,7 +126,8 @@ fn left(
     group: GroupId,
     log: &RecoveredGroup,
 ) -> Option<Replica> {
-    vacant(now, config, group, hard_state_of(log), 0)
+    let votes = (hard_state_of(log), Losses::of(log, false).doubt());
+    vacant(now, config, group, votes, 0)
 }
 
 /// The place of a replica that is not here; nothing if there is no such group. `salt`: another one
@@ -119,13 +136,13 @@ pub(super) fn vacant(
     now: Time,
     config: &ReactorConfig,
     group: GroupId,
-    hard_state: HardState,
+    (hard_state, doubt): (HardState, Option<Doubt>),
     salt: u64,
 ) -> Option<Replica> {
     let info = config.shard_map.group(group)?;
     let mut raft_config = raft_config(config, info);
     raft_config.seed ^= salt << 40;
-    let raft = Raft::new(now, raft_config, Stored { hard_state, ..Stored::default() });
+    let raft = Raft::new(now, raft_config, Stored { hard_state, doubt, ..Stored::default() });
     let machine = Machine::new(group, &owned(config, group));
     let mut replica = Replica::new(group, raft, machine);
     replica.presence = Presence::Absent;
@@ -157,20 +174,19 @@ fn replica(
     now: Time,
     config: &ReactorConfig,
     info: &GroupInfo,
-    snapshot: Option<Loaded>,
-    log: RecoveredGroup,
-    begins_anew: bool,
+    (snapshot, begins_anew): (Option<Loaded>, bool),
+    (mut log, doubt): (RecoveredGroup, Option<Doubt>),
 ) -> Result<Replica, RecoverError> {
     let (meta, machine) = match snapshot {
         Some(Loaded { meta, machine, .. }) => (meta, machine),
         None => (first_meta(info, &log), Machine::new(info.id, &owned(config, info.id))),
     };
     let hard_state = hard_state_of(&log);
-    let mut entries = entries_after(info.id, &meta, log)?;
     if begins_anew {
-        entries.clear();
+        log.entries.clear();
     }
-    let stored = Stored { hard_state, snapshot: meta, entries, doubt: None };
+    let entries = entries_after(info.id, &meta, log)?;
+    let stored = Stored { hard_state, snapshot: meta, entries, doubt };
     let raft = Raft::new(now, raft_config(config, info), stored);
     Ok(Replica::new(info.id, raft, machine))
 }

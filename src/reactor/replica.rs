@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::answers::Context;
 use super::core::Core;
 use super::leadership::Leadership;
+use super::losses;
 use super::presence::Presence;
 use super::queue::{Pending, Queue, Waiting};
 use super::reads::Reads;
@@ -218,6 +219,7 @@ impl Replica {
             },
             term: self.raft.term(),
             leader: self.raft.leader(),
+            doubt: self.raft.doubt().map(losses::word),
             commit_index: self.raft.commit_index(),
             applied_index: self.applied_index(),
             last_index: self.raft.last_index(),

@@ -44,6 +44,10 @@ pub struct GroupStatus {
     pub term: Term,
     /// Who leads, if known.
     pub leader: Option<NodeId>,
+    /// What the replica may have forgotten, so that it counts in no quorum: `entries`, `votes` or
+    /// `everything`. Absent once its peers have repaired it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<&'static str>,
     /// The last committed entry known here.
     pub commit_index: Index,
     /// The last applied entry.

@@ -2,6 +2,7 @@
 //!
 //! Header and payload have checksums of their own, so that a damaged payload still names its entries.
 
+use super::damage::differs_by_one_byte;
 use super::field::{put, u32_at, u64_at};
 use super::record::{DESCRIPTOR_BYTES, Descriptor, GroupRecord};
 use super::{BLOCK, BatchNumber};
@@ -114,6 +115,11 @@ impl<'a> Batch<'a> {
         crc32c(self.payload) == self.payload_crc
     }
 
+    /// Whether it would be, but for one byte.
+    pub(super) fn payload_differs_by_one_byte(&self) -> bool {
+        differs_by_one_byte(self.payload, self.payload_crc)
+    }
+
     /// Whether it only carries numbers.
     pub(super) fn is_empty(&self) -> bool {
         self.table.is_empty()
@@ -160,9 +166,41 @@ impl<'a> Batch<'a> {
         })
     }
 
-    fn descriptors(&self) -> impl Iterator<Item = Descriptor<'a>> + use<'a> {
+    /// The lines of its table; needs no whole payload.
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = Descriptor<'a>> + use<'a> {
         self.table.chunks_exact(DESCRIPTOR_BYTES).map(Descriptor)
     }
+}
+
+/// Whether what is at the front of `bytes` was meant to be this batch: most of what tells it is there.
+pub(super) fn resembles(bytes: &[u8], salt: u64, number: BatchNumber, chain: u32) -> bool {
+    if bytes.len() < HEADER_BYTES {
+        return false;
+    }
+    let marks = [
+        u32_at(bytes, AT_MAGIC) == MAGIC,
+        u64_at(bytes, AT_SALT) == salt,
+        u64_at(bytes, AT_NUMBER) == number.0,
+        u32_at(bytes, AT_CHAIN) == chain,
+    ];
+    marks.into_iter().filter(|&mark| mark).count() >= 3
+}
+
+/// Where the table of the header at the front of `bytes` ends, as it says itself.
+pub(super) fn claimed_table_end(bytes: &[u8]) -> usize {
+    let count = u32_at(bytes, AT_RECORDS) as usize;
+    HEADER_BYTES.saturating_add(count.saturating_mul(DESCRIPTOR_BYTES))
+}
+
+/// What the header's checksum covers, if that is there, and the checksum.
+pub(super) fn checked_header(bytes: &[u8]) -> (Option<&[u8]>, u32) {
+    (bytes.get(CHECKED_FROM..claimed_table_end(bytes)), u32_at(bytes, AT_CRC))
+}
+
+/// Whether header and table have the checksum that the header says.
+pub(super) fn header_is_whole(bytes: &[u8]) -> bool {
+    let (checked, crc) = checked_header(bytes);
+    checked.is_some_and(|checked| crc32c(checked) == crc)
 }
 
 /// Bytes of the header without its descriptor table.
@@ -182,5 +220,7 @@ const AT_START: usize = 32;
 const AT_RUN: usize = 40;
 const AT_CHAIN: usize = 44;
 const AT_RECORDS: usize = 48;
+/// The bytes of that field.
+pub(super) const COUNT_BYTES: std::ops::Range<usize> = AT_RECORDS..AT_RECORDS + 4;
 const AT_PAYLOAD_BYTES: usize = 52;
 const AT_PAYLOAD_CRC: usize = 56;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::places::Places;
 use super::record::{GroupRecord, Record};
 use super::stretch::{Extent, Extents, Stretch};
-use super::{BatchNumber, HardStateRecord, SegmentId, SnapshotMark};
+use super::{BatchNumber, DoubtRecord, HardStateRecord, SegmentId, SnapshotMark};
 use crate::base::{GroupId, Index};
 
 /// The books of a log.
@@ -63,6 +63,8 @@ pub(super) struct GroupBook {
     pub(super) mark: Option<SnapshotMark>,
     /// Whether the group left this node and has not come back: nothing but its hard state counts.
     retired: bool,
+    /// What the group's replica may have forgotten.
+    pub(super) doubt: Option<DoubtRecord>,
     /// The last entry, if known: the next one may follow it or replace an earlier one.
     last_index: Option<Index>,
     /// Covered by a durable snapshot up to here; advanced by `trim`. A group that retires takes its
@@ -148,12 +150,31 @@ impl Ledger {
                 self.drop_entries(group);
             }
             Record::Retired => {
-                let hard_state = book.hard_state;
-                *book = GroupBook { hard_state, retired: true, ..GroupBook::default() };
+                let (hard_state, doubt) = (book.hard_state, book.doubt);
+                *book = GroupBook { hard_state, doubt, retired: true, ..GroupBook::default() };
                 self.drop_entries(group);
             }
+            Record::Doubt(doubt) => {
+                book.doubt = Some(*doubt);
+                book.mark.take_if(|mark| mark.index > doubt.resume_after);
+                self.cut(group, doubt.resume_after);
+            }
+            Record::Certain => book.doubt = None,
         }
         Ok(true)
+    }
+
+    /// The group's entries after `index` do not count.
+    pub(super) fn cut(&mut self, group: GroupId, index: Index) {
+        let book = self.groups.entry(group).or_default();
+        if book.last_index.is_none_or(|last| last <= index) {
+            return;
+        }
+        book.last_index = Some(index);
+        if let Some(places) = self.places.get_mut(&group) {
+            places.cut(index);
+        }
+        (0..self.segments.len()).for_each(|at| self.look_again(at, group, index.next()));
     }
 
     fn check_entry(&self, group: GroupId, index: Index) -> Result<(), Gap> {
@@ -346,7 +367,9 @@ impl Ledger {
             let standing = book.mark.map(Record::Standing);
             let retired = book.retired.then_some(Record::Retired);
             let hard_state = book.hard_state.map(Record::HardState);
-            let records = hard_state.into_iter().chain(standing).chain(retired);
+            let standing_doubt = |doubt| DoubtRecord { resume_after: Index(u64::MAX), ..doubt };
+            let doubt = book.doubt.map(|doubt| Record::Doubt(standing_doubt(doubt)));
+            let records = hard_state.into_iter().chain(standing).chain(retired).chain(doubt);
             out.extend(records.map(|record| GroupRecord { group, record }));
         }
     }

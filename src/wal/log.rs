@@ -8,8 +8,8 @@ use super::segment::{self, SegmentHeader};
 use super::stretch::{Extent, Stretch};
 use super::window::Window;
 use super::{
-    BATCH_BYTES_MAX, BLOCK, BatchNumber, EntryRecord, HardStateRecord, Identity, LogState,
-    SegmentId, SnapshotMark, WriteId,
+    BATCH_BYTES_MAX, BLOCK, BatchNumber, DoubtRecord, EntryRecord, HardStateRecord, Identity,
+    LogState, SegmentId, SnapshotMark, WriteId,
 };
 use crate::base::{GroupId, Index};
 
@@ -146,6 +146,17 @@ impl Log {
     /// vote twice in a term. A reset, be it at index 0, takes the group in again.
     pub fn stage_retirement(&mut self, group: GroupId) {
         self.stage(group, Record::Retired);
+    }
+
+    /// Stages what the group's replica may have forgotten. Repeated in preambles, until
+    /// [`Self::stage_certainty`].
+    pub fn stage_doubt(&mut self, group: GroupId, record: DoubtRecord) {
+        self.stage(group, Record::Doubt(record));
+    }
+
+    /// Stages that the group's replica is certain again.
+    pub fn stage_certainty(&mut self, group: GroupId) {
+        self.stage(group, Record::Certain);
     }
 
     pub(super) fn stage(&mut self, group: GroupId, record: Record) {

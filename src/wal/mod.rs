@@ -26,8 +26,11 @@
 //!   at the head, as *copies*. [`Log`] knows where each entry lies, so that those no longer in memory can
 //!   be read back ([`Stretch`]), for a copy or for a follower that is behind.
 //! - [`Log`] writes, [`Recovery`] reads. Let W be the highest `durable_upto` found anywhere: a bad
-//!   batch with a number up to W is corruption and reported as such; above W it is a write that never
-//!   finished, and the log ends before it.
+//!   batch with a number up to W is damaged. It is never cut off: reading goes on behind it, and says
+//!   which groups have lost what ([`Damage`], [`RecoveredGroup`]). Above W it is a write that never
+//!   finished, and the log ends before it, unless it shows that it was finished.
+//! - A group that lost something is in doubt, in the log's own words too ([`DoubtRecord`]), until its
+//!   peers have repaired it: what is repaired is written at the head, like anything else.
 //!
 //! A stale batch is never taken for a new one: one of a recycled segment has another salt; one that
 //! an earlier process left behind its own unfinished write hangs on a batch that is no more, and its
@@ -42,6 +45,7 @@
 //! unfinished writes; "Can Applications Recover from fsync Failures?" (ATC '20).
 
 mod batch;
+mod damage;
 mod error;
 mod field;
 mod ledger;
@@ -61,10 +65,11 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use damage::Damage;
 pub use error::LogError;
 pub use ledger::Holder;
 pub use log::{Log, LogConfig, Write};
-pub use record::{EntryRecord, HardStateRecord, SnapshotMark};
+pub use record::{DoubtRecord, EntryRecord, HardStateRecord, SnapshotMark};
 pub use recovery::{LogState, Recovered, RecoveredGroup, Recovery};
 pub use snapshot::{SnapshotError, SnapshotHeader, SnapshotWriter, read_snapshot};
 pub use stretch::Stretch;

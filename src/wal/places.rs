@@ -66,6 +66,14 @@ impl Places {
         self.runs.push_back(Run { first: index, count: 1, batch });
     }
 
+    /// What comes after `index` is dropped.
+    pub(super) fn cut(&mut self, index: Index) {
+        while self.runs.pop_back_if(|run| run.first > index).is_some() {}
+        if let Some(last) = self.runs.back_mut().filter(|last| last.last() > index) {
+            *last = Run::new(last.first, index, last.batch);
+        }
+    }
+
     /// An entry is in `batch` too, and is to be found there from now on. Returns where it was.
     pub(super) fn rewrite(&mut self, index: Index, batch: BatchNumber) -> Option<BatchNumber> {
         let mut at = self.runs.partition_point(|run| run.last() < index);

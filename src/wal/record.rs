@@ -36,6 +36,25 @@ pub struct SnapshotMark {
     pub term: Term,
 }
 
+/// What a group's replica may have forgotten, noted until its peers have made up for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoubtRecord {
+    /// Of what: [`Self::ENTRIES`], [`Self::VOTES`] or [`Self::EVERYTHING`].
+    pub kind: u8,
+    /// The group's log goes on after this entry: what was read behind it is dropped. The highest
+    /// there is: nothing is.
+    pub resume_after: Index,
+}
+
+impl DoubtRecord {
+    /// Entries it acknowledged.
+    pub const ENTRIES: u8 = 1;
+    /// Votes it gave, and perhaps entries.
+    pub const VOTES: u8 = 2;
+    /// All of it, if there was anything: the disk was blank.
+    pub const EVERYTHING: u8 = 3;
+}
+
 /// One record of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GroupRecord {
@@ -60,6 +79,10 @@ pub(super) enum Record {
     /// The group is not held here any more: all earlier entries are gone, the hard state stays. Ends
     /// with the next reset.
     Retired,
+    /// The group's replica may have forgotten something.
+    Doubt(DoubtRecord),
+    /// It has forgotten nothing any more that matters.
+    Certain,
 }
 
 impl GroupRecord {
@@ -87,12 +110,17 @@ impl GroupRecord {
             Record::Reset(mark) => (KIND_RESET, mark.term, mark.index.0),
             Record::Standing(mark) => (KIND_STANDING, mark.term, mark.index.0),
             Record::Retired => (KIND_RETIRED, Term(0), 0),
+            Record::Doubt(doubt) => (KIND_DOUBT, Term(0), doubt.resume_after.0),
+            Record::Certain => (KIND_CERTAIN, Term(0), 0),
         };
         let mut bytes = [0; DESCRIPTOR_BYTES];
         put(&mut bytes, AT_GROUP, &self.group.0.to_le_bytes());
         bytes[AT_KIND] = kind;
         put(&mut bytes, AT_TERM, &term.0.to_le_bytes());
         put(&mut bytes, AT_INDEX, &index.to_le_bytes());
+        if let Record::Doubt(doubt) = &self.record {
+            bytes[AT_ENTRY_KIND] = doubt.kind;
+        }
         if let Record::Entry(entry) | Record::Copy(entry) = &self.record {
             let length = u32::try_from(entry.payload.len()).expect("an entry fits a segment");
             bytes[AT_ENTRY_KIND] = entry.kind;
@@ -118,6 +146,11 @@ impl Descriptor<'_> {
         matches!(self.0[AT_KIND], KIND_ENTRY | KIND_COPY).then(|| self.index())
     }
 
+    /// Whether it is an entry written again.
+    pub(super) fn is_copy(self) -> bool {
+        self.0[AT_KIND] == KIND_COPY
+    }
+
     /// Bytes in the payload section.
     pub(super) fn payload_length(self) -> usize {
         u32_at(self.0, AT_LENGTH) as usize
@@ -135,6 +168,11 @@ impl Descriptor<'_> {
             KIND_RESET => Record::Reset(self.mark()),
             KIND_STANDING => Record::Standing(self.mark()),
             KIND_RETIRED => Record::Retired,
+            KIND_DOUBT => Record::Doubt(DoubtRecord {
+                kind: self.0[AT_ENTRY_KIND],
+                resume_after: self.index(),
+            }),
+            KIND_CERTAIN => Record::Certain,
             _ => return None,
         };
         Some(GroupRecord { group: self.group(), record })
@@ -180,3 +218,5 @@ const KIND_RESET: u8 = 3;
 const KIND_STANDING: u8 = 4;
 const KIND_RETIRED: u8 = 5;
 const KIND_COPY: u8 = 6;
+const KIND_DOUBT: u8 = 7;
+const KIND_CERTAIN: u8 = 8;

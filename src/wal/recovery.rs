@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::batch::Batch;
+use super::damage::Damage;
 use super::ledger::Ledger;
 use super::log::Head;
 use super::segment::SegmentHeader;
 use super::strand::Strand;
 use super::{
-    BLOCK, BatchNumber, EntryRecord, HardStateRecord, Identity, LogError, SegmentId, SnapshotMark,
+    BLOCK, BatchNumber, DoubtRecord, EntryRecord, HardStateRecord, Identity, LogError, SegmentId,
+    SnapshotMark,
 };
 use crate::base::GroupId;
 
@@ -16,7 +18,8 @@ use crate::base::GroupId;
 ///
 /// 1. [`Self::inspect_head`] with the first block of every segment file;
 /// 2. [`Self::feed`] with each whole file for which that gave a number, in ascending order of it;
-/// 3. [`Self::finish`].
+/// 3. if [`Self::second_reading`] gives another recovery, the same again with that one;
+/// 4. [`Self::finish`].
 ///
 /// The caller sees to it that files are of full length (one whose creation was cut short is removed
 /// first), and syncs each file it has read before anything is done on the strength of its contents:
@@ -38,6 +41,8 @@ pub struct Recovery {
     told: Told,
     /// Bytes of batches found in each fed segment after the end of its row.
     loose: BTreeMap<SegmentId, u64>,
+    /// At the second reading: W and S, as the first one found them. All there is is one row then.
+    damaged: Option<Told>,
 }
 
 /// What batches say of the log.
@@ -64,6 +69,10 @@ pub struct Recovered {
     pub bytes: u64,
     /// Bytes of batches after the end of the log: never acknowledged, and ignored.
     pub torn_bytes: u64,
+    /// What of it is lost.
+    pub damage: Vec<Damage>,
+    /// Whether groups of which the log says nothing may have lost something, too.
+    pub lost_any: bool,
 }
 
 /// What a log was found to hold of one group.
@@ -73,6 +82,12 @@ pub struct RecoveredGroup {
     pub hard_state: Option<HardStateRecord>,
     /// The last restart, if there was one: a snapshot that covers this much must exist.
     pub reset: Option<SnapshotMark>,
+    /// What its replica may have forgotten, as the log says.
+    pub doubt: Option<DoubtRecord>,
+    /// Entries are lost: those here are what came before.
+    pub entries_lost: bool,
+    /// Hard states are lost, after the one here.
+    pub votes_lost: bool,
     /// The group left this node: snapshots of it that are still here count no more.
     pub retired: bool,
     /// What is in force of the entries, consecutive by index. Those at the front may be covered by a
@@ -106,6 +121,18 @@ pub struct LogState {
     pub(super) released: Vec<SegmentId>,
 }
 
+impl RecoveredGroup {
+    /// What its replica may have forgotten, noted or found: a kind of `DoubtRecord`.
+    pub fn doubt_kind(&self) -> Option<u8> {
+        match self.doubt.map(|doubt| doubt.kind) {
+            Some(DoubtRecord::EVERYTHING) => Some(DoubtRecord::EVERYTHING),
+            _ if self.votes_lost => Some(DoubtRecord::VOTES),
+            None => self.entries_lost.then_some(DoubtRecord::ENTRIES),
+            noted => noted,
+        }
+    }
+}
+
 impl Recovery {
     /// A recovery of the log of `identity`, whose segment files have `segment_bytes` bytes.
     pub fn new(identity: Identity, segment_bytes: u64) -> Self {
@@ -118,7 +145,29 @@ impl Recovery {
             strands: Vec::new(),
             told: Told::default(),
             loose: BTreeMap::new(),
+            damaged: None,
         }
+    }
+
+    /// Another reading, if something that was durable is damaged: to go on behind it takes knowing up
+    /// to where things were durable. Nothing if the log is whole, or damaged at its very beginning.
+    #[must_use]
+    pub fn second_reading(&self) -> Option<Self> {
+        let first = self.first_segment().filter(|_| self.damaged.is_none())?;
+        let strand = self.strands.iter().find(|strand| strand.holds(first))?;
+        let damaged = strand.fault.is_none() && strand.end < self.told.durable_upto;
+        damaged.then(|| Self {
+            damaged: Some(self.told),
+            told: self.told,
+            ..Self::new(self.identity, self.segment_bytes)
+        })
+    }
+
+    /// The segment that the log begins with. An abandoned one may begin with a batch of the same number;
+    /// the newest one is the log's.
+    fn first_segment(&self) -> Option<SegmentId> {
+        let begins = |segment: &&SegmentId| self.headers[*segment].first_batch == self.told.start;
+        self.fed.iter().rfind(begins).copied()
     }
 
     /// Takes in the first block of a segment file. Returns the segment's place in the order, if it was
@@ -157,9 +206,40 @@ impl Recovery {
         let previous = self.fed.last().map(|fed| self.headers[fed].order);
         assert!(previous < Some(header.order), "{segment} fed out of order");
         self.fed.push(segment);
+        if let Some(told) = self.damaged {
+            self.salvage(segment, &header, bytes, told);
+            return Ok(());
+        }
         let end = self.replay(segment, &header, bytes);
         self.scan(segment, &header, bytes, end);
         Ok(())
+    }
+
+    /// Reads a segment of a damaged log.
+    fn salvage(&mut self, segment: SegmentId, header: &SegmentHeader, bytes: &[u8], told: Told) {
+        let newest = |first: BatchNumber| {
+            let begins = self.headers.values().filter(|header| header.first_batch == first);
+            begins.map(|header| header.order).max()
+        };
+        if Some(header.order) < newest(told.start)
+            || Some(header.order) < newest(header.first_batch)
+        {
+            return;
+        }
+        if self.strands.is_empty() {
+            self.strands.push(Strand::default());
+        }
+        let strand = &mut self.strands[0];
+        let before = strand.ledger.segments.back().map(|last| self.headers[&last.id].order);
+        let has_order = |order| self.headers.values().any(|header| header.order == order);
+        let gone = before.is_some_and(|before| !(before..header.order).all(has_order));
+        let behind =
+            header.first_batch > strand.end.next() && header.first_batch <= told.durable_upto;
+        if gone && behind {
+            strand.fault = Some(LogError::Missing { start: strand.end.next() });
+            return;
+        }
+        strand.salvage(segment, header, bytes, told.durable_upto);
     }
 
     /// Replays the row of batches at the segment's beginning, which goes on with a known row or is a new
@@ -215,11 +295,29 @@ impl Recovery {
             return self.finish_empty();
         }
         let mut strand = self.take_log()?;
+        self.lose_the_end(&mut strand);
+        let (damage, lost_any) = (std::mem::take(&mut strand.damage), strand.lost_any);
         let groups = strand.take_groups();
         let (batches, bytes) = (strand.batches, strand.bytes);
         let torn_bytes = strand.head.and_then(|head| self.loose.get(&head.segment).copied());
         let torn_bytes = torn_bytes.unwrap_or(0);
-        Ok(Recovered { groups, state: self.state(strand), batches, bytes, torn_bytes })
+        let state = self.state(strand);
+        Ok(Recovered { groups, state, batches, bytes, torn_bytes, damage, lost_any })
+    }
+
+    /// What is damaged at the end of the log. Nothing is written over it: the log goes on in another
+    /// segment, and shows the damage until it says itself who is in doubt.
+    fn lose_the_end(&self, strand: &mut Strand) {
+        let Some(Head { segment, offset, .. }) = strand.head else { return };
+        let upto = self.told.durable_upto;
+        if strand.end < upto {
+            strand.lose_batches(segment, offset, upto.0);
+            strand.end = upto;
+            strand.head = None;
+        } else if strand.head_damaged {
+            strand.lose_batches(segment, offset, strand.end.next().0);
+            strand.head = None;
+        }
     }
 
     /// Whether the very first batch was never finished, though later ones, in flight at the same time,
@@ -245,10 +343,7 @@ impl Recovery {
     /// The row of batches that is the log, complete as far as can be known.
     fn take_log(&mut self) -> Result<Strand, LogError> {
         let start = self.told.start;
-        // An abandoned segment may begin with a batch of the same number; the newest one is the log's.
-        let begins = |segment: &&SegmentId| self.headers[*segment].first_batch == start;
-        let first = self.fed.iter().rfind(begins).copied();
-        let first = first.ok_or(LogError::Missing { start })?;
+        let first = self.first_segment().ok_or(LogError::Missing { start })?;
         let Some(position) = self.strands.iter().position(|strand| strand.holds(first)) else {
             let (segment, offset) = (first, BLOCK as u64);
             return Err(LogError::Corrupt { segment, offset, batch: start, entries: Vec::new() });
@@ -257,7 +352,7 @@ impl Recovery {
         if let Some(fault) = strand.fault {
             return Err(fault);
         }
-        if strand.end < self.told.durable_upto {
+        if strand.end < self.told.durable_upto && self.damaged.is_none() {
             return Err(self.corruption(strand));
         }
         strand.ledger.begin_with(first);

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::batch::{Batch, BatchHeader};
+use super::damage::{self, Damage};
 use super::ledger::Ledger;
 use super::log::Head;
 use super::record::{GroupRecord, Record};
@@ -22,6 +23,14 @@ pub(super) struct Strand {
     pub(super) ledger: Ledger,
     /// What its records add up to, but for copies.
     groups: BTreeMap<GroupId, RecoveredGroup>,
+    /// Groups whose entries do not count at present, since some are lost before them.
+    holes: BTreeMap<GroupId, Hole>,
+    /// What is lost.
+    pub(super) damage: Vec<Damage>,
+    /// Whether batches are lost of which nothing is known: any group may have lost something.
+    pub(super) lost_any: bool,
+    /// Whether it ends before a batch that was finished and is damaged.
+    pub(super) head_damaged: bool,
     /// Entries that were written again.
     copies: BTreeMap<GroupId, BTreeMap<Index, EntryRecord>>,
     /// Its last batch.
@@ -42,6 +51,16 @@ pub(super) struct Strand {
     pub(super) bytes: u64,
     /// Why it cannot be the log, though its checksums are right.
     pub(super) fault: Option<LogError>,
+}
+
+/// Why a group's entries do not count.
+#[derive(Clone, Copy, Debug)]
+enum Hole {
+    /// The entry at this index is lost; one there or before it takes its place.
+    At(Index),
+    /// Nobody knows: entries may have been replaced before what was read since. Until the log is
+    /// said to go on somewhere.
+    Unknown,
 }
 
 impl Strand {
@@ -78,7 +97,7 @@ impl Strand {
                 self.damaged = batch.entries();
                 break;
             }
-            if let Err(reason) = self.take(offset as u64, &batch) {
+            if let Err(reason) = self.take(offset as u64, &batch, true) {
                 let batch = batch.header.number;
                 self.fault = Some(LogError::Nonsense { segment, batch, reason });
                 break;
@@ -86,17 +105,180 @@ impl Strand {
             seen(&batch);
             offset += batch.extent();
         }
+        let rest = &bytes[offset..];
+        self.head_damaged = damage::is_damaged(rest, salt, self.end.next(), self.chain);
     }
 
-    fn take(&mut self, offset: u64, batch: &Batch<'_>) -> Result<(), String> {
+    /// Goes on with a segment of a damaged log, of which everything up to `upto` was durable: what of that
+    /// cannot be read is lost, and what comes behind it counts.
+    pub(super) fn salvage(
+        &mut self,
+        segment: SegmentId,
+        header: &SegmentHeader,
+        bytes: &[u8],
+        upto: BatchNumber,
+    ) {
+        let salt = header.salt;
+        let (mut offset, mut suspect) = (BLOCK, None);
+        let mut begun = false;
+        while offset < bytes.len() && self.fault.is_none() {
+            let batch = Batch::parse(&bytes[offset..], salt);
+            let Some(batch) = batch.filter(|batch| self.goes_on_with(batch, upto)) else {
+                suspect.get_or_insert(offset);
+                offset += BLOCK;
+                continue;
+            };
+            if !std::mem::replace(&mut begun, true) {
+                self.ledger.begin(segment, header.first_batch, salt);
+            }
+            let (number, before) = (batch.header.number, suspect.take().unwrap_or(offset));
+            if self.batches > 0 && number > self.end.next() {
+                self.lose_batches(segment, before as u64, number.0 - 1);
+            }
+            if let Err(reason) = self.take_what_is_there(segment, offset, &batch, upto) {
+                self.fault = Some(LogError::Nonsense { segment, batch: number, reason });
+            }
+            offset += batch.extent();
+            self.head = Some(Head { segment, salt, offset: offset as u64 });
+            let rest = bytes.get(offset..).unwrap_or_default();
+            self.head_damaged = damage::is_damaged(rest, salt, self.end.next(), self.chain);
+        }
+    }
+
+    /// Whether a batch comes next in a damaged log: either right behind, or behind batches that are lost.
+    fn goes_on_with(&self, batch: &Batch<'_>, upto: BatchNumber) -> bool {
+        let header = &batch.header;
+        let follows = self.batches == 0 || self.is_followed_by(header);
+        let behind = header.number > self.end.next() && header.number <= upto.next();
+        let readable = header.number <= upto || batch.payload_is_whole();
+        readable && (follows || behind && header.run >= self.run)
+    }
+
+    fn take_what_is_there(
+        &mut self,
+        segment: SegmentId,
+        offset: usize,
+        batch: &Batch<'_>,
+        upto: BatchNumber,
+    ) -> Result<(), String> {
+        let at = offset as u64;
+        if batch.payload_is_whole() {
+            return self.take(at, batch, batch.header.number <= upto);
+        }
+        let number = batch.header.number;
+        let entries = Some(batch.entries());
+        self.damage.push(Damage { segment, offset: at, first: number, last: number, entries });
+        self.ledger.place(number, Extent { offset: at, bytes: batch.extent() });
+        for descriptor in batch.descriptors() {
+            if let Some(index) = descriptor.entry_index() {
+                self.lose(descriptor.group(), index, descriptor.is_copy());
+                continue;
+            }
+            let record = descriptor.record(&[]).ok_or("a record of unknown kind")?;
+            self.take_record(number, record, true)?;
+        }
+        self.count(batch);
+        Ok(())
+    }
+
+    /// The batches up to `last` are lost, with whatever they held of any group.
+    pub(super) fn lose_batches(&mut self, segment: SegmentId, offset: u64, last: u64) {
+        let (first, last) = (self.end.next(), BatchNumber(last));
+        self.damage.push(Damage { segment, offset, first, last, entries: None });
+        self.lost_any = true;
+        for (&group, recovered) in &mut self.groups {
+            self.holes.insert(group, Hole::Unknown);
+            recovered.entries_lost = true;
+            recovered.votes_lost = true;
+        }
+    }
+
+    /// One entry is lost.
+    fn lose(&mut self, group: GroupId, index: Index, copy: bool) {
+        let recovered = self.group(group);
+        if copy {
+            // Mostly the original is still there.
+            let at = |entry: &EntryRecord| entry.index == index;
+            recovered.entries_lost |= !recovered.entries.iter().any(at);
+            return;
+        }
+        recovered.entries_lost = true;
+        match self.holes.get(&group) {
+            Some(Hole::Unknown) => return,
+            Some(Hole::At(first)) if *first <= index => return,
+            _ => _ = self.holes.insert(group, Hole::At(index)),
+        }
+        self.cut(group, index.previous());
+    }
+
+    /// The group's entries after `index` do not count.
+    fn cut(&mut self, group: GroupId, index: Index) {
+        self.ledger.cut(group, index);
+        self.copies.entry(group).or_default().split_off(&index.next());
+        let entries = &mut self.group(group).entries;
+        entries.truncate(entries.partition_point(|entry| entry.index <= index));
+    }
+
+    fn group(&mut self, group: GroupId) -> &mut RecoveredGroup {
+        let lost = self.lost_any;
+        if lost && !self.groups.contains_key(&group) {
+            self.holes.insert(group, Hole::Unknown);
+        }
+        self.groups.entry(group).or_insert_with(|| RecoveredGroup {
+            entries_lost: lost,
+            votes_lost: lost,
+            ..RecoveredGroup::default()
+        })
+    }
+
+    fn take(&mut self, offset: u64, batch: &Batch<'_>, durable: bool) -> Result<(), String> {
         let number = batch.header.number;
         self.ledger.place(number, Extent { offset, bytes: batch.extent() });
         for record in batch.records() {
-            let record = record?;
-            if self.ledger.note(number, &record).map_err(|gap| gap.to_string())? {
-                self.replay(record);
-            }
+            self.take_record(number, record?, durable)?;
         }
+        self.count(batch);
+        Ok(())
+    }
+
+    /// `durable`: whether the record was, for certain.
+    fn take_record(
+        &mut self,
+        batch: BatchNumber,
+        record: GroupRecord,
+        durable: bool,
+    ) -> Result<(), String> {
+        self.group(record.group);
+        if !self.counts(&record) {
+            return Ok(());
+        }
+        if self.ledger.note(batch, &record).map_err(|gap| gap.to_string())? {
+            self.replay(record, durable);
+        }
+        Ok(())
+    }
+
+    /// Whether a record counts in spite of what is lost before it; and closes the hole, if it does.
+    fn counts(&mut self, written: &GroupRecord) -> bool {
+        let group = written.group;
+        let Some(&hole) = self.holes.get(&group) else { return true };
+        let closes = match (&written.record, hole) {
+            (Record::Entry(entry), Hole::At(index)) if entry.index <= index => true,
+            (Record::Copy(entry), Hole::At(index)) if entry.index < index => false,
+            (Record::Entry(_) | Record::Copy(_), _) => return false,
+            (Record::Doubt(doubt), _) => doubt.resume_after < Index(u64::MAX),
+            (Record::Reset(_) | Record::Retired, _) => true,
+            (Record::HardState(_) | Record::Standing(_) | Record::Certain, _) => false,
+        };
+        if closes {
+            self.holes.remove(&group);
+            self.group(group).entries_lost = false;
+        }
+        true
+    }
+
+    fn count(&mut self, batch: &Batch<'_>) {
+        let number = batch.header.number;
         self.end = number;
         self.chain = batch.crc;
         self.run = batch.header.run;
@@ -105,10 +287,9 @@ impl Strand {
         }
         self.batches += 1;
         self.bytes += batch.extent() as u64;
-        Ok(())
     }
 
-    fn replay(&mut self, record: GroupRecord) {
+    fn replay(&mut self, record: GroupRecord, durable: bool) {
         let group = self.groups.entry(record.group).or_default();
         let copies = self.copies.entry(record.group).or_default();
         match record.record {
@@ -117,7 +298,10 @@ impl Strand {
                 append(&mut group.entries, entry);
             }
             Record::Copy(entry) => _ = copies.insert(entry.index, entry),
-            Record::HardState(state) => group.hard_state = Some(state),
+            Record::HardState(state) => {
+                group.hard_state = Some(state);
+                group.votes_lost &= !durable;
+            }
             Record::Standing(mark) => group.reset = Some(mark),
             Record::Reset(mark) => {
                 group.reset = Some(mark);
@@ -131,6 +315,18 @@ impl Strand {
                 group.entries.clear();
                 copies.clear();
             }
+            Record::Doubt(doubt) => {
+                group.doubt = Some(doubt);
+                if doubt.resume_after < Index(u64::MAX) {
+                    // It says all that was lost before it.
+                    (group.entries_lost, group.votes_lost) = (false, false);
+                    group.reset.take_if(|mark| mark.index > doubt.resume_after);
+                    let kept = |entry: &EntryRecord| entry.index <= doubt.resume_after;
+                    group.entries.truncate(group.entries.partition_point(kept));
+                    copies.split_off(&doubt.resume_after.next());
+                }
+            }
+            Record::Certain => group.doubt = None,
         }
     }
 

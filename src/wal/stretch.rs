@@ -119,7 +119,8 @@ impl Stretch {
                     entries.insert(entry.index, entry);
                 }
                 Record::Reset(_) | Record::Retired => entries.clear(),
-                Record::HardState(_) | Record::Standing(_) => {}
+                Record::HardState(_) | Record::Standing(_) | Record::Doubt(_) | Record::Certain => {
+                }
             }
         }
         let (first, last) = (part.run.first, part.run.last());

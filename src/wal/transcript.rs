@@ -16,8 +16,8 @@
 use std::collections::VecDeque;
 
 use super::record::{GroupRecord, Record};
-use super::{BATCH_BYTES_MAX, Log, LogConfig, RecoveredGroup, SegmentId, Write};
-use crate::base::GroupId;
+use super::{BATCH_BYTES_MAX, DoubtRecord, Log, LogConfig, RecoveredGroup, SegmentId, Write};
+use crate::base::{GroupId, Index};
 
 /// What to do next for a [`Transcript`], in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,9 +113,12 @@ impl<I: Iterator<Item = (GroupId, RecoveredGroup)>> Iterator for Transcript<I> {
 
 /// What replays to `found`.
 fn records(found: RecoveredGroup) -> impl Iterator<Item = Record> {
-    let RecoveredGroup { hard_state, reset, retired, entries } = found;
+    let kind = found.doubt_kind();
+    let RecoveredGroup { hard_state, reset, retired, entries, .. } = found;
+    let doubt = kind.map(|kind| Record::Doubt(DoubtRecord { kind, resume_after: Index(u64::MAX) }));
     let state = hard_state.map(Record::HardState).into_iter();
     let standing = reset.map(Record::Standing).into_iter();
     let retired = retired.then_some(Record::Retired).into_iter();
-    state.chain(standing).chain(retired).chain(entries.into_iter().map(Record::Entry))
+    let entries = entries.into_iter().map(Record::Entry);
+    state.chain(standing).chain(retired).chain(entries).chain(doubt)
 }

@@ -16,7 +16,7 @@ use sunstar::reactor::{
     AdminAnswer, CoreStatus, Effects, GroupAnswer, GroupOperation, GroupStatus, Input, LogWrite,
     Offline, Reactor, ReactorConfig, Recovered,
 };
-use sunstar::wal::{Identity, Recovery, SegmentId};
+use sunstar::wal::{Identity, LogError, Recovery, SegmentId};
 use sunstar::wire::frame::{self, Scan};
 
 /// What a disk writes as a whole.
@@ -24,10 +24,10 @@ const SECTOR: usize = 512;
 const ROUND: Micros = Micros::from_millis(1);
 
 /// What survives a crash.
-#[derive(Default)]
-struct Disk {
-    segments: BTreeMap<SegmentId, Vec<u8>>,
-    snapshots: BTreeMap<GroupId, (u64, Vec<u8>)>,
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    pub(crate) segments: BTreeMap<SegmentId, Vec<u8>>,
+    pub(crate) snapshots: BTreeMap<GroupId, (u64, Vec<u8>)>,
     /// Snapshots not renamed into place yet.
     unfinished: BTreeMap<u64, Vec<u8>>,
 }
@@ -150,7 +150,7 @@ impl Cluster {
 
     /// Starts a node from what its disk holds.
     pub(crate) fn start(&mut self, id: NodeId) {
-        let recovered = recover(id, &self.disks[&id], self.segment_bytes);
+        let recovered = recover(id, &self.disks[&id], self.segment_bytes).expect("undamaged");
         let mut reactor = Reactor::new(self.now, self.config(id), recovered).expect("recovers");
         for &other in self.nodes.keys() {
             reactor.step(self.now, up(other));
@@ -163,9 +163,20 @@ impl Cluster {
 
     /// The groups of which a node that does not run has something on its disk.
     pub(crate) fn survivors(&self, id: NodeId) -> Vec<GroupId> {
-        let recovered = recover(id, &self.disks[&id], self.segment_bytes);
+        let recovered = recover(id, &self.disks[&id], self.segment_bytes).expect("undamaged");
         let offline = Offline::recover(self.config(id), recovered).expect("recovers");
         offline.survivors().iter().map(|survivor| survivor.group).collect()
+    }
+
+    /// What a node that does not run has on its disk.
+    pub(crate) fn disk_mut(&mut self, id: NodeId) -> &mut Disk {
+        assert!(!self.is_up(id), "{id} runs");
+        self.disks.get_mut(&id).expect("every node has a disk")
+    }
+
+    /// What a node that does not run would start from.
+    pub(crate) fn found(&self, id: NodeId) -> Result<Recovered, LogError> {
+        recover(id, &self.disks[&id], self.segment_bytes)
     }
 
     /// Whether no node wants a turn by itself.
@@ -492,7 +503,7 @@ fn up(node: NodeId) -> Input<'static> {
     Input::NodeUp { node, incarnation: Incarnation(node.0), smp: 1 }
 }
 
-fn recover(id: NodeId, disk: &Disk, segment_bytes: usize) -> Recovered {
+fn recover(id: NodeId, disk: &Disk, segment_bytes: usize) -> Result<Recovered, LogError> {
     let identity = Identity {
         cluster: ClusterId(7),
         node: id,
@@ -500,16 +511,31 @@ fn recover(id: NodeId, disk: &Disk, segment_bytes: usize) -> Recovered {
         core: CoreId(0),
     };
     let mut recovery = Recovery::new(identity, segment_bytes as u64);
+    read_log(&mut recovery, disk)?;
+    if let Some(mut second) = recovery.second_reading() {
+        read_log(&mut second, disk)?;
+        recovery = second;
+    }
+    let (mut snapshots, mut snapshots_lost) = (Vec::new(), Vec::new());
+    for (&group, (_, file)) in &disk.snapshots {
+        match sunstar::wal::read_snapshot(file) {
+            Ok(_) => snapshots.push(file.clone()),
+            Err(_) => snapshots_lost.push(group),
+        }
+    }
+    Ok(Recovered { log: recovery.finish()?, snapshots, snapshots_lost })
+}
+
+fn read_log(recovery: &mut Recovery, disk: &Disk) -> Result<(), LogError> {
     let mut used = BTreeMap::new();
     for (&segment, bytes) in &disk.segments {
-        let head = recovery.inspect_head(segment, &bytes[..sunstar::wal::BLOCK]).expect("ours");
+        let head = recovery.inspect_head(segment, &bytes[..sunstar::wal::BLOCK])?;
         if let Some(order) = head {
             used.insert(order, segment);
         }
     }
     for segment in used.into_values() {
-        recovery.feed(segment, &disk.segments[&segment]).expect("undamaged");
+        recovery.feed(segment, &disk.segments[&segment])?;
     }
-    let snapshots = disk.snapshots.values().map(|(_, file)| file.clone()).collect();
-    Recovered { log: recovery.finish().expect("undamaged"), snapshots }
+    Ok(())
 }

@@ -53,6 +53,7 @@ fn groups() -> Groups {
             reset: (!retired).then_some(SnapshotMark { index: Index(90), term: Term(2) }),
             retired,
             entries: if retired { vec![] } else { entries.collect() },
+            ..RecoveredGroup::default()
         };
         (GroupId(number), found)
     };

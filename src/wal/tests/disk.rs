@@ -85,6 +85,15 @@ impl Disk {
     /// Reads everything back.
     pub(super) fn recover(&self, config: &LogConfig) -> Result<Recovered, LogError> {
         let mut recovery = Recovery::new(config.identity, config.segment_bytes);
+        self.read(&mut recovery)?;
+        if let Some(mut second) = recovery.second_reading() {
+            self.read(&mut second)?;
+            recovery = second;
+        }
+        recovery.finish()
+    }
+
+    fn read(&self, recovery: &mut Recovery) -> Result<(), LogError> {
         let mut used = BTreeMap::new();
         for (&segment, bytes) in &self.files {
             if let Some(order) = recovery.inspect_head(segment, &bytes[..BLOCK])? {
@@ -94,6 +103,6 @@ impl Disk {
         for segment in used.into_values() {
             recovery.feed(segment, &self.files[&segment])?;
         }
-        recovery.finish()
+        Ok(())
     }
 }

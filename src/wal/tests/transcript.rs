@@ -46,6 +46,7 @@ fn groups() -> Groups {
         reset,
         retired,
         entries,
+        ..RecoveredGroup::default()
     };
     [
         found(None, None, false, entries(1..=3, 10)),
@@ -102,8 +103,8 @@ fn damage_anywhere_in_a_transcript_is_reported() {
         for block in blocks {
             let mut disk = good.clone();
             disk.files.get_mut(&segment).expect("it is there")[block + 20] ^= 1;
-            let result = disk.recover(&config).map(|found| found.groups);
-            result.expect_err(&format!("{segment}, block at {block}"));
+            let reported = disk.recover(&config).map_or(true, |found| !found.damage.is_empty());
+            assert!(reported, "{segment}, block at {block}");
         }
     }
     let mut disk = good;

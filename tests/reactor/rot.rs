@@ -1,0 +1,98 @@
+//! Disks that rot: whatever byte is wrong, it is found, and repaired from the other nodes or refused by
+//! name; never served, never taken for the end of the log.
+
+use std::collections::BTreeMap;
+
+use sunstar::base::{GroupId, NodeId};
+use sunstar::reactor::Recovered;
+use sunstar::wire::client::OperationKind;
+
+use super::client::{Client, key_of};
+use super::cluster::{Cluster, Disk};
+
+const GROUPS: u32 = 2;
+
+/// Two groups with something in them, and a follower of both that has stopped.
+fn with_a_stopped_follower(segment_bytes: usize, writes: usize) -> (Cluster, NodeId) {
+    let mut cluster = Cluster::new(3, GROUPS, segment_bytes, 11);
+    let groups = || (1..=GROUPS).map(GroupId);
+    cluster.run_until(1_000, |cluster| groups().all(|group| cluster.leader(group).is_some()));
+    for group in groups() {
+        let mut client = Client::open(&mut cluster, 1, group);
+        let key = key_of(&cluster, group, "k");
+        for _ in 0..writes {
+            client.write(&mut cluster, OperationKind::Append, &key, &[7; 300]);
+        }
+    }
+    cluster.run_until(3_000, |cluster| cluster.is_settled() && cluster.sleeps());
+    let leads = |id: &NodeId| groups().any(|group| cluster.leader(group) == Some(*id));
+    let node = cluster.ids().into_iter().find(|id| !leads(id)).expect("two groups, three nodes");
+    cluster.crash(node);
+    (cluster, node)
+}
+
+/// Starts the node, and waits until it is certain of everything, like the others.
+fn heals(cluster: &mut Cluster, node: NodeId, what: &str) {
+    println!("{what}");
+    cluster.start(node);
+    cluster.run_until(20_000, |cluster| {
+        let certain = cluster.groups().iter().all(|(_, group)| group.doubt.is_none());
+        certain && cluster.is_settled_and_up()
+    });
+    cluster.assert_replicas_agree();
+    cluster.crash(node);
+}
+
+/// What was found, so that equal losses are repaired once only.
+fn losses(found: &Recovered) -> String {
+    let groups = found.log.groups.iter();
+    let groups: Vec<_> = groups.map(|(g, it)| (g, it.doubt_kind(), it.entries.len())).collect();
+    format!("{:?} {groups:?}", found.log.damage)
+}
+
+#[test]
+fn every_byte_of_a_small_log_is_repaired_or_refused() {
+    let (mut cluster, node) = with_a_stopped_follower(64 << 10, 4);
+    let good: Disk = cluster.disk_mut(node).clone();
+    let whole = losses(&cluster.found(node).expect("nothing is wrong"));
+    let (mut repaired, mut refused, mut harmless) = (0, 0, 0);
+    let mut classes = BTreeMap::new();
+    for (&segment, bytes) in &good.segments {
+        for at in 0..bytes.len() {
+            cluster.disk_mut(node).segments.get_mut(&segment).expect("it is there")[at] ^= 0x10;
+            match cluster.found(node) {
+                Err(_) => refused += 1,
+                Ok(found) if found.log.damage.is_empty() => {
+                    assert_eq!(losses(&found), whole, "{segment}, byte {at}");
+                    harmless += 1;
+                }
+                Ok(found) => {
+                    repaired += 1;
+                    classes.insert(losses(&found), (segment, at));
+                }
+            }
+            cluster.disk_mut(node).segments.get_mut(&segment).expect("it is there")[at] ^= 0x10;
+        }
+    }
+    println!("{repaired} repaired, {refused} refused, {harmless} harmless");
+    assert!(repaired > 1_000 && classes.len() > 5, "{classes:?}");
+    for (what, (segment, at)) in classes {
+        *cluster.disk_mut(node) = good.clone();
+        cluster.disk_mut(node).segments.get_mut(&segment).expect("it is there")[at] ^= 0x10;
+        heals(&mut cluster, node, &what);
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_is_replaced_by_the_leaders() {
+    let (mut cluster, node) = with_a_stopped_follower(64 << 10, 400);
+    let good: Disk = cluster.disk_mut(node).clone();
+    let (&group, (_, file)) = good.snapshots.first_key_value().expect("there was much to cover");
+    for at in (0..file.len()).step_by(1 + file.len() / 8) {
+        *cluster.disk_mut(node) = good.clone();
+        cluster.disk_mut(node).snapshots.get_mut(&group).expect("it is there").1[at] ^= 0x10;
+        let found = cluster.found(node).expect("the log is whole");
+        assert_eq!(found.snapshots_lost, [group], "byte {at}");
+        heals(&mut cluster, node, &format!("byte {at} of the snapshot of {group}"));
+    }
+}
