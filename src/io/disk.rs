@@ -19,7 +19,7 @@ use glommio::io::{Directory, DmaFile, OpenOptions};
 use super::inbox::{Event, Inbox};
 use super::snapshots::{SnapshotFiles, Task, write_snapshots};
 use crate::base::GroupId;
-use crate::reactor::{LogWrite, SnapshotWrite};
+use crate::reactor::{LogRead, LogWrite, SnapshotWrite};
 use crate::wal::{BLOCK, SegmentId};
 
 /// How log writes become durable.
@@ -106,6 +106,26 @@ impl Disk {
             }
         };
         glommio::spawn_local(written).detach();
+    }
+
+    /// Begins to read a part of a segment; `Event::LogRead` follows. A read that fails says nothing of
+    /// what was written: the entries are to be had elsewhere.
+    ///
+    /// # Panics
+    /// If the segment was never ready or the read leaves it.
+    pub(super) fn read(&self, read: LogRead) {
+        let LogRead { read, segment, offset, length } = read;
+        let file = self.files.get(&segment).expect("only segments that are ready are read");
+        assert!(offset + length as u64 <= self.segment_bytes, "{segment} is read past its end");
+        let (file, inbox) = (file.clone(), self.inbox.clone());
+        let done = async move {
+            let result = file.read_at_aligned(offset, length).await;
+            if let Err(error) = &result {
+                tracing::warn!(%segment, offset, %error, "reading the log back failed");
+            }
+            inbox.push(Event::LogRead(read, result.ok()));
+        };
+        glommio::spawn_local(done).detach();
     }
 
     /// Begins to create a segment; `Event::SegmentReady` or `Event::SegmentFailed` follows.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use glommio::io::DmaFile;
+use glommio::io::{DmaFile, ReadResult};
 
 use super::admin::StatusQuery;
 use super::administration::GroupQuery;
@@ -19,6 +19,8 @@ use crate::wal::{SegmentId, WriteId};
 pub(super) enum Event {
     /// A log write is durable.
     LogWritten(WriteId),
+    /// A read of the log is done; nothing was read if it failed.
+    LogRead(u64, Option<ReadResult>),
     /// A segment is ready to be written, through this file.
     SegmentReady(SegmentId, Rc<DmaFile>),
     /// The disk has no room for a segment.

@@ -42,6 +42,8 @@ use crate::wal::Identity;
 const LOG_WRITES_IN_FLIGHT_MAX: usize = 4;
 /// Log segments of a core past which its groups are made to take snapshots.
 const LIVE_SEGMENTS_MAX: usize = 4;
+/// Bytes of applied entries that a core keeps in memory for followers a little behind.
+const ENTRIES_MEMORY_MAX: u64 = 32 << 20;
 /// The executor's time slice, at least: with a shorter one it may park although tasks are runnable.
 const TASK_QUOTA_MIN: Duration = Duration::from_millis(10);
 /// Bytes of I/O buffers of a core. The executor registers them with each of its three rings.
@@ -398,6 +400,7 @@ pub(super) fn reactor_config(
         segment_bytes: config.segment_bytes,
         log_writes_in_flight_max: LOG_WRITES_IN_FLIGHT_MAX,
         live_segments_max: LIVE_SEGMENTS_MAX,
+        entries_memory_max: ENTRIES_MEMORY_MAX,
         memory_max: config.memory / u64::from(config.cores()),
     }
 }

@@ -84,6 +84,9 @@ impl Core {
         for write in effects.log_writes.drain(..) {
             self.disk.write(write);
         }
+        for read in effects.log_reads.drain(..) {
+            self.disk.read(read);
+        }
         for CoreSend { to, message } in effects.core_sends.drain(..) {
             self.mesh.send(to, Letter::Core(message));
         }
@@ -169,6 +172,10 @@ impl Core {
         for event in events.drain(..) {
             match event {
                 Event::LogWritten(write) => self.step(Input::LogWritten { write }),
+                Event::LogRead(read, result) => {
+                    let bytes = result.as_deref().unwrap_or_default();
+                    self.step(Input::LogReadDone { read, bytes });
+                }
                 Event::SegmentReady(segment, file) => {
                     self.disk.opened(segment, file);
                     self.step(Input::SegmentReady { segment });

@@ -38,6 +38,9 @@ pub struct ReactorConfig {
     pub log_writes_in_flight_max: usize,
     /// Live segments past which the groups that hold the oldest are made to take a snapshot.
     pub live_segments_max: usize,
+    /// Bytes of applied entries kept in memory for followers a little behind; those further behind
+    /// have entries read back from the log.
+    pub entries_memory_max: u64,
     /// Bytes of state this core may hold; past it writes are refused.
     pub memory_max: u64,
 }

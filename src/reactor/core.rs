@@ -6,15 +6,18 @@ use super::answers::Answers;
 use super::config::ReactorConfig;
 use super::directory::Directory;
 use super::effects::{Effects, SnapshotWrite};
+use super::old_entries::OldEntries;
 use super::peers::Peers;
 use super::persistence::Persistence;
 use super::replica::Replica;
 use super::replies::Replies;
+use super::rewriting::Rewriting;
 use super::sendings::Sendings;
 use super::snapshots::{Install, Making, Purpose, SnapshotStream};
+use super::trailing::Trailing;
 use crate::base::{GroupId, Micros, NodeId, Time};
 use crate::raft::{self, SnapshotMeta};
-use crate::wal;
+use crate::wal::{self, SegmentId};
 
 /// How long after the disk had no room for a snapshot the next may be begun.
 const SNAPSHOT_RETRY_AFTER: Micros = Micros::from_secs(1);
@@ -31,6 +34,14 @@ pub(super) struct Core {
     pub snapshot_removals: Vec<GroupId>,
     /// Snapshots on their way to followers.
     pub sendings: Sendings,
+    /// Applied entries in memory.
+    pub trailing: Trailing,
+    /// Entries being read back from the log.
+    pub old_entries: OldEntries,
+    /// The segment being freed by copies.
+    pub rewriting: Option<Rewriting>,
+    /// A segment that cannot be read back: only snapshots can free it.
+    pub unreadable: Option<SegmentId>,
     making: Option<Making>,
     /// Whether the piece before is written and the next one is due.
     piece_due: bool,
@@ -56,6 +67,10 @@ impl Core {
             replies: Replies::default(),
             answers: Answers::default(),
             sendings: Sendings::default(),
+            trailing: Trailing::default(),
+            old_entries: OldEntries::default(),
+            rewriting: None,
+            unreadable: None,
             making: None,
             piece_due: false,
             paused_until: None,

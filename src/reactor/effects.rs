@@ -11,6 +11,8 @@ use crate::wal::{SegmentId, WriteId};
 pub struct Effects {
     /// One batch, unless the turn was huge; before it the head of a new segment when one is begun.
     pub log_writes: Vec<LogWrite>,
+    /// Bytes of segments to read back.
+    pub log_reads: Vec<LogRead>,
     /// Segment files to create.
     pub prepare_segments: Vec<PrepareSegment>,
     /// At most one frame per peer core, unless it would exceed the frame limit.
@@ -34,6 +36,7 @@ impl Effects {
     /// Whether there is nothing to perform.
     pub fn is_empty(&self) -> bool {
         self.log_writes.is_empty()
+            && self.log_reads.is_empty()
             && self.prepare_segments.is_empty()
             && self.peer_sends.is_empty()
             && self.core_sends.is_empty()
@@ -56,6 +59,19 @@ pub struct LogWrite {
     pub offset: u64,
     /// What to write.
     pub bytes: Vec<u8>,
+}
+
+/// A read of a segment of this core's log, durable bytes that no write touches until it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRead {
+    /// Returned in `Input::LogReadDone`.
+    pub read: u64,
+    /// Which segment file.
+    pub segment: SegmentId,
+    /// Byte offset in it; a multiple of 4096.
+    pub offset: u64,
+    /// How many bytes; a multiple of 4096.
+    pub length: usize,
 }
 
 /// Create a segment file at its full length with every block written (zeros), durably, directory entry included.

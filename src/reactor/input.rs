@@ -39,6 +39,13 @@ pub enum Input<'a> {
         /// As given in `LogWrite`.
         write: WriteId,
     },
+    /// A read of the log is done. Reads may be done in any order.
+    LogReadDone {
+        /// As given in `LogRead`.
+        read: u64,
+        /// What was read; nothing if it could not be.
+        bytes: &'a [u8],
+    },
     /// A segment file exists at its full length, every block of it written.
     SegmentReady {
         /// As given in `PrepareSegment`.

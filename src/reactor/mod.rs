@@ -41,6 +41,7 @@ mod input;
 mod leadership;
 mod losses;
 mod lost_quorum;
+mod old_entries;
 mod peers;
 mod persistence;
 mod presence;
@@ -49,6 +50,7 @@ mod reads;
 mod recovery;
 mod replica;
 mod replies;
+mod rewriting;
 mod routing;
 mod sendings;
 mod snapshots;
@@ -64,7 +66,8 @@ pub use admin::{
 pub use config::{ReactorConfig, RecoverError, Recovered};
 pub use directory::Whereabouts;
 pub use effects::{
-    Close, CoreMessage, CoreSend, Effects, LogWrite, PeerSend, PrepareSegment, Reply, SnapshotWrite,
+    Close, CoreMessage, CoreSend, Effects, LogRead, LogWrite, PeerSend, PrepareSegment, Reply,
+    SnapshotWrite,
 };
 pub use input::Input;
 pub use lost_quorum::{Offline, Survivor};
@@ -159,6 +162,7 @@ impl Reactor {
                 let ready = self.core.persistence.written(write);
                 self.release(now, ready);
             }
+            Input::LogReadDone { read, bytes } => self.log_read(now, read, bytes),
             Input::SegmentReady { segment } => self.segment_ready(segment),
             Input::SegmentFailed { segment } => self.segment_failed(now, segment),
             Input::SnapshotWritten { snapshot } => self.snapshot_written(now, snapshot),
@@ -193,7 +197,7 @@ impl Reactor {
         self.propose(now);
         self.perform(now);
         self.retire_departed(now);
-        self.make_snapshots(now, effects);
+        self.free_segments(now, effects);
         self.core.persistence.issue(now, effects);
         // With nothing in flight, what was staged without records waits for nothing.
         let ready = self.core.persistence.take_ready();
@@ -202,6 +206,8 @@ impl Reactor {
             self.perform(now);
             self.core.persistence.issue(now, effects);
         }
+        self.let_go_of_entries(now);
+        self.read_old_entries(now, effects);
         self.core.sendings.send(&mut self.core.peers);
         self.core.peers.take(effects);
         self.core.replies.take(effects);
@@ -245,6 +251,9 @@ impl Reactor {
             deduplicated: counters.deduplicated,
             log_writes: self.core.persistence.batches,
             log_bytes: self.core.persistence.bytes,
+            log_reads: self.core.old_entries.count,
+            log_segments: self.core.persistence.log().live_segments() as u64,
+            entries_in_memory_bytes: self.entries_bytes(),
             snapshots: self.core.snapshots,
         }
     }
@@ -254,6 +263,10 @@ impl Reactor {
         self.replicas.iter().for_each(Replica::check_invariants);
         let held: u64 = self.replicas.iter().map(|replica| replica.machine.bytes()).sum();
         assert_eq!(self.state_bytes, held, "bytes of state are counted as they change");
+    }
+
+    fn entries_bytes(&self) -> u64 {
+        self.replicas.iter().map(|replica| replica.raft.entries_bytes() as u64).sum()
     }
 
     fn statuses(&self, with_hash: bool) -> Vec<GroupStatus> {
@@ -366,7 +379,7 @@ impl Reactor {
             match release {
                 Release::Appended(group, term, index) => {
                     let Some(i) = self.position(group) else { continue };
-                    self.step_raft(now, i, raft::Input::Appended { term, index });
+                    self.touch(i).appended(now, term, index);
                 }
                 Release::Message(group, message) if message.to == self.core.config.node => {
                     let Some(i) = self.position(group) else { continue };
@@ -470,26 +483,16 @@ impl Reactor {
         }
     }
 
-    /// Goes on with the snapshot in the making; begins one where the log holds too many segments.
-    fn make_snapshots(&mut self, now: Time, effects: &mut Effects) {
-        self.core.write_due_piece(effects);
-        if self.core.can_make(now) {
-            self.core.make_install(effects);
-        }
-        let can_make = self.core.can_make(now);
-        let log = self.core.persistence.log();
-        if !can_make || log.live_segments() <= self.core.config.live_segments_max {
-            return;
-        }
-        let mut holders = Vec::new();
-        log.groups_holding_oldest(&mut holders);
-        let behind = |i: &usize| {
-            let replica = &self.replicas[*i];
-            replica.snapshot_index < replica.applied_index()
-        };
-        let groups = holders.into_iter().map(|holder| holder.group);
-        if let Some(i) = groups.filter_map(|group| self.position(group)).find(behind) {
-            self.core.make_trim(&self.replicas[i], effects);
+    /// Applied entries leave memory, the oldest first, where there are too many.
+    fn let_go_of_entries(&mut self, now: Time) {
+        while let Some(oldest) = self.core.trailing.excess(self.core.config.entries_memory_max) {
+            if let Some(i) = self.position(oldest.group) {
+                let stored_from = self.core.persistence.log().first_stored(oldest.group);
+                if !self.replicas[i].evict(now, oldest.upto, stored_from) {
+                    return;
+                }
+            }
+            self.core.trailing.let_go();
         }
     }
 }

@@ -75,6 +75,11 @@ pub(super) fn recover(
     for replica in &replicas {
         core.persistence.log_mut().trim(replica.group, replica.snapshot_index);
     }
+    for replica in &mut replicas {
+        // What the snapshot covers is not in memory, but the log may have it.
+        let stored_from = core.persistence.log().first_stored(replica.group);
+        replica.evict(now, replica.snapshot_index, stored_from);
+    }
     for (group, mark) in resets {
         core.persistence.log_mut().stage_reset(group, mark);
     }

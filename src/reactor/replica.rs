@@ -2,23 +2,22 @@
 
 use std::collections::VecDeque;
 
+use super::agreement::Agreement;
 use super::answers::Context;
 use super::core::Core;
 use super::leadership::Leadership;
 use super::losses;
+use super::old_entries::Wanted;
 use super::presence::Presence;
+use super::quarantine::Quarantine;
 use super::queue::{Pending, Queue, Waiting};
 use super::reads::Reads;
-use super::status::GroupStatus;
-use super::trailing::{Keep, Trailing};
+use super::status::{DifferenceStatus, GroupStatus};
 use super::transfer::Receiving;
 use crate::base::{Bytes, GroupId, Index, Term, Time};
 use crate::kv::Machine;
 use crate::raft::{self, EntryKind, ProposeError, Raft, ReadError, RoleKind};
 use crate::wire::client::Outcome;
-
-/// Applied entries kept in memory for followers that fall behind.
-const TRAILING: Keep = Keep { bytes: 32 << 20, entries: 100_000 };
 
 /// One group's replica.
 pub(super) struct Replica {
@@ -50,13 +49,23 @@ pub(super) struct Replica {
     pub receiving: Option<Receiving>,
     /// Who leads, and since when.
     pub leadership: Leadership,
-    trailing: Trailing,
+    /// Everything up to here is durable here, as entries or in a snapshot. Never falls.
+    durable_index: Index,
+    /// How its state compares with the others'.
+    pub agreement: Agreement,
+    /// After which entry a hash was noted this turn.
+    pub noted: Option<Index>,
+    /// Whether it is on the core's list of those with something to compare.
+    pub compares: bool,
+    /// Its state is known to be wrong.
+    pub quarantine: Option<Quarantine>,
 }
 
 impl Replica {
     pub(super) fn new(group: GroupId, raft: Raft, machine: Machine) -> Self {
         let (snapshot_index, ..) = machine.applied();
         let (timer, state_bytes) = (raft.deadline(), machine.bytes());
+        let durable_index = raft.last_index();
         Self {
             group,
             raft,
@@ -74,7 +83,11 @@ impl Replica {
             snapshot_index,
             receiving: None,
             leadership: Leadership::default(),
-            trailing: Trailing::default(),
+            durable_index,
+            agreement: Agreement::default(),
+            noted: None,
+            compares: false,
+            quarantine: None,
         }
     }
 
@@ -153,20 +166,48 @@ impl Replica {
             core.peers.send(self.group, &message);
         }
         self.apply_committed(core, now);
+        self.tell_noted(core, now);
+        self.heal(core, now);
         self.confirm_reads(core);
         self.answer_reads(core);
         self.end_transfers_of_other_terms(core);
+        for request in self.output.entries_wanted.drain(..) {
+            let raft::EntriesRequest { to, from, .. } = request;
+            core.old_entries.want(Wanted::Entries { group: self.group, from, to });
+        }
         for request in std::mem::take(&mut self.output.snapshots) {
             self.begin_sending(core, request.to, now);
         }
     }
 
-    /// A snapshot up to `snapshot` is durable: the log before it may go, but for a trailing part.
+    /// A snapshot up to `snapshot` is durable: the log on the disk before it may go. What is in memory
+    /// goes when it is old.
     pub(super) fn compacted(&mut self, now: Time, snapshot: raft::SnapshotMeta) {
         self.snapshot_index = self.snapshot_index.max(snapshot.index);
-        let trailing = self.trailing.keep_from(TRAILING).unwrap_or(snapshot.index.next());
-        let keep_from = trailing.min(snapshot.index.next());
+        let keep_from = self.raft.first_index().min(snapshot.index.next());
         self.step(now, raft::Input::Compacted { snapshot, keep_from });
+    }
+
+    /// The entry at `index` of that term, and all before it, are durable here.
+    pub(super) fn appended(&mut self, now: Time, term: Term, index: Index) {
+        if self.raft.term_at(index) == Some(term) {
+            self.durable_index = self.durable_index.max(index);
+        }
+        self.step(now, raft::Input::Appended { term, index });
+    }
+
+    /// The applied entries up to `upto` leave memory, if they can be read back by then. Returns whether
+    /// they could; `stored_from`: the first entry in the log.
+    pub(super) fn evict(&mut self, now: Time, upto: Index, stored_from: Option<Index>) -> bool {
+        // A replica that began anew may not have come so far yet.
+        let upto = upto.min(self.applied_index());
+        if upto > self.durable_index.max(self.snapshot_index) {
+            return false;
+        }
+        let keep_from = upto.next();
+        let stored_from = stored_from.unwrap_or(keep_from);
+        self.step(now, raft::Input::Evicted { keep_from, stored_from });
+        true
     }
 
     /// Puts a newer state in the place of ours. Whether commands proposed here are part of it cannot
@@ -176,7 +217,7 @@ impl Replica {
         self.snapshot_index = self.applied_index();
         // Committed in this very turn, and part of the new state already.
         self.output.committed.clear();
-        self.trailing = Trailing::default();
+        self.end_quarantine();
         while let Some(pending) = self.pending.pop_front_if(|p| p.index <= self.snapshot_index) {
             self.refuse_all(core, &pending.waiting, Outcome::Unknown);
         }
@@ -227,6 +268,9 @@ impl Replica {
             slots: self.machine.slots(),
             keys: self.machine.keys(),
             sessions: self.machine.sessions() as u64,
+            quarantined: self.is_quarantined(),
+            agreed_index: self.agreement.agreed(),
+            difference: self.agreement.difference().map(DifferenceStatus::of),
             state_hash: with_hash.then(|| format!("{:016x}", self.machine.recomputed_state_hash())),
         }
     }
@@ -248,10 +292,11 @@ impl Replica {
     fn apply_committed(&mut self, core: &mut Core, now: Time) {
         let Some(last) = self.output.committed.last().map(|entry| entry.index) else { return };
         let context = self.context(core);
+        let cost: usize = self.output.committed.iter().map(raft::Entry::cost).sum();
+        core.trailing.applied(self.group, last, cost as u64);
         for entry in std::mem::take(&mut self.output.committed) {
             let applied = self.applied_index();
             assert_eq!(entry.index, applied.next(), "{}: entries apply in order", self.group);
-            self.trailing.applied(entry.index, entry.payload.len());
             let waiting = self.settle(core, &entry);
             match entry.kind {
                 EntryKind::Command => {
@@ -262,6 +307,7 @@ impl Replica {
                     self.machine.begin_entry(entry.index, entry.term, entry.timestamp);
                 }
             }
+            self.note_applied(entry.index);
         }
         self.step(now, raft::Input::Applied { index: last });
     }

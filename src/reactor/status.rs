@@ -29,6 +29,12 @@ pub struct CoreStatus {
     pub log_writes: u64,
     /// Bytes of them.
     pub log_bytes: u64,
+    /// Reads of old entries from the log, for followers that are behind or to free a segment.
+    pub log_reads: u64,
+    /// Log segments in use.
+    pub log_segments: u64,
+    /// Bytes of log entries held in memory, about.
+    pub entries_in_memory_bytes: u64,
     /// Snapshots finished.
     pub snapshots: u64,
 }

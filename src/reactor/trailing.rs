@@ -1,52 +1,56 @@
-//! Where trailing entries begin: how far back the log is kept in memory for slow followers.
+//! Which applied entries are still in memory, for followers that are a little behind: the last so many
+//! bytes of all that this core applied, whatever group it was of.
+//!
+//! Entries that leave memory stay on the disk until a snapshot covers them, and longer; a follower
+//! that needs them has them read back (`old_entries`). So the bound can be the core's: a group that is
+//! written rarely keeps its entries until they are old, not for ever.
 
 use std::collections::VecDeque;
 
-use crate::base::Index;
+use crate::base::{GroupId, Index};
 
-/// Bytes of applied payload between two marks.
-const MARK_EVERY: u64 = 1 << 20;
+/// Bytes of entries that are let go together, about.
+const STRETCH_BYTES: u64 = 256 << 10;
 
-/// Finds the entry from which on about a wanted number of bytes was applied.
-///
-/// Keeps a mark about every mebibyte of applied payload.
+/// Applied entries in memory, in the order they were applied.
 #[derive(Debug, Default)]
 pub(super) struct Trailing {
-    /// (first index of a stretch, bytes applied before it), ascending.
-    marks: VecDeque<(Index, u64)>,
-    /// Bytes applied since start.
-    applied_bytes: u64,
-    /// The last entry applied.
-    applied_index: Index,
+    stretches: VecDeque<Stretch>,
+    /// The sum of their bytes.
+    bytes: u64,
 }
 
-/// What is kept.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Keep {
-    /// Payload bytes, at most, give or take a mebibyte.
-    pub bytes: u64,
-    /// Entries, at most: each costs some memory whatever its payload.
-    pub entries: u64,
+/// Entries of one group, applied one behind the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub group: GroupId,
+    /// The last of them.
+    pub upto: Index,
+    bytes: u64,
 }
 
 impl Trailing {
-    pub(super) fn applied(&mut self, index: Index, bytes: usize) {
-        let last = self.marks.back().map_or(0, |(_, before)| *before);
-        if self.marks.is_empty() || self.applied_bytes - last >= MARK_EVERY {
-            self.marks.push_back((index, self.applied_bytes));
+    /// Entries of `group` up to `upto` were applied, which cost `bytes`.
+    pub(super) fn applied(&mut self, group: GroupId, upto: Index, bytes: u64) {
+        self.bytes += bytes;
+        match self.stretches.back_mut() {
+            Some(last) if last.group == group && last.bytes < STRETCH_BYTES => {
+                last.upto = upto;
+                last.bytes += bytes;
+            }
+            _ => self.stretches.push_back(Stretch { group, upto, bytes }),
         }
-        self.applied_bytes += bytes as u64;
-        self.applied_index = index;
     }
 
-    /// The first index to keep; forgets older marks. Nothing if nothing was applied.
-    pub(super) fn keep_from(&mut self, keep: Keep) -> Option<Index> {
-        let excess = self.applied_bytes.saturating_sub(keep.bytes);
-        while self.marks.len() > 1 && self.marks[1].1 <= excess {
-            self.marks.pop_front();
-        }
-        let by_entries = Index((self.applied_index.0 + 1).saturating_sub(keep.entries));
-        self.marks.front().map(|(by_bytes, _)| by_entries.max(*by_bytes))
+    /// The oldest entries, if all together cost more than `bytes_max`.
+    pub(super) fn excess(&self, bytes_max: u64) -> Option<Stretch> {
+        self.stretches.front().copied().filter(|_| self.bytes > bytes_max)
+    }
+
+    /// The oldest entries were let go.
+    pub(super) fn let_go(&mut self) {
+        let oldest = self.stretches.pop_front().expect("there is something to let go");
+        self.bytes -= oldest.bytes;
     }
 }
 
@@ -54,32 +58,25 @@ impl Trailing {
 mod tests {
     use super::*;
 
-    const ALL: Keep = Keep { bytes: u64::MAX, entries: u64::MAX };
+    const G1: GroupId = GroupId(1);
+    const G2: GroupId = GroupId(2);
 
-    /// Entries 1 to `count` of `bytes` each.
-    fn applied(count: u64, bytes: usize) -> Trailing {
+    #[test]
+    fn what_was_applied_first_goes_first() {
         let mut trailing = Trailing::default();
-        (1..=count).for_each(|index| trailing.applied(Index(index), bytes));
-        trailing
-    }
-
-    #[test]
-    fn nothing_applied_nothing_to_keep() {
-        assert_eq!(Trailing::default().keep_from(ALL), None);
-    }
-
-    #[test]
-    fn large_entries_are_bounded_by_bytes() {
-        let mut trailing = applied(10, 1 << 20);
-        assert_eq!(trailing.keep_from(ALL), Some(Index(1)));
-        assert_eq!(trailing.keep_from(Keep { bytes: 3 << 20, ..ALL }), Some(Index(8)));
-        assert_eq!(trailing.keep_from(ALL), Some(Index(8)), "older marks are forgotten");
-    }
-
-    #[test]
-    fn small_entries_are_bounded_by_number() {
-        let mut trailing = applied(1_000, 8);
-        assert_eq!(trailing.keep_from(Keep { entries: 100, ..ALL }), Some(Index(901)));
-        assert_eq!(trailing.keep_from(Keep { entries: 0, ..ALL }), Some(Index(1_001)));
+        trailing.applied(G1, Index(3), STRETCH_BYTES);
+        trailing.applied(G2, Index(1), 10);
+        trailing.applied(G1, Index(4), 5);
+        trailing.applied(G1, Index(9), 5);
+        assert_eq!(trailing.excess(STRETCH_BYTES + 20), None);
+        let oldest = trailing.excess(STRETCH_BYTES).expect("too much");
+        assert_eq!((oldest.group, oldest.upto), (G1, Index(3)));
+        trailing.let_go();
+        assert_eq!(trailing.excess(20), None);
+        trailing.let_go();
+        let last = trailing.excess(0).expect("ten bytes");
+        assert_eq!((last.group, last.upto), (G1, Index(9)), "two turns, one stretch");
+        trailing.let_go();
+        assert_eq!(trailing.excess(0), None);
     }
 }

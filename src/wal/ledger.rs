@@ -311,10 +311,11 @@ impl Ledger {
         let mut runs = self.places.get(&group)?.from(from).take_while(|run| run.batch <= durable);
         let first = runs.next().filter(|run| run.first == from)?;
         let (segment, extent) = self.extent(first.batch);
-        let mut stretch = Stretch::new(group, (segment.id, segment.salt), extent, first);
+        let mut stretch = Stretch::new((segment.id, segment.salt), extent, (group, first));
         for run in runs {
             let (segment, extent) = self.extent(run.batch);
-            if !stretch.extend(segment.id, extent, run, bytes_max) {
+            let follows = run.first == stretch.last().next();
+            if !follows || !stretch.extend(segment.id, extent, (group, run), bytes_max) {
                 break;
             }
         }
@@ -344,21 +345,29 @@ impl Ledger {
         out.extend(held.map(|(&group, &Holding { last, bytes })| Holder { group, last, bytes }));
     }
 
-    /// The first entry of `group` in the oldest segment that is needed, from `from` on, and the last of
-    /// those that follow it there without a gap.
-    pub(super) fn needed_of_oldest(&self, group: GroupId, from: Index) -> Option<(Index, Index)> {
-        let from = from.max(self.trimmed(group).next());
-        let batches = self.batches_of(0);
-        let mut runs = self.places.get(&group)?.from(from);
-        let first = runs.find(|run| batches.contains(&run.batch))?;
-        let mut last = first.last();
-        for run in runs.take_while(|run| batches.contains(&run.batch)) {
-            if run.first != last.next() {
+    /// Where entries for which the oldest segment is needed lie, from batch `from` on: as many as lie
+    /// together in `bytes_max`, but at least one batch; nothing if there are none.
+    pub(super) fn locate_needed(&self, from: BatchNumber, bytes_max: usize) -> Option<Stretch> {
+        let oldest = self.segments.front()?;
+        let mut batches = self.batches_of(0);
+        batches.start = batches.start.max(from);
+        let mut needed = BTreeMap::new();
+        for &group in oldest.held.keys() {
+            let Some(places) = self.places.get(&group) else { continue };
+            let runs = places.from(self.trimmed(group).next());
+            let there = runs.filter(|run| batches.contains(&run.batch));
+            needed.extend(there.map(|run| ((run.batch, group, run.first), run)));
+        }
+        let extent = |batch| oldest.extents.find(oldest.first_batch, batch).expect("was placed");
+        let mut needed = needed.into_iter().map(|((batch, group, _), run)| (batch, (group, run)));
+        let (batch, first) = needed.next()?;
+        let mut stretch = Stretch::new((oldest.id, oldest.salt), extent(batch), first);
+        for (batch, more) in needed {
+            if !stretch.extend(oldest.id, extent(batch), more, bytes_max) {
                 break;
             }
-            last = run.last();
         }
-        Some((first.first, last))
+        Some(stretch)
     }
 
     /// Appends what the preamble of a new segment repeats.

@@ -56,6 +56,8 @@ pub struct Log {
     staged: Vec<GroupRecord>,
     /// Bytes these take in a batch.
     staged_bytes: usize,
+    /// How many of them are copies.
+    staged_copies: usize,
     /// Kept for its storage: the records of a preamble while it is encoded.
     preamble: Vec<GroupRecord>,
     /// Where the next batch goes; nothing before the first segment.
@@ -104,6 +106,7 @@ impl Log {
             ledger: recovered.ledger,
             staged: Vec::new(),
             staged_bytes: 0,
+            staged_copies: 0,
             preamble: Vec::new(),
             head: recovered.head,
             next_order: recovered.next_order,
@@ -162,6 +165,7 @@ impl Log {
     pub(super) fn stage(&mut self, group: GroupId, record: Record) {
         let record = GroupRecord { group, record };
         self.staged_bytes += record.length();
+        self.staged_copies += usize::from(record.is_copy());
         self.staged.push(record);
     }
 
@@ -173,6 +177,11 @@ impl Log {
     /// Whether anything is staged.
     pub fn has_staged(&self) -> bool {
         !self.staged.is_empty()
+    }
+
+    /// Whether copies are staged: until they are sealed, the segment they are to free counts as needed.
+    pub fn has_staged_copies(&self) -> bool {
+        self.staged_copies > 0
     }
 
     /// Makes one batch of what is staged and appends its write to `writes`; before it that of a new
@@ -199,7 +208,10 @@ impl Log {
         self.note(&staged[..count], length);
         let number = self.issue(Vec::with_capacity(length), &staged[..count], writes);
         self.last_filled = number;
-        self.staged_bytes -= staged.drain(..count).map(|record| record.length()).sum::<usize>();
+        for record in staged.drain(..count) {
+            self.staged_bytes -= record.length();
+            self.staged_copies -= usize::from(record.is_copy());
+        }
         self.staged = staged;
         Some(number)
     }
@@ -297,12 +309,6 @@ impl Log {
         self.ledger.holding_oldest(out);
     }
 
-    /// The next entries of `group` to write again ([`Self::stage_copy`]) to free the oldest segment:
-    /// the first at or after `from`, and the last of those that follow it.
-    pub fn needed_of_oldest(&self, group: GroupId, from: Index) -> Option<(Index, Index)> {
-        self.ledger.needed_of_oldest(group, from)
-    }
-
     /// The oldest segment in use, if it is not the one being written.
     pub fn oldest_segment(&self) -> Option<SegmentId> {
         self.ledger.segments.front().filter(|_| self.live_segments() > 1).map(|oldest| oldest.id)
@@ -319,6 +325,20 @@ impl Log {
     pub fn begin_read(&mut self, group: GroupId, from: Index, bytes_max: usize) -> Option<Stretch> {
         let stretch = self.ledger.locate(group, from, self.window.durable(), bytes_max)?;
         self.ledger.count_reader(stretch.segment, 1);
+        Some(stretch)
+    }
+
+    /// Where to read entries that are to be written again ([`Self::stage_copy`]) to free the oldest
+    /// segment, from batch `from` on: as many as lie together in about `bytes_max`; nothing if there are
+    /// none. Until [`Self::end_read`] the segment is not used again.
+    pub fn begin_rewrite(&mut self, from: BatchNumber, bytes_max: usize) -> Option<Stretch> {
+        let oldest = self.oldest_segment()?;
+        let stretch = self.ledger.locate_needed(from, bytes_max)?;
+        // Writes into two segments may be in flight.
+        if stretch.last_batch() > self.window.durable() {
+            return None;
+        }
+        self.ledger.count_reader(oldest, 1);
         Some(stretch)
     }
 

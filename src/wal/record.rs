@@ -91,6 +91,11 @@ impl GroupRecord {
         DESCRIPTOR_BYTES + self.payload().len()
     }
 
+    /// Whether it is an entry written again.
+    pub(super) fn is_copy(&self) -> bool {
+        matches!(self.record, Record::Copy(_))
+    }
+
     /// The record's bytes in the payload section.
     pub(super) fn payload(&self) -> &[u8] {
         match &self.record {

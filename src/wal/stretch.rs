@@ -12,12 +12,10 @@ use super::record::Record;
 use super::{BLOCK, BatchNumber, EntryRecord, LogError, SegmentId};
 use crate::base::{GroupId, Index};
 
-/// Bytes of a segment that hold consecutive entries of a group. Until it is given back
-/// ([`super::Log::end_read`]) its segment is not written over.
+/// Bytes of a segment that hold entries. Until it is given back ([`super::Log::end_read`]) its segment
+/// is not written over.
 #[derive(Debug)]
 pub struct Stretch {
-    /// Whose entries.
-    pub group: GroupId,
     /// The file.
     pub segment: SegmentId,
     /// Where in it; a multiple of [`BLOCK`].
@@ -26,15 +24,16 @@ pub struct Stretch {
     pub length: usize,
     /// The salt of the segment.
     salt: u64,
-    /// The batches with entries of the group, ascending.
+    /// The entries in it; batches ascend.
     parts: Vec<Part>,
 }
 
-/// One batch of a stretch.
+/// Entries in one batch of a stretch.
 #[derive(Clone, Copy, Debug)]
 struct Part {
-    /// Where it begins, from the stretch's beginning.
+    /// Where the batch begins, from the stretch's beginning.
     at: usize,
+    group: GroupId,
     /// Which entries of it are wanted: others in it may have been replaced.
     run: Run,
 }
@@ -49,65 +48,87 @@ pub(super) struct Extent {
 impl Stretch {
     /// The stretch of one batch.
     pub(super) fn new(
-        group: GroupId,
         (segment, salt): (SegmentId, u64),
         extent: Extent,
-        run: Run,
+        (group, run): (GroupId, Run),
     ) -> Self {
         let Extent { offset, bytes: length } = extent;
-        Self { group, segment, offset, length, salt, parts: vec![Part { at: 0, run }] }
+        Self { segment, offset, length, salt, parts: vec![Part { at: 0, group, run }] }
     }
 
-    /// Takes another batch in, if the entries go on there, behind the others, and all stays within
-    /// `bytes_max`. Returns whether it did.
+    /// Takes entries of the last batch, or of one behind it, in, if all stays within `bytes_max`. Returns
+    /// whether it did.
     pub(super) fn extend(
         &mut self,
         segment: SegmentId,
         extent: Extent,
-        run: Run,
+        (group, run): (GroupId, Run),
         bytes_max: usize,
     ) -> bool {
-        let end = self.offset + self.length as u64;
-        if segment != self.segment || extent.offset < end || run.first != self.last().next() {
+        if segment != self.segment || run.batch < self.last_batch() {
             return false;
         }
         let at = usize::try_from(extent.offset - self.offset).expect("a segment fits memory");
-        if at + extent.bytes > bytes_max {
+        if run.batch > self.last_batch() && at + extent.bytes > bytes_max {
             return false;
         }
         self.length = at + extent.bytes;
-        self.parts.push(Part { at, run });
+        self.parts.push(Part { at, group, run });
         true
     }
 
-    /// The first entry in it.
-    pub fn first(&self) -> Index {
-        self.parts[0].run.first
+    /// The last batch in it.
+    pub fn last_batch(&self) -> BatchNumber {
+        self.parts.last().expect("at least one").run.batch
     }
 
     /// The last entry in it.
-    pub fn last(&self) -> Index {
+    pub(super) fn last(&self) -> Index {
         self.parts.last().expect("at least one").run.last()
     }
 
-    /// The entries from `first` to `last`, as read in `bytes`.
+    /// The entries in it, as read in `bytes`; those of a group in order.
     ///
     /// # Errors
     /// If `bytes` are not what was written.
-    pub fn decode(&self, bytes: &[u8]) -> Result<Vec<EntryRecord>, LogError> {
+    pub fn decode(&self, bytes: &[u8]) -> Result<Vec<(GroupId, EntryRecord)>, LogError> {
         let mut entries = Vec::new();
+        let mut last: Option<(usize, Batch<'_>)> = None;
         for part in &self.parts {
-            let found = self.entries_of(part, bytes);
-            entries.extend(found.ok_or_else(|| self.corruption(part))?);
+            // Of a batch with many groups the checksums are looked at once.
+            let batch = match last.filter(|(at, _)| *at == part.at) {
+                Some((_, batch)) => Some(batch),
+                None => self.batch(part, bytes),
+            };
+            let batch = batch.ok_or_else(|| self.corruption(part))?;
+            last = Some((part.at, batch));
+            entries.extend(part.entries(&batch).ok_or_else(|| self.corruption(part))?);
         }
         Ok(entries)
     }
 
-    fn entries_of(&self, part: &Part, bytes: &[u8]) -> Option<impl Iterator<Item = EntryRecord>> {
+    fn batch<'a>(&self, part: &Part, bytes: &'a [u8]) -> Option<Batch<'a>> {
         let batch = Batch::parse(bytes.get(part.at..)?, self.salt)?;
-        if batch.header.number != part.run.batch || !batch.payload_is_whole() {
-            return None;
+        (batch.header.number == part.run.batch && batch.payload_is_whole()).then_some(batch)
+    }
+
+    fn corruption(&self, part: &Part) -> LogError {
+        let run = part.run;
+        LogError::Corrupt {
+            segment: self.segment,
+            offset: self.offset + part.at as u64,
+            batch: run.batch,
+            entries: (run.first.0..=run.last().0).map(|i| (part.group, Index(i))).collect(),
         }
+    }
+}
+
+impl Part {
+    /// The entries wanted of `batch`; nothing if one is not there.
+    fn entries(
+        &self,
+        batch: &Batch<'_>,
+    ) -> Option<impl Iterator<Item = (GroupId, EntryRecord)> + use<>> {
         let mut entries = BTreeMap::new();
         for record in batch.records_of(self.group) {
             match record.ok()?.record {
@@ -123,20 +144,11 @@ impl Stretch {
                 }
             }
         }
-        let (first, last) = (part.run.first, part.run.last());
-        let wanted = entries.split_off(&first).into_values().take_while(move |e| e.index <= last);
+        let (group, first, last) = (self.group, self.run.first, self.run.last());
+        let wanted = entries.split_off(&first).into_values().take_while(|e| e.index <= last);
         let wanted: Vec<_> = wanted.collect();
-        (wanted.len() as u64 == last.0 + 1 - first.0).then(|| wanted.into_iter())
-    }
-
-    fn corruption(&self, part: &Part) -> LogError {
-        let run = part.run;
-        LogError::Corrupt {
-            segment: self.segment,
-            offset: self.offset + part.at as u64,
-            batch: run.batch,
-            entries: (run.first.0..=run.last().0).map(|i| (self.group, Index(i))).collect(),
-        }
+        let complete = wanted.len() as u64 == last.0 + 1 - first.0;
+        complete.then(|| wanted.into_iter().map(move |entry| (group, entry)))
     }
 }
 

@@ -78,6 +78,27 @@ fn all_nodes_are_killed_at_once_and_come_back() {
     assert_nothing_lost(&cluster, &targets, &ledgers);
 }
 
+/// Entries that have left the leader's memory are still on its disk: no snapshot need be sent.
+#[test]
+fn a_node_that_was_away_for_long_is_sent_entries_from_the_disk() {
+    const VALUES: usize = 60;
+    let mut cluster = Cluster::start(Shape { nodes: 3, smp: 1 });
+    cluster.node(0).kill();
+    let mut client = Client::connect(&cluster.targets(), Options::default()).expect("it serves");
+    let value = vec![b'v'; 900 << 10];
+    for i in 0..VALUES {
+        client.put(format!("{{one group}}{}", i % 4).as_bytes(), &value).expect("a write");
+    }
+    cluster.node(0).start();
+    cluster.await_leaders();
+    cluster.assert_replicas_agree();
+    let nodes: Vec<_> = cluster.all().iter().filter_map(|node| node.status(false)).collect();
+    let cores = || nodes.iter().flat_map(|node| &node.cores);
+    assert_eq!(cores().map(|core| core.snapshots).sum::<u64>(), 0, "{nodes:?}");
+    assert!(cores().any(|core| core.log_reads > 0), "{nodes:?}");
+    assert!(cores().all(|core| core.entries_in_memory_bytes < 34 << 20), "{nodes:?}");
+}
+
 #[test]
 fn a_paused_leader_serves_nothing_stale_when_it_wakes() {
     pause_a_leader(&[]);

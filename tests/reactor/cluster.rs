@@ -13,8 +13,8 @@ use sunstar::base::{
 use sunstar::placement::{NodeInfo, ShardMap};
 use sunstar::raft::Lease;
 use sunstar::reactor::{
-    AdminAnswer, CoreStatus, Effects, GroupAnswer, GroupOperation, GroupStatus, Input, LogWrite,
-    Offline, Reactor, ReactorConfig, Recovered,
+    AdminAnswer, CoreStatus, Effects, GroupAnswer, GroupOperation, GroupStatus, Input, LogRead,
+    LogWrite, Offline, Reactor, ReactorConfig, Recovered,
 };
 use sunstar::wal::{Identity, LogError, Recovery, SegmentId};
 use sunstar::wire::frame::{self, Scan};
@@ -36,6 +36,8 @@ pub(crate) struct Disk {
 enum Completion {
     /// A write that is on the disk, as a whole, only when it completes.
     Log(LogWrite),
+    /// Of what is on the disk when the read is done.
+    Read(LogRead),
     Segment(SegmentId),
     NoSegment(SegmentId),
     Snapshot(u64),
@@ -90,6 +92,7 @@ pub(crate) struct Cluster {
     /// Answers to administrators; the ticket is the node asked.
     pub(crate) admin_answers: Vec<AdminAnswer>,
     pub(crate) live_segments_max: usize,
+    pub(crate) entries_memory_max: u64,
     pub(crate) faults: Faults,
     /// On all nodes alike.
     lease: Option<Lease>,
@@ -136,6 +139,7 @@ impl Cluster {
             trace: 0,
             admin_answers: Vec::new(),
             live_segments_max: 2,
+            entries_memory_max: 4 << 20,
             faults: Faults::default(),
             lease,
             cuts: BTreeSet::new(),
@@ -159,6 +163,16 @@ impl Cluster {
             node.reactor.step(self.now, up(id));
         }
         self.nodes.insert(id, Node { reactor, completions: Vec::new() });
+    }
+
+    /// Stops all nodes at once and starts them again, with the settings that the cluster has by now.
+    pub(crate) fn restart_all(&mut self) {
+        for id in self.ids() {
+            self.crash(id);
+        }
+        for id in self.disks.keys().copied().collect::<Vec<_>>() {
+            self.start(id);
+        }
     }
 
     /// The groups of which a node that does not run has something on its disk.
@@ -282,6 +296,27 @@ impl Cluster {
         self.nodes[&id].reactor.status(false).groups
     }
 
+    /// A node's summary, without hashes of its states.
+    pub(crate) fn brief_status(&self, id: NodeId) -> CoreStatus {
+        self.nodes[&id].reactor.status(false)
+    }
+
+    /// Flips a bit of these bytes wherever a node's log has them.
+    pub(crate) fn damage(&mut self, id: NodeId, bytes: &[u8]) {
+        let disk = self.disks.get_mut(&id).expect("every node has a disk");
+        let mut damaged = 0;
+        for segment in disk.segments.values_mut() {
+            let found: Vec<usize> = (0..segment.len() - bytes.len())
+                .filter(|&at| segment[at..].starts_with(bytes))
+                .collect();
+            damaged += found.len();
+            for at in found {
+                segment[at] ^= 1;
+            }
+        }
+        assert!(damaged > 0, "{id}: nothing to damage");
+    }
+
     pub(crate) fn status(&self, id: NodeId) -> CoreStatus {
         self.nodes[&id].reactor.status(true)
     }
@@ -350,6 +385,7 @@ impl Cluster {
             segment_bytes: self.segment_bytes as u64,
             log_writes_in_flight_max: 4,
             live_segments_max: self.live_segments_max,
+            entries_memory_max: self.entries_memory_max,
             memory_max: 1 << 30,
         }
     }
@@ -365,7 +401,8 @@ impl Cluster {
                 if let Completion::Log(write) = &completion {
                     disk.write(write, |_| true);
                 }
-                node.reactor.step(now, completion.input());
+                let bytes = disk.read(&completion);
+                node.reactor.step(now, completion.input(&bytes));
             }
         }
         let cut = |flight: &Flight| self.cuts.contains(&(flight.from.node, flight.to.node));
@@ -429,6 +466,9 @@ impl Cluster {
             self.trace = crc32c_append(self.trace, &write.bytes);
             node.completions.push((due, Completion::Log(write)));
         }
+        for read in effects.log_reads {
+            node.completions.push((now, Completion::Read(read)));
+        }
         for write in effects.snapshot_writes {
             if full {
                 self.refusals += 1;
@@ -460,6 +500,15 @@ impl Cluster {
 }
 
 impl Disk {
+    /// What a read gives; nothing for any other completion.
+    fn read(&self, completion: &Completion) -> Vec<u8> {
+        let Completion::Read(LogRead { segment, offset, length, .. }) = completion else {
+            return Vec::new();
+        };
+        let start = usize::try_from(*offset).expect("within a segment");
+        self.segments[segment][start..start + length].to_vec()
+    }
+
     /// Puts those sectors of a write on the disk that `survives` names.
     fn write(&mut self, write: &LogWrite, survives: impl Fn(usize) -> bool) {
         let segment = self.segments.get_mut(&write.segment).expect("prepared before");
@@ -474,9 +523,10 @@ impl Disk {
 }
 
 impl Completion {
-    fn input(self) -> Input<'static> {
+    fn input(self, bytes: &[u8]) -> Input<'_> {
         match self {
             Self::Log(write) => Input::LogWritten { write: write.write },
+            Self::Read(read) => Input::LogReadDone { read: read.read, bytes },
             Self::Segment(segment) => Input::SegmentReady { segment },
             Self::NoSegment(segment) => Input::SegmentFailed { segment },
             Self::Snapshot(snapshot) => Input::SnapshotWritten { snapshot },

@@ -188,6 +188,94 @@ fn segments_are_recycled_and_a_far_follower_gets_a_snapshot() {
 }
 
 #[test]
+fn a_follower_behind_what_memory_holds_is_sent_entries_from_the_disk() {
+    let mut cluster = started(1, 12);
+    cluster.entries_memory_max = 1 << 20;
+    cluster.restart_all();
+    cluster.run_until(2_000, |cluster| cluster.leader(G1).is_some() && cluster.is_settled());
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let leader = cluster.leader(G1).expect("settled");
+    let far = cluster.ids().into_iter().find(|id| *id != leader).expect("three nodes");
+    cluster.crash(far);
+    let value = vec![b'v'; 300 << 10];
+    for i in 0..60 {
+        client.write(&mut cluster, OperationKind::Put, &format!("key-{}", i % 8), &value);
+    }
+    let held = cluster.status(leader).entries_in_memory_bytes;
+    assert!(held < 3 << 20, "{held} bytes of 18 MiB in memory");
+    cluster.start(far);
+    cluster.run_until(5_000, |cluster| cluster.is_settled());
+    cluster.assert_replicas_agree();
+    let read: u64 = cluster.ids().iter().map(|&id| cluster.status(id).log_reads).sum();
+    assert!(read >= 15, "{read} reads for 17 MiB");
+    for id in cluster.ids() {
+        let status = cluster.status(id);
+        assert_eq!((status.snapshots, status.groups[0].snapshot_index.0), (0, 0), "{id}");
+        let held = status.entries_in_memory_bytes;
+        assert!(held < 3 << 20, "{id}: {held} bytes in memory");
+    }
+}
+
+#[test]
+fn entries_damaged_on_the_leaders_disk_are_never_sent() {
+    let mut cluster = started(1, 13);
+    cluster.entries_memory_max = 1;
+    cluster.restart_all();
+    cluster.run_until(2_000, |cluster| cluster.leader(G1).is_some() && cluster.is_settled());
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let leader = cluster.leader(G1).expect("settled");
+    let far = cluster.ids().into_iter().find(|id| *id != leader).expect("three nodes");
+    cluster.crash(far);
+    for i in 0..20 {
+        client.write(&mut cluster, OperationKind::Put, &format!("key-{}", i % 8), b"value");
+    }
+    cluster.damage(leader, b"key-3");
+    cluster.start(far);
+    cluster.run_until(5_000, |cluster| cluster.is_settled());
+    cluster.assert_replicas_agree();
+    let snapshot = cluster.status(far).groups[0].snapshot_index;
+    assert!(snapshot.0 > 0, "it was caught up by a snapshot");
+}
+
+#[test]
+fn rarely_written_groups_hold_no_segment_and_need_no_snapshots() {
+    const GROUPS: u32 = 1_000;
+    const RARE: u32 = 60;
+    let mut cluster = Cluster::new(1, GROUPS, 1 << 20, 14);
+    cluster.entries_memory_max = 64 << 10;
+    cluster.restart_all();
+    let all = |cluster: &mut Cluster| {
+        (1..=GROUPS).all(|group| cluster.leader(GroupId(group)).is_some()) && cluster.is_settled()
+    };
+    cluster.run_until(2_000, all);
+    let rare: Vec<_> =
+        (2..2 + RARE).map(|g| (GroupId(g), key_of(&cluster, GroupId(g), "k"))).collect();
+    for (group, key) in &rare {
+        let mut client = Client::open(&mut cluster, 1, *group);
+        client.write(&mut cluster, OperationKind::Put, key, b"rarely written");
+    }
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let key = key_of(&cluster, G1, "k");
+    let value = vec![b'v'; 48 << 10];
+    let mut most = 0;
+    for _ in 0..400 {
+        client.write(&mut cluster, OperationKind::Put, &key, &value);
+        most = most.max(cluster.brief_status(NodeId(1)).log_segments);
+    }
+    let status = cluster.status(NodeId(1));
+    println!("{most} segments at most, {} snapshots, {} reads", status.snapshots, status.log_reads);
+    assert!(most <= 6, "{most} segments in use");
+    assert!(status.snapshots <= 30, "{} snapshots for about 20 segments", status.snapshots);
+    assert!(status.log_reads > 0, "what was copied had left memory");
+    cluster.restart_all();
+    cluster.run_until(2_000, all);
+    for (group, key) in &rare {
+        let mut reader = Client::reader(1, *group);
+        assert_eq!(reader.get(&mut cluster, key), Some(b"rarely written".to_vec()), "{group}");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     let trace = |seed| {
         let mut cluster = started(3, seed);

@@ -62,6 +62,8 @@ struct Storm {
     lengths: BTreeMap<String, usize>,
     crashes: usize,
     reads: usize,
+    /// Entries that were read back from a log, in how many pieces.
+    log_reads: u64,
 }
 
 impl Storm {
@@ -69,6 +71,9 @@ impl Storm {
         let lease = seed.is_multiple_of(3).then_some(Lease { drift_percent: 10 });
         let mut cluster = Cluster::with_leases(NODES, GROUPS, SEGMENT_BYTES, seed, lease);
         cluster.live_segments_max = 3;
+        // So few that most followers that were away need what left memory.
+        cluster.entries_memory_max = 2 << 10;
+        cluster.restart_all();
         let keys: Vec<String> =
             (1..=GROUPS).map(|group| key_of(&cluster, GroupId(group), "storm")).collect();
         let groups: Vec<(GroupId, &str)> = (1..=GROUPS)
@@ -101,6 +106,7 @@ impl Storm {
             lengths: BTreeMap::new(),
             crashes: 0,
             reads: 0,
+            log_reads: 0,
         }
     }
 
@@ -147,6 +153,7 @@ impl Storm {
         match random.u32(0..1_000) {
             0..4 if self.cluster.is_up(id) => {
                 self.crashes += 1;
+                self.log_reads += self.cluster.status(id).log_reads;
                 self.cluster.crash(id);
             }
             // It stops later, or is cut short.
@@ -263,6 +270,8 @@ impl Storm {
     fn check_values(&mut self) {
         self.cluster.run_until(CALM_ROUNDS, |cluster| cluster.is_settled());
         self.cluster.assert_replicas_agree();
+        let ids = self.cluster.ids();
+        self.log_reads += ids.iter().map(|&id| self.cluster.status(id).log_reads).sum::<u64>();
         for i in 0..self.clients.len() {
             let mut reader =
                 super::client::Client::reader(90 + self.clients[i].number, self.clients[i].group);
@@ -317,7 +326,8 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn storms_break_no_promise() {
-    let (mut crashes, mut appends, mut reads, mut refusals) = (0, 0, 0, 0);
+    let (mut crashes, mut appends, mut reads) = (0, 0, 0);
+    let (mut refusals, mut log_reads) = (0, 0);
     for seed in seeds() {
         // The seed of a failure is the last one printed.
         println!("storm {seed}");
@@ -327,12 +337,15 @@ fn storms_break_no_promise() {
         appends += storm.clients.iter().map(|client| client.acknowledged.len()).sum::<usize>();
         reads += storm.reads;
         refusals += storm.cluster.refusals;
+        log_reads += storm.log_reads;
     }
     println!(
         "{crashes} crashes, {appends} appends and {reads} reads acknowledged, {refusals} times a \
          full disk"
     );
     assert!(refusals > seeds().count(), "{refusals} times a full disk: too roomy");
+    println!("{log_reads} reads of logs");
+    assert!(log_reads > 0, "nobody was ever far enough behind");
     assert!(
         crashes > seeds().count() && appends > 1_000,
         "{crashes} crashes, {appends} appends: too calm"

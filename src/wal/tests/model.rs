@@ -10,8 +10,8 @@ use super::transcript::transcribe;
 use crate::base::{Bytes, GroupId, Index, NodeId, Term, WallTime};
 use crate::wal::record::{GroupRecord, Record};
 use crate::wal::{
-    BatchNumber, EntryRecord, HardStateRecord, Holder, Log, LogConfig, RecoveredGroup,
-    SnapshotMark, Write,
+    BatchNumber, EntryRecord, HardStateRecord, Log, LogConfig, RecoveredGroup, SnapshotMark,
+    Stretch, Write,
 };
 
 const GROUPS: u32 = 4;
@@ -275,23 +275,27 @@ impl World {
         }
     }
 
-    /// Writes entries again for which the oldest segment is needed.
+    /// Writes entries again for which the oldest segment is needed, but for those replaced since.
     fn rewrite(&mut self) {
-        let mut holders = Vec::new();
-        self.log.groups_holding_oldest(&mut holders);
-        for Holder { group, .. } in holders {
-            let mut next = Index::ZERO;
-            for _ in 0..self.rng.u32(1..4) {
-                let Some((first, last)) = self.log.needed_of_oldest(group, next) else { break };
-                for index in first.0..=last.0 {
-                    let latest = self.latest.get(&group).and_then(|g| g.entries.get(&Index(index)));
-                    if let Some(entry) = latest.cloned() {
-                        self.stage(group, Record::Copy(entry));
-                    }
+        let mut from = BatchNumber(0);
+        for _ in 0..self.rng.u32(1..4) {
+            let bytes_max = self.rng.usize(0..50_000);
+            let Some(stretch) = self.log.begin_rewrite(from, bytes_max) else { break };
+            for (group, entry) in self.decode(&stretch) {
+                let latest = self.latest.get(&group).and_then(|g| g.entries.get(&entry.index));
+                if latest == Some(&entry) {
+                    self.stage(group, Record::Copy(entry));
                 }
-                next = last.next();
             }
+            from = stretch.last_batch().next();
+            self.log.end_read(&stretch);
         }
+    }
+
+    fn decode(&self, stretch: &Stretch) -> Vec<(GroupId, EntryRecord)> {
+        let start = usize::try_from(stretch.offset).expect("within memory");
+        let bytes = &self.disk.files[&stretch.segment][start..start + stretch.length];
+        stretch.decode(bytes).expect("undamaged")
     }
 
     /// Reads entries back, some while their segment is on its way to being given up.
@@ -304,12 +308,11 @@ impl World {
         let from = Index(self.rng.u64(from..=last));
         let bytes_max = self.rng.usize(0..100_000);
         if let Some(stretch) = self.log.begin_read(group, from, bytes_max) {
-            let start = usize::try_from(stretch.offset).expect("within memory");
-            let file = &self.disk.files[&stretch.segment];
-            let found = stretch.decode(&file[start..start + stretch.length]).expect("undamaged");
-            assert_eq!((stretch.first(), found[0].index), (from, from));
-            let expected = entries.range(from..=stretch.last()).map(|(_, entry)| entry);
-            assert!(found.iter().eq(expected), "{group} from {from}: {found:?}");
+            let found = self.decode(&stretch);
+            let upto = Index(from.0 + found.len() as u64);
+            let expected = entries.range(from..upto).map(|(_, entry)| entry);
+            assert!(found.iter().map(|(_, entry)| entry).eq(expected), "{group} from {from}");
+            assert!(found.iter().all(|(its, _)| *its == group));
             self.log.end_read(&stretch);
             self.entries_read += found.len();
         }

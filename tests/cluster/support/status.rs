@@ -15,6 +15,9 @@ pub(crate) struct CoreStatus {
     pub(crate) state_bytes: u64,
     pub(crate) memory_max: u64,
     pub(crate) disk_full: bool,
+    pub(crate) log_reads: u64,
+    pub(crate) snapshots: u64,
+    pub(crate) entries_in_memory_bytes: u64,
 }
 
 /// One replica, as far as the tests look at it.
