@@ -1,12 +1,12 @@
 //! Who votes, and the settings of one replica.
 
 use super::Lease;
-use crate::base::{GroupId, Micros, NodeId};
+use crate::base::{GroupId, Incarnation, Micros, NodeId};
 
 /// The members of a group: the voters, and during a joint change the outgoing voters too.
 ///
-/// Each list is sorted and without duplicates. At most one of `outgoing` and `voters_next` is not
-/// empty: a group prepares a change, or carries it out.
+/// Each list is sorted and without duplicates. A group prepares a change (`voters_next`), or carries
+/// one out (`outgoing`); only while a member is replaced it does both.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
     /// The voters (of the new configuration, during a change).
@@ -19,6 +19,9 @@ pub struct Configuration {
     /// The voters to be, while a change is staged: once all of them have caught up the leader makes
     /// them the voters. Each is a voter or a learner already. Empty otherwise.
     pub voters_next: Vec<NodeId>,
+    /// Which incarnation of a member counts, for those of which it is said: an answer of another one
+    /// is not to reach the replica (`replacement`).
+    pub incarnations: Vec<(NodeId, Incarnation)>,
 }
 
 /// The settings of one replica.
@@ -124,6 +127,20 @@ impl Configuration {
         self.voters.binary_search(&node).is_ok()
     }
 
+    /// Which incarnation of a member counts, if that is said.
+    pub fn incarnation_of(&self, node: NodeId) -> Option<Incarnation> {
+        let at = self.incarnations.binary_search_by_key(&node, |known| known.0).ok()?;
+        Some(self.incarnations[at].1)
+    }
+
+    /// This configuration with what is said of its members' incarnations here, or else in `other`.
+    #[must_use]
+    pub(super) fn with_incarnations_of(mut self, other: &Self) -> Self {
+        let known = |node| self.incarnation_of(node).or_else(|| other.incarnation_of(node));
+        self.incarnations = self.members().filter_map(|node| Some((node, known(node)?))).collect();
+        self
+    }
+
     /// Whether the group is between two configurations.
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty()
@@ -169,7 +186,7 @@ mod tests {
             voters: nodes(&[2, 3, 5]),
             outgoing: nodes(&[1, 2, 3]),
             learners: nodes(&[1, 9]),
-            voters_next: Vec::new(),
+            ..Configuration::default()
         };
         assert_eq!(joint.members().collect::<Vec<_>>(), nodes(&[1, 2, 3, 5, 9]));
         assert_eq!(joint.others(NodeId(3)).collect::<Vec<_>>(), nodes(&[1, 2, 5, 9]));

@@ -7,15 +7,17 @@
 //! | 4 | 2 | number of learners L |
 //! | 6 | 2 | number of voters to be N; zero unless a change is staged |
 //! | 8 | 8 × (V + O + L + N) | node ids: voters, outgoing voters, learners, voters to be, each list ascending |
+//! | | 16 each | to the end: a member's node id and the incarnation that counts, ascending |
 //!
-//! All integers little-endian. At least one voter; at most `NODES_MAX` in a list; no node id is 0.
+//! All integers little-endian. At least one voter; at most `NODES_MAX` in a list; no id is 0.
 
 use super::Configuration;
 use crate::base::limits::NODES_MAX;
-use crate::base::{AlignedBuf, Bytes, NodeId};
+use crate::base::{AlignedBuf, Bytes, Incarnation, NodeId};
 
 const HEADER_BYTES: usize = 8;
 const ID_BYTES: usize = 8;
+const INCARNATION_BYTES: usize = 16;
 
 /// Why something is no configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,9 +40,15 @@ pub enum ConfigurationError {
     /// What is asked for is where to go, not the way there.
     #[error("a configuration on its way to another cannot be asked for")]
     Joint,
-    /// A change is prepared or carried out, not both; and who is to vote receives the log already.
+    /// Who is to vote receives the log already.
     #[error("a configuration whose staged change is none")]
     Staging,
+    /// Of members only, each once, in order; and none is 0.
+    #[error("a configuration whose incarnations are not its members'")]
+    Incarnations,
+    /// Who is to vote under another incarnation was put out before, and that is committed.
+    #[error("a configuration in which {0} is another incarnation without having been replaced")]
+    OtherIncarnation(NodeId),
 }
 
 impl Configuration {
@@ -59,6 +67,10 @@ impl Configuration {
         for node in lists.into_iter().flatten() {
             buffer.extend_from_slice(&node.0.to_le_bytes());
         }
+        for (node, incarnation) in &self.incarnations {
+            buffer.extend_from_slice(&node.0.to_le_bytes());
+            buffer.extend_from_slice(&incarnation.0.to_le_bytes());
+        }
         buffer.into()
     }
 
@@ -71,15 +83,18 @@ impl Configuration {
             bytes.split_at_checked(HEADER_BYTES).ok_or(ConfigurationError::Length)?;
         let number = |at: usize| usize::from(u16::from_le_bytes([header[at], header[at + 1]]));
         let counts = [number(0), number(2), number(4), number(6)];
-        if ids.len() != counts.iter().sum::<usize>() * ID_BYTES {
+        let listed = ids.split_at_checked(counts.iter().sum::<usize>() * ID_BYTES);
+        let (ids, incarnations) = listed.ok_or(ConfigurationError::Length)?;
+        if !incarnations.len().is_multiple_of(INCARNATION_BYTES) {
             return Err(ConfigurationError::Length);
         }
-        let mut ids = ids
-            .chunks_exact(ID_BYTES)
-            .map(|id| NodeId(u64::from_le_bytes(id.try_into().expect("eight bytes"))));
+        let mut ids = numbers(ids).map(NodeId);
         let mut list = |count| ids.by_ref().take(count).collect();
         let [voters, outgoing, learners, voters_next] = counts.map(&mut list);
-        let configuration = Self { voters, outgoing, learners, voters_next };
+        let nodes = numbers(incarnations).step_by(2).map(NodeId);
+        let theirs = numbers(incarnations).skip(1).step_by(2).map(Incarnation);
+        let incarnations = nodes.zip(theirs).collect();
+        let configuration = Self { voters, outgoing, learners, voters_next, incarnations };
         configuration.check()?;
         Ok(configuration)
     }
@@ -102,6 +117,9 @@ impl Configuration {
         if !lists.iter().all(|list| ascending(list)) {
             return Err(ConfigurationError::Order);
         }
+        if !self.has_incarnations_of_members() {
+            return Err(ConfigurationError::Incarnations);
+        }
         if self.is_staged() {
             return self.check_staging();
         }
@@ -115,7 +133,7 @@ impl Configuration {
     fn check_staging(&self) -> Result<(), ConfigurationError> {
         let within = |list: &[NodeId], node: &NodeId| list.binary_search(node).is_ok();
         let receives = |node: &NodeId| within(&self.voters, node) || within(&self.learners, node);
-        if self.is_joint() || !self.voters_next.iter().all(receives) {
+        if !self.voters_next.iter().all(receives) {
             return Err(ConfigurationError::Staging);
         }
         let stays = |node: &NodeId| within(&self.voters, node) && within(&self.voters_next, node);
@@ -125,9 +143,20 @@ impl Configuration {
         Ok(())
     }
 
+    fn has_incarnations_of_members(&self) -> bool {
+        let list = &self.incarnations;
+        list.is_sorted_by(|a, b| a.0 < b.0)
+            && list.iter().all(|&(node, incarnation)| self.is_member(node) && incarnation.0 > 0)
+    }
+
     fn lists(&self) -> [&Vec<NodeId>; 4] {
         [&self.voters, &self.outgoing, &self.learners, &self.voters_next]
     }
+}
+
+fn numbers(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
+    let number = |word: &[u8]| u64::from_le_bytes(word.try_into().expect("eight bytes"));
+    bytes.chunks_exact(ID_BYTES).map(number)
 }
 
 #[cfg(test)]
@@ -143,8 +172,14 @@ mod tests {
             voters: nodes(voters),
             outgoing: nodes(outgoing),
             learners: nodes(learners),
-            voters_next: Vec::new(),
+            ..Configuration::default()
         }
+    }
+
+    fn known(mut configuration: Configuration, ids: &[(u64, u64)]) -> Configuration {
+        let known = ids.iter().map(|&(node, incarnation)| (NodeId(node), Incarnation(incarnation)));
+        configuration.incarnations = known.collect();
+        configuration
     }
 
     fn staged(voters: &[u64], learners: &[u64], voters_next: &[u64]) -> Configuration {
@@ -169,6 +204,8 @@ mod tests {
             configuration(&[1], &[], &[]),
             configuration(&[2, 3], &[1, 2], &[1, 7]),
             staged(&[1, 2, 3], &[1, 4, 9], &[2, 3, 4]),
+            known(configuration(&[2, 3], &[1, 2], &[1, 7]), &[(1, 5), (3, u64::MAX), (7, 6)]),
+            Configuration { outgoing: nodes(&[1, 2]), ..staged(&[1], &[2], &[1, 2]) },
         ] {
             assert_eq!(Configuration::decode(&configuration.encode()), Ok(configuration));
         }
@@ -176,7 +213,9 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused_by_name() {
-        use ConfigurationError::{Length, NoVoters, Order, Staging, TooMany, VoterAndLearner};
+        use ConfigurationError::{
+            Incarnations, Length, NoVoters, Order, Staging, TooMany, VoterAndLearner,
+        };
         let many: Vec<u64> = (1..=NODES_MAX as u64 + 1).collect();
         for (bad, error) in [
             (configuration(&[], &[1], &[]), NoVoters),
@@ -187,7 +226,10 @@ mod tests {
             (configuration(&many, &[], &[]), TooMany),
             (staged(&[1, 2], &[3], &[4]), Staging),
             (staged(&[1, 2], &[2, 3], &[2, 3]), VoterAndLearner),
-            (Configuration { outgoing: nodes(&[1]), ..staged(&[1], &[2], &[2]) }, Staging),
+            (known(configuration(&[1], &[], &[]), &[(2, 5)]), Incarnations),
+            (known(configuration(&[1, 2], &[], &[]), &[(2, 5), (1, 5)]), Incarnations),
+            (known(configuration(&[1, 2], &[], &[]), &[(2, 5), (2, 6)]), Incarnations),
+            (known(configuration(&[1], &[], &[]), &[(1, 0)]), Incarnations),
         ] {
             assert_eq!(bad.check(), Err(error), "{bad:?}");
         }

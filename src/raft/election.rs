@@ -275,8 +275,12 @@ impl Raft {
     /// (Raft, section 5.4.2), and tells how far the log is committed (section 8).
     fn become_leader(&mut self, now: Time, output: &mut Output) {
         let last_index = self.log.last_index();
-        let peers = self.wanted_peers().into_iter();
-        let peers = peers.map(|node| Progress::new(node, last_index, now)).collect();
+        let members = self.membership.current();
+        let peer = |node| {
+            let incarnation = members.incarnation_of(node);
+            Progress::new(node, last_index, now).of(incarnation)
+        };
+        let peers = self.wanted_peers().into_iter().map(peer).collect();
         self.role = Role::Leader(Leader {
             peers,
             durable_index: Index::ZERO,

@@ -53,7 +53,8 @@ impl Raft {
         output: &mut Output,
     ) -> Result<(), ForceError> {
         let node = self.config.node;
-        let configuration = Configuration::new(voters.iter().copied());
+        let configuration =
+            Configuration::new(voters.iter().copied()).with_incarnations_of(self.configuration());
         configuration.check()?;
         if !configuration.is_voter(node) {
             return Err(ForceError::NotAVoter(node));

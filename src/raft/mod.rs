@@ -275,6 +275,7 @@ mod quiet;
 mod quorum;
 mod read_index;
 mod reconfiguration;
+mod replacement;
 mod replica;
 mod replication;
 mod role;

@@ -20,13 +20,15 @@ use std::collections::VecDeque;
 
 use super::RaftConfig;
 use super::old_entries::Fetch;
-use crate::base::{Index, Micros, NodeId, Time};
+use crate::base::{Incarnation, Index, Micros, NodeId, Time};
 
 /// One follower, as its leader sees it. Lives as long as the leader's term.
 #[derive(Debug)]
 pub(super) struct Progress {
     /// The follower.
     pub(super) node: NodeId,
+    /// Which incarnation of it, if the configuration says so. Never changes.
+    pub(super) incarnation: Option<Incarnation>,
     /// The follower's log equals the leader's up to here, durably. Advanced by acknowledgements
     /// only; falls only where the follower says that it has forgotten; `match_index < next_index`.
     pub(super) match_index: Index,
@@ -114,6 +116,7 @@ impl Progress {
     pub(super) fn new(node: NodeId, last_index: Index, now: Time) -> Self {
         Self {
             node,
+            incarnation: None,
             match_index: Index::ZERO,
             vouched_index: Index::ZERO,
             in_doubt: false,
@@ -127,6 +130,11 @@ impl Progress {
             round_acknowledged: 0,
             round_promised: 0,
         }
+    }
+
+    /// The follower is this incarnation of its node.
+    pub(super) fn of(self, incarnation: Option<Incarnation>) -> Self {
+        Self { incarnation, ..self }
     }
 
     /// Whether another append may leave now.

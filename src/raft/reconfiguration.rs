@@ -54,8 +54,9 @@ impl Raft {
         target: &Configuration,
         output: &mut Output,
     ) -> (Term, Index) {
-        let joint =
-            Configuration { outgoing: self.configuration().voters.clone(), ..target.clone() };
+        let current = self.configuration();
+        let joint = Configuration { outgoing: current.voters.clone(), ..target.clone() };
+        let joint = joint.with_incarnations_of(current);
         self.change_to(now, wall, &joint, output)
     }
 
@@ -80,29 +81,43 @@ impl Raft {
     }
 
     pub(super) fn check_target(&self, target: &Configuration) -> Result<(), ReconfigureError> {
+        self.check_may_change(|current| {
+            current.is_staged()
+                && target.voters != current.voters
+                && target.voters != current.voters_next
+        })?;
+        target.check()?;
+        if target.is_joint() || target.is_staged() {
+            return Err(ConfigurationError::Joint.into());
+        }
+        let current = self.configuration();
+        current.check_incarnations_kept(target)?;
+        if target == current {
+            return Err(ReconfigureError::NoChange);
+        }
+        Ok(())
+    }
+
+    /// Whether a change may begin here and now; `staged_other`: whether one that is staged stands in
+    /// its way.
+    pub(super) fn check_may_change(
+        &self,
+        staged_other: impl Fn(&Configuration) -> bool,
+    ) -> Result<(), ReconfigureError> {
         let Role::Leader(leader) = &self.role else {
             return Err(ReconfigureError::NotLeader { leader: self.leader() });
         };
         if let Some(transfer) = &leader.transfer {
             return Err(ReconfigureError::NotLeader { leader: Some(transfer.to) });
         }
-        target.check()?;
-        if target.is_joint() || target.is_staged() {
-            return Err(ConfigurationError::Joint.into());
-        }
         if !self.has_committed_in_term() && !self.config.has(Bug::ChangeBeforeCommitInTerm) {
             return Err(ReconfigureError::NotReady);
         }
         let current = self.configuration();
-        let staged_other = current.is_staged()
-            && target.voters != current.voters
-            && target.voters != current.voters_next;
-        let under_way = !self.is_configuration_committed() || current.is_joint() || staged_other;
+        let under_way =
+            !self.is_configuration_committed() || current.is_joint() || staged_other(current);
         if under_way && !self.config.has(Bug::TwoChangesAtOnce) {
             return Err(ReconfigureError::UnderWay);
-        }
-        if target == current {
-            return Err(ReconfigureError::NoChange);
         }
         Ok(())
     }
@@ -118,7 +133,9 @@ impl Raft {
             return;
         }
         if self.configuration().is_joint() {
-            let target = Configuration { outgoing: Vec::new(), ..self.configuration().clone() };
+            let joint = self.configuration();
+            let target = Configuration { outgoing: Vec::new(), ..joint.clone() };
+            let target = target.with_incarnations_of(joint);
             self.change_to(now, self.log.last_timestamp(), &target, output);
             return;
         }
@@ -171,11 +188,18 @@ impl Raft {
     fn update_peers(&mut self, now: Time) {
         let wanted = self.wanted_peers();
         let last_index = self.log.last_index();
+        let members = self.membership.current();
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.peers.retain(|peer| wanted.contains(&peer.node));
+        leader.peers.retain(|peer| {
+            // Another incarnation has nothing of what the one before had.
+            let replaced = members.incarnation_of(peer.node) != peer.incarnation;
+            wanted.contains(&peer.node) && !(replaced && members.is_member(peer.node))
+        });
         for node in wanted {
             if let Err(at) = leader.peers.binary_search_by_key(&node, |peer| peer.node) {
-                leader.peers.insert(at, Progress::new(node, last_index, now));
+                let incarnation = members.incarnation_of(node);
+                let peer = Progress::new(node, last_index, now).of(incarnation);
+                leader.peers.insert(at, peer);
             }
         }
     }

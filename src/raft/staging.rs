@@ -95,7 +95,9 @@ impl Configuration {
         let mut learners: Vec<NodeId> = target.learners.iter().chain(new).copied().collect();
         learners.sort_unstable();
         let (voters, voters_next) = (self.voters.clone(), target.voters.clone());
-        Self { voters, outgoing: Vec::new(), learners, voters_next }
+        let incarnations = target.incarnations.clone();
+        let staged = Self { voters, learners, voters_next, incarnations, ..Self::default() };
+        staged.with_incarnations_of(self)
     }
 
     /// What is left of this configuration when the change under way is undone. Nodes that were to
@@ -104,7 +106,8 @@ impl Configuration {
     pub fn without_staging(&self) -> Self {
         let stays = |node: &&NodeId| !self.is_incoming(**node);
         let learners = self.learners.iter().filter(stays).copied().collect();
-        Self { voters: self.voters.clone(), learners, ..Self::default() }
+        let voters = self.voters.clone();
+        Self { voters, learners, ..Self::default() }.with_incarnations_of(self)
     }
 
     /// What a staged configuration prepares for.
@@ -112,7 +115,7 @@ impl Configuration {
         let voters = self.voters_next.clone();
         let stays = |node: &&NodeId| voters.binary_search(node).is_err();
         let learners = self.learners.iter().filter(stays).copied().collect();
-        Self { voters, learners, ..Self::default() }
+        Self { voters, learners, ..Self::default() }.with_incarnations_of(self)
     }
 }
 

@@ -111,7 +111,7 @@ pub(super) fn load(
 
 fn header_of(identity: wal::Identity, group: GroupId, meta: &SnapshotMeta) -> SnapshotHeader {
     let SnapshotMeta { index, term, timestamp, configuration } = meta.clone();
-    let Configuration { voters, outgoing, learners, voters_next } = configuration;
+    let Configuration { voters, outgoing, learners, voters_next, incarnations } = configuration;
     SnapshotHeader {
         identity,
         group,
@@ -122,12 +122,13 @@ fn header_of(identity: wal::Identity, group: GroupId, meta: &SnapshotMeta) -> Sn
         outgoing,
         learners,
         voters_next,
+        incarnations,
     }
 }
 
 fn meta_of(header: SnapshotHeader) -> SnapshotMeta {
-    let SnapshotHeader { voters, outgoing, learners, voters_next, .. } = header;
-    let configuration = Configuration { voters, outgoing, learners, voters_next };
+    let SnapshotHeader { voters, outgoing, learners, voters_next, incarnations, .. } = header;
+    let configuration = Configuration { voters, outgoing, learners, voters_next, incarnations };
     let SnapshotHeader { index, term, timestamp, .. } = header;
     SnapshotMeta { index, term, timestamp, configuration }
 }

@@ -32,6 +32,8 @@ pub struct SnapshotHeader {
     pub learners: Vec<NodeId>,
     /// The voters to be, while they catch up; empty otherwise.
     pub voters_next: Vec<NodeId>,
+    /// Which incarnation of a member counts, for those of which it is said.
+    pub incarnations: Vec<(NodeId, Incarnation)>,
 }
 
 /// Why bytes are not a snapshot.
@@ -168,7 +170,7 @@ fn read_chunk(bytes: &[u8], offset: usize, length: usize) -> Result<&[u8], Snaps
 fn encode_header(header: &SnapshotHeader) -> Vec<u8> {
     let members = [&header.voters, &header.outgoing, &header.learners, &header.voters_next];
     let count: usize = members.iter().map(|list| list.len()).sum();
-    let mut bytes = vec![0; HEADER_BYTES + count * WORD];
+    let mut bytes = vec![0; HEADER_BYTES + (count + 2 * header.incarnations.len()) * WORD];
     put(&mut bytes, AT_MAGIC, MAGIC);
     put(&mut bytes, AT_VERSION, &VERSION.to_le_bytes());
     put(&mut bytes, AT_CLUSTER, &header.identity.cluster.0.to_le_bytes());
@@ -186,6 +188,13 @@ fn encode_header(header: &SnapshotHeader) -> Vec<u8> {
     for (position, node) in members.into_iter().flatten().enumerate() {
         put(&mut bytes, HEADER_BYTES + position * WORD, &node.0.to_le_bytes());
     }
+    let known = u16::try_from(header.incarnations.len()).expect("a group has few members");
+    put(&mut bytes, AT_INCARNATIONS, &known.to_le_bytes());
+    for (position, (node, incarnation)) in header.incarnations.iter().enumerate() {
+        let at = HEADER_BYTES + (count + 2 * position) * WORD;
+        put(&mut bytes, at, &node.0.to_le_bytes());
+        put(&mut bytes, at + WORD, &incarnation.0.to_le_bytes());
+    }
     let crc = crc32c(&bytes[CHECKED_FROM..]);
     put(&mut bytes, AT_CRC, &crc.to_le_bytes());
     bytes
@@ -202,7 +211,9 @@ fn decode_header(bytes: &[u8]) -> Result<(SnapshotHeader, usize), SnapshotError>
         return Err(SnapshotError::Version { found, expected });
     }
     let counts = AT_COUNTS.map(|at| usize::from(u16_at(fixed, at)));
-    let end = HEADER_BYTES + counts.iter().sum::<usize>() * WORD;
+    let (members, known) =
+        (counts.iter().sum::<usize>(), usize::from(u16_at(fixed, AT_INCARNATIONS)));
+    let end = HEADER_BYTES + (members + 2 * known) * WORD;
     let header = bytes.get(..end).ok_or(SnapshotError::Truncated { offset: 0 })?;
     if crc32c(&header[CHECKED_FROM..]) != u32_at(header, AT_CRC) {
         return Err(SnapshotError::Damaged { offset: 0 });
@@ -210,6 +221,9 @@ fn decode_header(bytes: &[u8]) -> Result<(SnapshotHeader, usize), SnapshotError>
     let mut nodes = header[HEADER_BYTES..].chunks_exact(WORD).map(|node| NodeId(u64_at(node, 0)));
     let [voters, outgoing, learners, voters_next] =
         counts.map(|count| nodes.by_ref().take(count).collect());
+    let pairs = header[HEADER_BYTES + members * WORD..].chunks_exact(2 * WORD);
+    let incarnations =
+        pairs.map(|pair| (NodeId(u64_at(pair, 0)), Incarnation(u64_at(pair, WORD)))).collect();
     let header = SnapshotHeader {
         identity: Identity {
             cluster: ClusterId(u64_at(header, AT_CLUSTER)),
@@ -225,6 +239,7 @@ fn decode_header(bytes: &[u8]) -> Result<(SnapshotHeader, usize), SnapshotError>
         outgoing,
         learners,
         voters_next,
+        incarnations,
     };
     Ok((header, end))
 }
@@ -247,6 +262,7 @@ const AT_TIMESTAMP: usize = 56;
 const AT_GROUP: usize = 64;
 const AT_CORE: usize = 68;
 const AT_COUNTS: [usize; 4] = [70, 72, 74, 76];
+const AT_INCARNATIONS: usize = 78;
 const HEADER_BYTES: usize = 80;
 
 /// A chunk's length and checksum.
@@ -281,6 +297,7 @@ mod tests {
             outgoing: vec![NodeId(4)],
             learners: vec![NodeId(9), NodeId(10)],
             voters_next: vec![NodeId(1), NodeId(9)],
+            incarnations: vec![(NodeId(2), Incarnation(77))],
         }
     }
 
@@ -328,7 +345,7 @@ mod tests {
     #[test]
     fn missing_repeated_and_exchanged_chunks_are_found() {
         let good = snapshot(&[b"chunk 01", b"chunk 02"]);
-        let (head, rest) = good.split_at(HEADER_BYTES + 8 * WORD);
+        let (head, rest) = good.split_at(HEADER_BYTES + 10 * WORD);
         let (one, rest) = rest.split_at(16);
         let (two, foot) = rest.split_at(16);
         assert_eq!([head, one, two, foot].concat(), good);

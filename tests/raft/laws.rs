@@ -84,6 +84,11 @@ impl Laws {
         self.places.remove(&node);
     }
 
+    /// A node lost its disk: what comes back under its name has given no vote.
+    pub(crate) fn wiped(&mut self, node: NodeId) {
+        self.votes.retain(|key, _| key.1 != node);
+    }
+
     /// A message is about to arrive.
     pub(crate) fn is_asked(&mut self, node: &Node, message: &Message) {
         let question = matches!(message.body, MessageBody::PreVote { .. });

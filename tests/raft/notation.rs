@@ -104,13 +104,14 @@ fn content(kind: EntryKind, payload: &[u8]) -> String {
     }
 }
 
-/// `{n1 n2 n3}`; while it changes `{n1 n2}→{n2 n3}`; learners after `~`; voters to be after `⇒`.
+/// `{n1 n2 n3}`; while it changes `{n1 n2}→{n2 n3}`; learners after `~`; voters to be after `⇒`; which
+/// incarnation of a member counts after `!`.
 pub(crate) fn configuration(configuration: &Configuration) -> String {
     let list = |nodes: &[NodeId]| {
         let words: Vec<String> = nodes.iter().map(ToString::to_string).collect();
         words.join(" ")
     };
-    let Configuration { voters, outgoing, learners, voters_next } = configuration;
+    let Configuration { voters, outgoing, learners, voters_next, incarnations } = configuration;
     let mut text = format!("{{{}}}", list(voters));
     if !outgoing.is_empty() {
         text = format!("{{{}}}→{text}", list(outgoing));
@@ -120,6 +121,9 @@ pub(crate) fn configuration(configuration: &Configuration) -> String {
     }
     if !voters_next.is_empty() {
         write!(text, "⇒{{{}}}", list(voters_next)).expect("a string");
+    }
+    for (node, incarnation) in incarnations {
+        write!(text, "!{node}={}", incarnation.0).expect("a string");
     }
     text
 }

@@ -34,6 +34,7 @@
 //! | `transfer n1->n2` | n1 hands its leadership over |
 //! | `configure n1 n2 n3 [learners=n4]` | the leader changes the members to these |
 //! | `stage n1 n2 n3 [learners=n4]` | the same, once the new voters have caught up |
+//! | `wipe n2`, `replace n2=7` | a crashed node's disk is emptied; the leader puts incarnation 7 of it in its place |
 //! | `force n1 n1 n3` | n1's log is made to say that n1 and n3 are the whole group |
 //! | `status`, `log n1` | show all states; show what is on a disk |
 
@@ -41,7 +42,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
-use sunstar::base::{Index, Micros, NodeId, Time};
+use sunstar::base::{Incarnation, Index, Micros, NodeId, Time};
 use sunstar::raft::{Configuration, Doubt, Input, Message, RaftConfig, WaitFor};
 
 use crate::node::set_option;
@@ -203,7 +204,7 @@ impl Scene<'_> {
                 self.step(words[0], Input::Applied { index });
             }
             "cut" | "heal" => self.cut(words.first().copied()),
-            "crash" | "restart" => self.power(verb, words),
+            "crash" | "restart" | "wipe" => self.power(verb, words),
             "compact" => {
                 let at = self.at(words[0]);
                 self.world.compact(at, option(words, "trailing", 0));
@@ -236,6 +237,15 @@ impl Scene<'_> {
                 self.world.detect(at, other, verb == "up");
             }
             "configure" | "stage" => self.configure(verb, words),
+            "replace" => {
+                let (node, incarnation) = words[0].split_once('=').expect("node=incarnation");
+                let incarnation = Incarnation(incarnation.parse().expect("a number"));
+                let leader = self.world.leader().expect("somebody leads");
+                let replaced = (notation::node(node), incarnation);
+                if let Some(Err(error)) = self.world.replace_member(leader, replaced) {
+                    self.world.note(format!("  refused: {error}"));
+                }
+            }
             "transfer" => {
                 let (from, to) = notation::ends(words[0]);
                 let at = self.world.position(from);
@@ -457,6 +467,8 @@ impl Scene<'_> {
         let at = self.at(words[0]);
         if verb == "restart" {
             self.world.start(at);
+        } else if verb == "wipe" {
+            self.world.wipe(at);
         } else {
             let survivors = option(words, "survivors", 0);
             self.world.crash(at, usize::try_from(survivors).expect("small"));

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use sunstar::base::{Bytes, Index, NodeId, Term, Time, WallTime};
+use sunstar::base::{Bytes, Incarnation, Index, NodeId, Term, Time, WallTime};
 use sunstar::raft::{
     Configuration, Entry, ForceError, Input, Message, Output, ProposeError, Raft, ReadError,
     ReconfigureError, RoleKind, TransferError, WaitFor,
 };
 
-use crate::disk::Write;
+use crate::disk::{Disk, Write};
 use crate::laws::Laws;
 use crate::node::Node;
 use crate::notation;
@@ -84,6 +84,14 @@ impl World {
         self.completions.retain(|completion| completion.node != id);
         self.snapshots_wanted.retain(|wanted| wanted.0 != id);
         self.entries_wanted.retain(|wanted| wanted.0 != id);
+    }
+
+    /// A node that does not run loses its disk.
+    pub(crate) fn wipe(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        assert!(node.raft.is_none(), "{} runs", node.id);
+        node.disk = Disk::new(&Configuration::default());
+        self.laws.wiped(node.id);
     }
 
     pub(crate) fn step(&mut self, at: usize, input: Input) {
@@ -184,6 +192,15 @@ impl World {
     ) -> Option<Result<(Term, Index), ReconfigureError>> {
         let wall = WallTime(self.now.0);
         self.with(at, |raft, now, output| raft.change_members(now, wall, target, output))
+    }
+
+    pub(crate) fn replace_member(
+        &mut self,
+        at: usize,
+        replaced: (NodeId, Incarnation),
+    ) -> Option<Result<(Term, Index), ReconfigureError>> {
+        let wall = WallTime(self.now.0);
+        self.with(at, |raft, now, output| raft.replace_member(now, wall, replaced, output))
     }
 
     /// Runs one step of a node's replica and performs what it asks for. Nothing if it is down.
