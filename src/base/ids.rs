@@ -50,10 +50,6 @@ id!(
     Sequence(u64), ""
 );
 id!(
-    /// One formatting of a data directory: a wiped node is a new incarnation of its identity.
-    Incarnation(u64), ""
-);
-id!(
     /// The cluster a node belongs to; zero in a client's handshake means "whichever".
     ClusterId(u64), ""
 );

@@ -6,6 +6,7 @@ pub mod bytes;
 pub mod checksum;
 pub mod collections;
 pub mod ids;
+mod incarnation;
 pub mod limits;
 pub mod slot;
 pub mod slot_set;
@@ -13,9 +14,9 @@ pub mod time;
 
 pub use bytes::{AlignedBuf, Bytes};
 pub use ids::{
-    ClusterId, ConnectionId, CoreId, GroupId, Incarnation, Index, NodeId, PeerCore, Sequence,
-    SessionId, Term,
+    ClusterId, ConnectionId, CoreId, GroupId, Index, NodeId, PeerCore, Sequence, SessionId, Term,
 };
+pub use incarnation::{Incarnation, NotAnIncarnation};
 pub use slot::{SLOT_COUNT, Slot};
 pub use slot_set::SlotSet;
 pub use time::{Micros, Time, WallTime};

@@ -7,6 +7,7 @@
 //! | `/health` | the same as JSON, with reasons |
 //! | `/status` | everything as JSON; `?hash=1` with state hashes, O(state) |
 //! | `/group/<id>` | who belongs to a group, and changing that: see `administration` |
+//! | `/member/<node>` | who a node is, and putting another incarnation in its place: see `replacement` |
 //!
 //! Connections are tasks of their own, apart from the pump; what they want to know they ask through
 //! the inbox.
@@ -39,7 +40,8 @@ use super::administration;
 use super::core::Core;
 use super::inbox::{Event, Inbox};
 use super::mesh::Letter;
-use crate::base::NodeId;
+use super::replacement;
+use crate::base::{Incarnation, NodeId};
 use crate::reactor::CoreStatus;
 
 /// Connections served at once, at most.
@@ -73,7 +75,15 @@ pub(super) struct CoreReport {
 struct PeerReport {
     node: NodeId,
     up: bool,
-    incarnation: String,
+    incarnation: Incarnation,
+}
+
+/// A node that is not let in, since another incarnation of it is known.
+#[derive(Debug, Serialize)]
+struct RefusedReport {
+    node: NodeId,
+    incarnation: Incarnation,
+    remedy: String,
 }
 
 /// How the node is.
@@ -81,7 +91,7 @@ struct PeerReport {
 pub(super) struct NodeReport {
     node: NodeId,
     cluster: String,
-    incarnation: String,
+    incarnation: Incarnation,
     version: &'static str,
     smp: u16,
     uptime_s: u64,
@@ -90,6 +100,7 @@ pub(super) struct NodeReport {
     /// The longest of any core.
     stall_max_ms: u64,
     peers: Vec<PeerReport>,
+    refused: Vec<RefusedReport>,
     cores: Vec<CoreReport>,
 }
 
@@ -169,19 +180,26 @@ impl Core {
         let peer = |(&node, peer): (&NodeId, &super::links::PeerNode)| PeerReport {
             node,
             up: peer.up,
-            incarnation: format!("{:016x}", peer.incarnation.0),
+            incarnation: peer.incarnation,
         };
+        let refused = |(node, incarnation)| RefusedReport {
+            node,
+            incarnation,
+            remedy: format!("if its old data is lost: sunstar ctl member replace {node}"),
+        };
+        let registry = self.registry.as_ref().expect("core 0 reports");
         let local = self.node.local();
         NodeReport {
             node: local.node,
             cluster: format!("{:016x}", local.cluster.0),
-            incarnation: format!("{:016x}", local.incarnation.0),
+            incarnation: local.incarnation,
             version: env!("CARGO_PKG_VERSION"),
             smp: local.smp,
             uptime_s: self.node.clock.uptime_seconds(),
             stalls: cores.iter().map(|core| core.stalls).sum(),
             stall_max_ms: cores.iter().map(|core| core.stall_max_ms).max().unwrap_or(0),
             peers: self.peers.iter().map(peer).collect(),
+            refused: registry.refused(self.now).map(refused).collect(),
             cores,
         }
     }
@@ -225,6 +243,9 @@ pub(super) type Answer = Response<Full<Bytes>>;
 async fn answer(request: Request<Incoming>, inbox: Rc<Inbox>) -> Result<Answer, Infallible> {
     if let Some(name) = request.uri().path().strip_prefix("/group/").map(str::to_owned) {
         return Ok(administration::group(&name, request, &inbox).await);
+    }
+    if let Some(name) = request.uri().path().strip_prefix("/member/").map(str::to_owned) {
+        return Ok(replacement::member(&name, request, &inbox).await);
     }
     if request.method() != Method::GET {
         return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n"));

@@ -30,16 +30,16 @@ use crate::placement::ShardMap;
 use crate::reactor::{AdminAnswer, GroupAnswer, GroupOperation, GroupReason, Input};
 
 /// Bytes of an operation, at most: a list of all nodes there can be fits many times.
-const BODY_BYTES_MAX: usize = 64 << 10;
+pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Questions kept, at most: of those whose group's leader never answers the oldest goes first.
 const PENDING_MAX: usize = 256;
 
 /// Somebody asks something of a group.
 pub(super) struct GroupQuery {
-    group: GroupId,
-    operation: GroupOperation,
-    answer: oneshot::Sender<GroupAnswer>,
+    pub(super) group: GroupId,
+    pub(super) operation: GroupOperation,
+    pub(super) answer: oneshot::Sender<GroupAnswer>,
 }
 
 /// Questions that wait for their answers, on core 0.
@@ -120,12 +120,14 @@ fn respond(answer: &GroupAnswer) -> Answer {
     json(code, Some(&body))
 }
 
-fn code_of(reason: GroupReason) -> StatusCode {
+/// What says to programs whether asking again may help.
+pub(super) fn code_of(reason: GroupReason) -> StatusCode {
     match reason {
         GroupReason::UnknownGroup => StatusCode::NOT_FOUND,
         GroupReason::UnknownNode | GroupReason::Invalid => StatusCode::BAD_REQUEST,
         GroupReason::NoLeader | GroupReason::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         GroupReason::NodeDown
+        | GroupReason::NodeUp
         | GroupReason::UnderWay
         | GroupReason::NoChange
         | GroupReason::NotAMember

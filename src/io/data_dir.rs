@@ -51,7 +51,8 @@ pub enum DataDirError {
     /// A formatted directory without its superblock.
     #[error(
         "`{}` holds a log but no superblock: its identity is lost. Restore the file `superblock` \
-         from a copy (not older than the last change of --smp), or remove the directory and let the node rejoin under a new node id",
+         from a copy (not older than the last change of --smp), or keep the directory aside, start the \
+         node without it, and let it in anew with `sunstar ctl member replace`",
         path.display()
     )]
     SuperblockMissing {
@@ -61,7 +62,8 @@ pub enum DataDirError {
     /// Neither slot of the superblock can be read.
     #[error(
         "the superblock of `{}` cannot be used: {source}. If both copies are damaged, this \
-         node's data is lost: remove the directory and let the node rejoin under a new node id",
+         node's data is lost: keep the directory aside, start the node without it, and let it in anew \
+         with `sunstar ctl member replace`",
         path.display()
     )]
     Superblock {
@@ -100,8 +102,9 @@ pub enum DataDirError {
     },
     /// The directory of a core is not there.
     #[error(
-        "`{}` is missing, with a part of this node's log: restore it from a copy, or remove the whole \
-         data directory and let the node rejoin under a new node id", path.display()
+        "`{}` is missing, with a part of this node's log: restore it from a copy, or keep the whole data \
+         directory aside, start the node without it, and let it in anew with `sunstar ctl member \
+         replace`", path.display()
     )]
     CoreMissing {
         /// The core's directory.

@@ -91,6 +91,13 @@ impl Detector {
     }
 }
 
+impl Detector {
+    /// The next call is due at once.
+    pub(super) fn call_soon(&mut self) {
+        self.retry = Backoff::default();
+    }
+}
+
 impl Core {
     /// Calls, asks and gives up on other nodes. Nothing but on core 0.
     pub(super) fn watch_peers(&mut self) {
@@ -109,7 +116,8 @@ impl Core {
                 Wish::GiveUp(token) => self.close(token, &CloseReason::Lost),
                 Wish::Ask(token, number) => {
                     let mut bytes = Vec::new();
-                    Ping { number }.encode(&mut bytes);
+                    let replaced = self.registry().replaced();
+                    Ping { number, replaced }.encode(&mut bytes);
                     self.send(token, bytes);
                 }
             }
@@ -139,11 +147,10 @@ impl Core {
         detector.heard = self.now;
         detector.asked = self.now;
         detector.retry = Backoff::default();
-        let hex = format!("{:016x}", incarnation.0);
-        tracing::info!(%node, incarnation = hex, smp = reply.smp, "node up");
-        let smp = reply.smp;
-        self.mesh.broadcast(|| Letter::NodeUp { node, incarnation, smp });
-        self.node_up(node, incarnation, smp);
+        let (first, smp) = (self.registry().is_first(node), reply.smp);
+        tracing::info!(%node, %incarnation, smp, "node up");
+        self.mesh.broadcast(|| Letter::NodeUp { node, incarnation, first, smp });
+        self.node_up(node, incarnation, first, smp);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use glommio::io::{DmaFile, ReadResult};
 
 use super::admin::StatusQuery;
 use super::administration::GroupQuery;
+use super::replacement::MemberQuery;
 use crate::base::{GroupId, PeerCore};
 use crate::wal::{SegmentId, WriteId};
 
@@ -37,6 +38,8 @@ pub(super) enum Event {
     Status(StatusQuery),
     /// Somebody asks something of a group.
     AskGroup(GroupQuery),
+    /// Somebody asks who a node is, or lets another incarnation of it in.
+    AskMember(MemberQuery),
 }
 
 /// Where tasks leave what the pump is to take in, and where it waits for that.

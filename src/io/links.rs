@@ -192,9 +192,15 @@ impl Core {
     }
 
     /// The failure detector reached a node.
-    pub(super) fn node_up(&mut self, node: NodeId, incarnation: Incarnation, smp: u16) {
+    pub(super) fn node_up(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+        first: bool,
+        smp: u16,
+    ) {
         self.peers.insert(node, PeerNode { up: true, incarnation, smp });
-        self.step(Input::NodeUp { node, incarnation, smp });
+        self.step(Input::NodeUp { node, incarnation, first, smp });
     }
 
     /// The failure detector lost a node: its links are of no use.

@@ -31,9 +31,11 @@ pub(super) enum Letter {
     /// A peer's socket, its handshake done, for the core it named.
     Peer(HandedPeer),
     /// The failure detector reached a node.
-    NodeUp { node: NodeId, incarnation: Incarnation, smp: u16 },
+    NodeUp { node: NodeId, incarnation: Incarnation, first: bool, smp: u16 },
     /// The failure detector lost a node.
     NodeDown { node: NodeId },
+    /// Another incarnation of a node is let in.
+    NodeReplaced { node: NodeId },
     /// Core 0 asks for a report.
     StatusRequest { ticket: u64, with_hash: bool },
     /// The report.

@@ -47,6 +47,7 @@ mod progress;
 mod recover;
 mod registry;
 mod rehoming;
+mod replacement;
 mod scheduling;
 mod signals;
 mod snapshots;
@@ -64,5 +65,6 @@ pub use lost_quorum::{OfflineNode, RecoverQuorumError};
 pub use node::{RunError, run};
 pub use preflight::{PreflightError, preflight};
 pub use recover::RecoverFilesError;
+pub use replacement::{GroupReplacement, MemberIdentity, Replacement, ReplacementStep};
 
 pub use crate::reactor::Survivor;

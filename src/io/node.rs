@@ -230,7 +230,7 @@ fn announce(node: &Node, listeners: &Listeners, formatted: bool) {
     tracing::info!(
         node = %node.config.node,
         cluster = format!("{:016x}", node.config.cluster.0),
-        incarnation = format!("{:016x}", node.incarnation.0),
+        incarnation = %node.incarnation,
         cores = node.config.smp,
         client = address(&listeners.client),
         peer = address(&listeners.peer),

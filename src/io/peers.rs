@@ -1,9 +1,10 @@
 //! Other nodes' connections to this one: accepted by core 0, judged, and moved to the core they name.
 
 use super::core::Core;
+use super::registry::Registry;
 use super::sockets::{CloseReason, Handed, Role, Token};
 use super::turn::{HandOver, Verdict};
-use crate::base::{NodeId, PeerCore};
+use crate::base::{Incarnation, NodeId, PeerCore};
 use crate::wire::frame::{Frame, FrameKind, PROTOCOL_VERSION};
 use crate::wire::handshake::{PeerHello, PeerHelloReply, PeerPurpose, Ping};
 
@@ -75,13 +76,20 @@ impl Core {
     }
 
     /// Answers another node's failure detector.
-    pub(super) fn take_ping(&mut self, token: Token, frame: &Frame<'_>) -> Result<(), CloseReason> {
+    pub(super) fn take_ping(
+        &mut self,
+        token: Token,
+        from: NodeId,
+        frame: &Frame<'_>,
+    ) -> Result<(), CloseReason> {
         if frame.kind != FrameKind::Ping {
             return Err(CloseReason::Unexpected("frame of this kind"));
         }
+        let Ping { number, replaced } = Ping::parse(frame)?;
         let mut bytes = Vec::new();
-        Ping::parse(frame)?.encode_pong(&mut bytes);
+        Ping { number, ..Ping::default() }.encode_pong(&mut bytes);
         self.send(token, bytes);
+        self.learn_replaced(from, &replaced);
         Ok(())
     }
 
@@ -111,10 +119,15 @@ impl Core {
     pub(super) fn admit_incarnation(
         &mut self,
         node: NodeId,
-        incarnation: crate::base::Incarnation,
+        incarnation: Incarnation,
     ) -> Result<(), String> {
-        let registry = self.registry.as_mut().expect("core 0 alone meets nodes");
-        registry.admit(node, incarnation).map_err(|error| error.to_string())
+        let now = self.now;
+        self.registry().admit(now, node, incarnation).map_err(|error| error.to_string())
+    }
+
+    /// Which incarnations count. On core 0.
+    pub(super) fn registry(&mut self) -> &mut Registry {
+        self.registry.as_mut().expect("core 0 alone meets nodes")
     }
 
     fn peer_reply(&self, refusal: Option<String>) -> Vec<u8> {

@@ -1,8 +1,10 @@
-//! Which incarnation of each other node was seen: a node that comes back with an empty disk is not
-//! the node that voted, and must not pass for it.
+//! Which incarnation of each other node counts: a node that comes back with an empty disk is not the
+//! node that voted, and must not pass for it.
 //!
 //! Kept by core 0 and written to `<data>/peers` before an incarnation is first believed: one line per
-//! node, `n2 00c0ffee00c0ffee`.
+//! node, `n2 00c0ffee00c0ffee 0`: the incarnation, and how often another one was put in the place of
+//! the one before (`replacement`). The first one met is believed; from then on every other is refused
+//! until an administrator lets it in, here or, with a higher number, at another node.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,29 +12,47 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::data_dir::{DataDirError, at, replace_file};
-use crate::base::{Incarnation, NodeId};
+use crate::base::{Incarnation, Micros, NodeId, Time};
+use crate::wire::handshake::Replaced;
 
 /// The incarnations seen.
 #[derive(Debug)]
 pub(super) struct Registry {
     data_dir: PathBuf,
-    /// Grows only: an incarnation once seen is never replaced.
-    seen: BTreeMap<NodeId, Incarnation>,
+    /// What counts of each node. Generations only rise.
+    known: BTreeMap<NodeId, Known>,
+    /// Who was refused lately, and when last; on its own account, not on the disk.
+    refused: BTreeMap<(NodeId, Incarnation), Time>,
+}
+
+/// What counts of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub(super) incarnation: Incarnation,
+    /// How often another one took the place of the one before: 0 for the first one met.
+    pub(super) generation: u64,
 }
 
 /// A node of a known name with another disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "node {node} was known as incarnation {known:016x} and now claims {claimed:016x}: its data \
-     directory was formatted anew. Give the new directory a node id of its own, or restore the old one"
+    "node {node} was known as incarnation {known} and now claims {claimed}: its data directory was \
+     formatted anew. If the old one is lost, let the new one in with `sunstar ctl member replace \
+     {node}`; else start the node on the old one"
 )]
 pub(super) struct OtherIncarnation {
     node: NodeId,
-    known: u64,
-    claimed: u64,
+    known: Incarnation,
+    claimed: Incarnation,
 }
 
 const FILE: &str = "peers";
+
+/// For so long after its last try a refused incarnation is spoken of: it tries every second.
+const REFUSED_FOR: Micros = Micros::from_secs(5);
+
+/// Refused incarnations remembered, at most.
+const REFUSED_MAX: usize = 64;
 
 impl Registry {
     /// Reads what earlier runs saw.
@@ -45,41 +65,106 @@ impl Registry {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             read => read.map_err(at("read", &path))?,
         };
-        let seen = text.lines().map(parse).collect::<Option<_>>().ok_or_else(|| {
+        let known = text.lines().map(parse).collect::<Option<_>>().ok_or_else(|| {
             at("make sense of", &path)(io::Error::from(io::ErrorKind::InvalidData))
         })?;
-        Ok(Self { data_dir: data_dir.into(), seen })
+        Ok(Self { data_dir: data_dir.into(), known, refused: BTreeMap::new() })
     }
 
-    /// Whether `incarnation` is the one of `node` that was seen before, if one was.
+    /// Whether `incarnation` is the one of `node` that counts; the first one met does.
     ///
     /// # Errors
     /// If it is another.
     pub(super) fn admit(
         &mut self,
+        now: Time,
         node: NodeId,
         incarnation: Incarnation,
     ) -> Result<(), OtherIncarnation> {
-        match self.seen.get(&node) {
-            Some(&known) if known == incarnation => Ok(()),
-            Some(&Incarnation(known)) => {
-                Err(OtherIncarnation { node, known, claimed: incarnation.0 })
+        match self.known.get(&node) {
+            Some(known) if known.incarnation == incarnation => Ok(()),
+            Some(&Known { incarnation: known, .. }) => {
+                self.note_refusal(now, node, incarnation);
+                Err(OtherIncarnation { node, known, claimed: incarnation })
             }
             None => {
-                self.seen.insert(node, incarnation);
-                self.save();
+                self.store(node, Known { incarnation, generation: 0 });
                 Ok(())
             }
         }
     }
 
-    /// Writes the file. Happens once in the life of each pair of nodes, so it may block the core.
-    fn save(&self) {
+    /// What counts of a node, if it was ever met or spoken of.
+    pub(super) fn known(&self, node: NodeId) -> Option<Known> {
+        self.known.get(&node).copied()
+    }
+
+    /// Whether no other incarnation of `node` is known to have been before.
+    pub(super) fn is_first(&self, node: NodeId) -> bool {
+        self.known(node).is_none_or(|known| known.generation == 0)
+    }
+
+    /// Who was refused lately.
+    pub(super) fn refused(&self, now: Time) -> impl Iterator<Item = (NodeId, Incarnation)> + '_ {
+        let lately = move |at: Time| now.since(at) <= REFUSED_FOR;
+        self.refused.iter().filter(move |&(_, &at)| lately(at)).map(|(&who, _)| who)
+    }
+
+    /// From now on `incarnation` counts. Returns whether another one did.
+    pub(super) fn replace(&mut self, node: NodeId, incarnation: Incarnation) -> bool {
+        let known = self.known(node);
+        if known.is_some_and(|known| known.incarnation == incarnation && known.generation > 0) {
+            return false;
+        }
+        let generation = known.map_or(0, |known| known.generation) + 1;
+        self.store(node, Known { incarnation, generation });
+        true
+    }
+
+    /// Another node knows this of a replaced one. Returns whether it was news. Of two of one
+    /// generation, made by two administrators at once, all nodes settle on the same one.
+    pub(super) fn learn(&mut self, told: &Replaced) -> bool {
+        let story = |known: Known| (known.generation, known.incarnation);
+        let known = self.known(told.node).map(story);
+        let newer = known.is_none_or(|known| known < (told.generation, told.incarnation));
+        if newer && told.generation > 0 {
+            let (incarnation, generation) = (told.incarnation, told.generation);
+            self.store(told.node, Known { incarnation, generation });
+        }
+        newer && told.generation > 0
+    }
+
+    /// All replaced nodes, for others.
+    pub(super) fn replaced(&self) -> Vec<Replaced> {
+        let replaced = self.known.iter().filter(|(_, known)| known.generation > 0);
+        let told = |(&node, &Known { incarnation, generation }): (&NodeId, &Known)| Replaced {
+            node,
+            incarnation,
+            generation,
+        };
+        replaced.map(told).collect()
+    }
+
+    fn note_refusal(&mut self, now: Time, node: NodeId, incarnation: Incarnation) {
+        let fresh = self.refused.insert((node, incarnation), now).is_none();
+        if fresh && self.refused.len() > REFUSED_MAX {
+            self.refused.retain(|_, &mut at| now.since(at) <= REFUSED_FOR);
+        }
+        while self.refused.len() > REFUSED_MAX {
+            self.refused.pop_first();
+        }
+    }
+
+    /// Takes note, durably. Happens a few times in the life of a pair of nodes, so it may block the
+    /// core.
+    fn store(&mut self, node: NodeId, known: Known) {
         use std::fmt::Write;
 
+        self.known.insert(node, known);
+        self.refused.remove(&(node, known.incarnation));
         let mut text = String::new();
-        for (node, Incarnation(incarnation)) in &self.seen {
-            writeln!(text, "{node} {incarnation:016x}").expect("strings take all");
+        for (node, Known { incarnation, generation }) in &self.known {
+            writeln!(text, "{node} {incarnation} {generation}").expect("strings take all");
         }
         if let Err(error) = replace_file(&self.data_dir, FILE, text.as_bytes()) {
             super::disk::die("remembering a node's incarnation", &error);
@@ -87,33 +172,90 @@ impl Registry {
     }
 }
 
-fn parse(line: &str) -> Option<(NodeId, Incarnation)> {
-    let (node, incarnation) = line.split_once(' ')?;
-    Some((node.parse().ok()?, Incarnation(u64::from_str_radix(incarnation, 16).ok()?)))
+fn parse(line: &str) -> Option<(NodeId, Known)> {
+    let mut words = line.split(' ');
+    let (node, incarnation) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let generation = words.next()?.parse().ok()?;
+    words.next().is_none().then_some((node, Known { incarnation, generation }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const N2: NodeId = NodeId(2);
+    const NOW: Time = Time(1_000_000);
+
+    fn told(incarnation: u64, generation: u64) -> Replaced {
+        Replaced { node: N2, incarnation: Incarnation(incarnation), generation }
+    }
+
     #[test]
-    fn an_incarnation_once_seen_stays_the_only_one() {
+    fn an_incarnation_once_seen_is_the_only_one_until_it_is_replaced() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut registry = Registry::open(directory.path()).expect("nothing there");
-        assert_eq!(registry.admit(NodeId(2), Incarnation(0xA)), Ok(()));
-        assert_eq!(registry.admit(NodeId(3), Incarnation(0xB)), Ok(()));
-        assert_eq!(registry.admit(NodeId(2), Incarnation(0xA)), Ok(()));
+        let admit = |registry: &mut Registry, node, number| {
+            registry.admit(NOW, NodeId(node), Incarnation(number))
+        };
+        assert_eq!(admit(&mut registry, 2, 0xA), Ok(()));
+        assert_eq!(admit(&mut registry, 3, 0xB), Ok(()));
+        assert_eq!(admit(&mut registry, 2, 0xA), Ok(()));
 
         let mut reopened = Registry::open(directory.path()).expect("what was written");
-        let error = reopened.admit(NodeId(2), Incarnation(0xC)).expect_err("another disk");
-        assert_eq!((error.known, error.claimed), (0xA, 0xC));
-        assert_eq!(reopened.admit(NodeId(3), Incarnation(0xB)), Ok(()));
+        let error = admit(&mut reopened, 2, 0xC).expect_err("another disk");
+        assert_eq!((error.known.0, error.claimed.0), (0xA, 0xC));
+        assert_eq!(admit(&mut reopened, 3, 0xB), Ok(()));
+        assert!(reopened.is_first(N2) && reopened.replaced().is_empty());
+
+        assert!(reopened.replace(N2, Incarnation(0xC)));
+        assert!(!reopened.replace(N2, Incarnation(0xC)), "it counts already");
+        let mut reopened = Registry::open(directory.path()).expect("what was written");
+        assert_eq!(admit(&mut reopened, 2, 0xC), Ok(()));
+        assert!(admit(&mut reopened, 2, 0xA).is_err(), "the old disk is refused for ever");
+        assert_eq!((reopened.is_first(N2), reopened.replaced()), (false, vec![told(0xC, 1)]));
+    }
+
+    #[test]
+    fn the_higher_generation_holds() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut registry = Registry::open(directory.path()).expect("nothing there");
+        registry.admit(NOW, N2, Incarnation(0xA)).expect("the first");
+        assert!(!registry.learn(&told(0xF, 0)), "who met it first elsewhere does not matter");
+        assert!(registry.learn(&told(0xC, 2)));
+        assert!(!registry.learn(&told(0xF, 1)) && !registry.learn(&told(0xC, 2)));
+        assert!(!registry.learn(&told(0xB, 2)) && registry.learn(&told(0xD, 2)), "one wins");
+        registry.replace(N2, Incarnation(0xE));
+        assert_eq!(registry.replaced(), [told(0xE, 3)]);
+        // What everybody meets first may have been replaced before.
+        let other = tempfile::tempdir().expect("a temporary directory");
+        let mut registry = Registry::open(other.path()).expect("nothing there");
+        registry.admit(NOW, N2, Incarnation(0xE)).expect("the first");
+        assert!(registry.is_first(N2) && registry.learn(&told(0xE, 3)) && !registry.is_first(N2));
+    }
+
+    #[test]
+    fn the_refused_are_named_while_they_try() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut registry = Registry::open(directory.path()).expect("nothing there");
+        registry.admit(NOW, N2, Incarnation(0xA)).expect("the first");
+        let refused = |registry: &Registry, at| registry.refused(at).collect::<Vec<_>>();
+        for number in 1..200 {
+            registry.admit(NOW, N2, Incarnation(0x100 + number)).expect_err("another disk");
+        }
+        let later = NOW + REFUSED_FOR + Micros(1);
+        registry.admit(later, N2, Incarnation(0xC)).expect_err("another disk");
+        assert_eq!(refused(&registry, later), [(N2, Incarnation(0xC))]);
+        assert!(refused(&registry, NOW).len() <= REFUSED_MAX);
+        registry.replace(N2, Incarnation(0xC));
+        assert_eq!(refused(&registry, later), []);
     }
 
     #[test]
     fn a_damaged_file_is_an_error() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        fs::write(directory.path().join(FILE), "n2 zzz\n").expect("written");
-        assert!(Registry::open(directory.path()).is_err());
+        for bad in ["n2 zzz 0\n", "n2 00c0ffee00c0ffee\n", "n2 00c0ffee00c0ffee 0 0\n"] {
+            fs::write(directory.path().join(FILE), bad).expect("written");
+            assert!(Registry::open(directory.path()).is_err(), "{bad}");
+        }
     }
 }

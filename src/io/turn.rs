@@ -152,7 +152,10 @@ impl Core {
             Letter::Core(message) => self.step(Input::CoreMessage { from, message }),
             Letter::Client(handed) => self.adopt_client(handed),
             Letter::Peer(handed) => self.adopt_peer(handed),
-            Letter::NodeUp { node, incarnation, smp } => self.node_up(node, incarnation, smp),
+            Letter::NodeUp { node, incarnation, first, smp } => {
+                self.node_up(node, incarnation, first, smp);
+            }
+            Letter::NodeReplaced { node } => self.part_with(node),
             Letter::NodeDown { node } => self.node_down(node),
             Letter::StatusRequest { ticket, with_hash } => {
                 let report = Box::new(self.report(with_hash));
@@ -187,6 +190,7 @@ impl Core {
                 Event::SnapshotsRemoved(group) => self.step(Input::SnapshotsRemoved { group }),
                 Event::Status(query) => self.collect_status(query),
                 Event::AskGroup(query) => self.ask_group(query),
+                Event::AskMember(query) => self.ask_member(query),
             }
         }
         self.inbox_events = events;
@@ -354,7 +358,7 @@ impl Core {
             Role::PeerGreeting => return self.greet_peer(token, frame),
             Role::LinkCalling(peer) => self.link_answered(token, peer, frame)?,
             Role::DetectorCalling(node) => self.detector_answered(token, node, frame)?,
-            Role::DetectorIn(_) => self.take_ping(token, frame)?,
+            Role::DetectorIn(node) => self.take_ping(token, node, frame)?,
             Role::DetectorOut(node) => self.take_pong(node, frame)?,
             Role::LinkOut(_) => return Err(CloseReason::Unexpected("frame")),
         }

@@ -17,6 +17,30 @@ pub struct Message {
 }
 
 impl MessageBody {
+    /// Whether whoever gets it counts its sender: a vote, what a follower answers its leader, what a
+    /// replica in doubt is told.
+    pub fn is_counted(&self) -> bool {
+        match self {
+            Self::PreVoteResponse { .. }
+            | Self::VoteResponse { .. }
+            | Self::AppendResponse { .. }
+            | Self::AppendReject { .. }
+            | Self::HeartbeatResponse { .. }
+            | Self::SurveyResponse { .. } => true,
+            Self::PreVote { .. }
+            | Self::Vote { .. }
+            | Self::Append { .. }
+            | Self::Heartbeat { .. }
+            | Self::ReadIndex { .. }
+            | Self::ReadIndexResponse { .. }
+            | Self::TimeoutNow
+            | Self::WhoLeads
+            | Self::Survey { .. }
+            | Self::Propose { .. }
+            | Self::ProposeResponse { .. } => false,
+        }
+    }
+
     /// Whether a later term in such a message is one to adopt. A pre-vote request only asks about
     /// a term, and its grant only answers: adopting it would raise terms without an election. So does
     /// a survey.

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Reactor;
-use crate::base::{GroupId, Index, NodeId, Term, Time};
+use crate::base::{GroupId, Incarnation, Index, NodeId, Term, Time};
 use crate::raft::{Configuration, ReconfigureError, TransferError};
 use crate::wire::peer::PeerBody;
 
@@ -50,6 +50,13 @@ pub enum GroupOperation {
         /// The nodes, in any order.
         voters: Vec<NodeId>,
     },
+    /// Put another incarnation of a node in the place of the one that is a member.
+    Replace {
+        /// The node.
+        node: NodeId,
+        /// What its new data directory is.
+        incarnation: Incarnation,
+    },
     /// Hand the leadership to a voter.
     Transfer {
         /// The node.
@@ -80,6 +87,8 @@ pub struct GroupMembers {
     pub learners: Vec<NodeId>,
     /// The voters to be, once they have caught up.
     pub voters_next: Vec<NodeId>,
+    /// Which incarnation of a member counts, where that is told.
+    pub incarnations: BTreeMap<NodeId, Incarnation>,
     /// How far each member is.
     pub replicas: Vec<MemberProgress>,
 }
@@ -118,6 +127,8 @@ pub enum GroupReason {
     UnknownNode,
     /// The node cannot be reached.
     NodeDown,
+    /// The node is there, as the incarnation that is to be replaced.
+    NodeUp,
     /// Nobody is known to lead the group, or it cannot be reached, or it is handing over.
     NoLeader,
     /// The leader has just been elected.
@@ -272,6 +283,9 @@ impl Reactor {
         match operation {
             GroupOperation::Members {} => {}
             GroupOperation::Transfer { node } => self.hand_over(now, i, *node)?,
+            GroupOperation::Replace { node, incarnation } => {
+                self.replace_member(now, i, *node, *incarnation)?;
+            }
             change => {
                 let target = self.target(i, change)?;
                 self.change_members(now, i, &target)?;
@@ -308,16 +322,7 @@ impl Reactor {
         let wall = self.core.config.wall(now);
         let replica = self.touch(i);
         let changed = replica.raft.change_members(now, wall, target, &mut replica.output);
-        changed.map(|_| ()).map_err(|error| {
-            let reason = match error {
-                ReconfigureError::NotLeader { .. } => GroupReason::NoLeader,
-                ReconfigureError::NotReady => GroupReason::NotReady,
-                ReconfigureError::UnderWay => GroupReason::UnderWay,
-                ReconfigureError::NoChange => GroupReason::NoChange,
-                ReconfigureError::Invalid(_) => GroupReason::Invalid,
-            };
-            refusal(reason, error.to_string())
-        })
+        changed.map(|_| ()).map_err(|error| not_changed(&error))
     }
 
     /// The configuration that a step leads to from the one in force.
@@ -327,7 +332,9 @@ impl Reactor {
         let is_learner = |target: &Configuration, node| target.learners.contains(&node);
         let is_voter = |target: &Configuration, node| target.voters.contains(&node);
         match *operation {
-            GroupOperation::Members {} | GroupOperation::Transfer { .. } => {}
+            GroupOperation::Members {}
+            | GroupOperation::Transfer { .. }
+            | GroupOperation::Replace { .. } => {}
             GroupOperation::Add { node, .. } if is_voter(&target, node) => {
                 let message = format!("{node} votes in {group} already");
                 return Err(refusal(GroupReason::NoChange, message));
@@ -363,6 +370,7 @@ impl Reactor {
             let message = format!("nobody would vote in {group}");
             return Err(refusal(GroupReason::LastVoter, message));
         }
+        self.name_incarnations(i, &mut target);
         Ok(target)
     }
 
@@ -397,6 +405,7 @@ impl Reactor {
             last_index,
             commit_index: raft.commit_index(),
             committed: raft.is_configuration_committed(),
+            incarnations: configuration.incarnations.iter().copied().collect(),
             replicas: configuration.members().map(progress).collect(),
             voters: configuration.voters,
             outgoing: configuration.outgoing,
@@ -412,15 +421,28 @@ fn put(list: &mut Vec<NodeId>, node: NodeId) {
     }
 }
 
+/// Why Raft did not begin a change.
+pub(super) fn not_changed(error: &ReconfigureError) -> GroupRefusal {
+    let reason = match error {
+        ReconfigureError::NotLeader { .. } => GroupReason::NoLeader,
+        ReconfigureError::NotReady => GroupReason::NotReady,
+        ReconfigureError::UnderWay => GroupReason::UnderWay,
+        ReconfigureError::NoChange => GroupReason::NoChange,
+        ReconfigureError::Invalid(_) => GroupReason::Invalid,
+    };
+    refusal(reason, error.to_string())
+}
+
 fn unknown_group(group: GroupId) -> GroupRefusal {
     refusal(GroupReason::UnknownGroup, format!("there is no {group}"))
 }
 
-fn refusal(reason: GroupReason, message: String) -> GroupRefusal {
+pub(super) fn refusal(reason: GroupReason, message: String) -> GroupRefusal {
     let remedy = match reason {
         GroupReason::UnknownGroup => "`sunstar ctl status` lists the groups",
         GroupReason::UnknownNode => "the nodes are those of `--initial-nodes`",
         GroupReason::NodeDown => "start the node, or see why the others cannot reach it",
+        GroupReason::NodeUp => "stop it first: what runs on its old data need not be replaced",
         GroupReason::NoLeader => {
             "ask again shortly; if it stays so, most of its voters are down or cut off"
         }

@@ -88,6 +88,9 @@ pub enum Input<'a> {
         node: NodeId,
         /// Its incarnation.
         incarnation: Incarnation,
+        /// Whether no other incarnation of it is known to have been before. Else its answers count
+        /// only in groups whose members name this one.
+        first: bool,
         /// How many cores it runs: its group `g` lives on core `g mod smp`.
         smp: u16,
     },

@@ -48,6 +48,7 @@ mod presence;
 mod queue;
 mod reads;
 mod recovery;
+mod replacement;
 mod replica;
 mod replies;
 mod rewriting;
@@ -171,7 +172,8 @@ impl Reactor {
             Input::Administer { ticket, group, operation } => {
                 self.administer(now, ticket, group, &operation);
             }
-            Input::NodeUp { node, incarnation, smp } => {
+            Input::NodeUp { node, incarnation, first, smp } => {
+                self.core.peers.identified(node, incarnation, first);
                 if self.core.peers.up(now, node, (incarnation, smp)) {
                     self.node_changed(now, node);
                     self.campaign_where_preferred(now);
@@ -319,7 +321,7 @@ impl Reactor {
                 self.admin_replied(request, body);
             }
             (Some(Incoming::Raft(message)), Some(_)) if self.is_declined(&message) => {}
-            (Some(Incoming::Raft(message)), Some(i)) => {
+            (Some(Incoming::Raft(message)), Some(i)) if self.counts(i, &message) => {
                 self.step_raft(now, i, raft::Input::Message(message));
             }
             (Some(Incoming::SnapshotChunk(chunk)), Some(i)) => {
@@ -330,7 +332,7 @@ impl Reactor {
                 self.touch(i);
                 self.replicas[i].snapshot_acknowledged(&mut self.core, from.node, ack, now);
             }
-            (Some(_), None) => {}
+            (Some(_), _) => {}
             (None, _) => tracing::warn!(%from, "entry of an unknown kind refused"),
         }
     }

@@ -26,6 +26,8 @@ struct Peer {
 /// The other nodes, and what this turn says to them.
 #[derive(Default)]
 pub(super) struct Peers {
+    /// Which incarnation each node was when it was last reached, and whether none was known before.
+    identities: BTreeMap<NodeId, (Incarnation, bool)>,
     up: BTreeMap<NodeId, Peer>,
     batches: BTreeMap<PeerCore, Outgoing>,
 }
@@ -52,6 +54,16 @@ impl Peers {
         }
         self.up.insert(node, Peer { incarnation, smp, since: now });
         true
+    }
+
+    /// A node is reached as this incarnation.
+    pub(super) fn identified(&mut self, node: NodeId, incarnation: Incarnation, first: bool) {
+        self.identities.insert(node, (incarnation, first));
+    }
+
+    /// Which incarnation a node was when it was last reached, and whether none was known before.
+    pub(super) fn identity(&self, node: NodeId) -> Option<(Incarnation, bool)> {
+        self.identities.get(&node).copied()
     }
 
     /// What replicas are to know of a node. A process that came back was down meanwhile, so that

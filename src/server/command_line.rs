@@ -149,7 +149,42 @@ fn ctl() -> Command {
                 .arg(output()),
         )
         .subcommand(group())
+        .subcommand(member())
 }
+
+fn member() -> Command {
+    let replace = Command::new("replace")
+        .about("Let a node in that lost its data directory, in the place of what it was")
+        .after_help(REPLACE_HELP)
+        .arg(Arg::new("node").value_name("NODE").required(true).help("The node, such as n2"))
+        .arg(
+            Arg::new("incarnation")
+                .long("incarnation")
+                .value_name("HEX")
+                .help("Which one to let in, where several try to connect"),
+        )
+        .arg(
+            Arg::new("admin-addr")
+                .long("admin-addr")
+                .value_name("HOST:PORT")
+                .default_value("127.0.0.1:7402")
+                .help("The administration address of another node, whichever"),
+        )
+        .args(waiting())
+        .arg(output());
+    Command::new("member")
+        .about("Deal with a node as a whole")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(replace)
+}
+
+const REPLACE_HELP: &str = "\
+A node whose data directory was lost, and made anew at its next start, has forgotten what it
+acknowledged and for whom it voted: the others refuse it (`sunstar ctl status` shows that). This puts
+the old one out of every group it belongs to, lets the new one in, and waits until it has caught up
+and is again what it was. Each group needs a majority without the node. Interrupted, it goes on when
+it is repeated, with any node. Exit code 0: it is done, or was so already.";
 
 fn group() -> Command {
     let node = || Arg::new("node").value_name("NODE").required(true).help("A node, such as n4");
@@ -202,14 +237,18 @@ fn group_command(name: &'static str, about: &'static str) -> Command {
 }
 
 fn change(name: &'static str, about: &'static str) -> Command {
-    group_command(name, about)
-        .arg(
-            Arg::new("no-wait")
-                .long("no-wait")
-                .action(ArgAction::SetTrue)
-                .help("Return when it has begun, not when it is done"),
-        )
-        .arg(number("timeout", "SECONDS").default_value("60").help("How long to wait"))
+    group_command(name, about).args(waiting())
+}
+
+/// Whether, and for how long, a change is waited for.
+fn waiting() -> [Arg; 2] {
+    [
+        Arg::new("no-wait")
+            .long("no-wait")
+            .action(ArgAction::SetTrue)
+            .help("Return when it has begun, not when it is done"),
+        number("timeout", "SECONDS").default_value("60").help("How long to wait"),
+    ]
 }
 
 fn dev() -> Command {

@@ -53,18 +53,19 @@ fn table(answers: &[(&String, Result<NodeStatus, String>)]) -> String {
         "KEYS",
         "STATE HASH",
     ])];
-    let mut errors = String::new();
+    let (mut refused, mut errors) = (String::new(), String::new());
     for (_, answer) in answers {
         match answer {
             Ok(status) => {
                 nodes.push(node_row(status));
                 groups.extend(status.groups().map(|group| group_row(status, group)));
+                refused.extend(status.refused().map(|it| refusal(status, it)));
             }
             Err(cause) => errors.extend([cause.as_str(), "\n"]),
         }
     }
     groups[1..].sort_by_key(|row| row[0][1..].parse::<u64>().unwrap_or(u64::MAX));
-    format!("{}\n{}{errors}", aligned(&nodes), aligned(&groups))
+    format!("{}{refused}\n{}{errors}", aligned(&nodes), aligned(&groups))
 }
 
 type Row = [String; 9];
@@ -85,6 +86,13 @@ fn node_row(status: &NodeStatus) -> Row {
         status.total("state_bytes").to_string(),
         status.total("stalls").to_string(),
     ]
+}
+
+/// A node that is there, and not let in.
+fn refusal(status: &NodeStatus, refused: &Value) -> String {
+    let text = |key: &str| refused[key].as_str().unwrap_or("-");
+    let (by, node, incarnation) = (&status.json["node"], &refused["node"], text("incarnation"));
+    format!("n{by} refuses n{node} as incarnation {incarnation}; {}\n", text("remedy"))
 }
 
 fn group_row(status: &NodeStatus, group: &Value) -> Row {

@@ -147,18 +147,18 @@ impl GroupCommand {
 }
 
 /// The pauses between questions that a time allows.
-struct Pauses {
+pub(super) struct Pauses {
     left: u128,
 }
 
 impl Pauses {
-    fn within(time: Duration) -> Self {
+    pub(super) fn within(time: Duration) -> Self {
         Self { left: time.as_millis() / PAUSE.as_millis() }
     }
 
     /// Waits a while; false, at once, if the time is over.
     #[expect(clippy::disallowed_methods, reason = "another process is waited for, by asking it")]
-    fn take_one(&mut self) -> bool {
+    pub(super) fn take_one(&mut self) -> bool {
         let Some(left) = self.left.checked_sub(1) else { return false };
         self.left = left;
         std::thread::sleep(PAUSE);
@@ -233,6 +233,9 @@ fn is_done(operation: &GroupOperation, members: &GroupMembers) -> bool {
         }
         GroupOperation::Remove { node } => settled && !votes(node) && !learns(node),
         GroupOperation::Set { voters } => settled && same(voters, &members.voters),
+        GroupOperation::Replace { node, incarnation } => {
+            settled && members.incarnations.get(node) == Some(incarnation)
+        }
         GroupOperation::Transfer { node } => members.leader == *node,
     }
 }

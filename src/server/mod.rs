@@ -25,6 +25,7 @@ mod http;
 mod layers;
 mod logging;
 mod machine;
+mod member;
 mod nearest;
 mod recover_quorum;
 mod setting;
@@ -41,6 +42,7 @@ use failure::Failure;
 use group::GroupCommand;
 use layers::{ConfigError, Layers};
 use machine::Machine;
+use member::ReplaceCommand;
 
 use crate::io::groups_at_first_start;
 
@@ -55,6 +57,10 @@ pub fn main() -> ExitCode {
         ("ctl", Some(("group", matches))) => {
             let (name, matches) = matches.subcommand().expect("a command is required");
             GroupCommand::read(name, matches).map(|command| command.run())
+        }
+        ("ctl", Some(("member", matches))) => {
+            let (_, matches) = matches.subcommand().expect("a command is required");
+            ReplaceCommand::read(matches).map(|command| command.run())
         }
         ("config", Some(("check", matches))) => config_check(matches),
         ("config", Some(("print", matches))) => config_print(matches),

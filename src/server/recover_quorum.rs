@@ -47,7 +47,8 @@ pub(crate) fn recover_quorum(config: &Config, matches: &ArgMatches) -> Result<Ex
     }
     println!(
         "Start this node again. The members that were left out must never return with their data: \
-         remove it, and add them as new nodes."
+         remove it, start them without, let each in with `sunstar ctl member replace`, and add it to \
+         its groups with `sunstar ctl group add`."
     );
     Ok(ExitCode::SUCCESS)
 }

@@ -46,6 +46,11 @@ impl NodeStatus {
         self.cores().iter().flat_map(|core| core["groups"].as_array().into_iter().flatten())
     }
 
+    /// Other nodes that are there, and that it does not let in.
+    pub(crate) fn refused(&self) -> impl Iterator<Item = &Value> {
+        self.json["refused"].as_array().into_iter().flatten()
+    }
+
     /// The sum of a counter over all cores.
     pub(crate) fn total(&self, counter: &str) -> u64 {
         self.cores().iter().filter_map(|core| core[counter].as_u64()).sum()

@@ -89,10 +89,23 @@ pub struct PeerHelloReply {
 }
 
 /// The failure detector's question; its answer bears the same number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ping {
     /// The asking node's own number.
     pub number: u64,
+    /// All replaced nodes that the sender knows of; in a question.
+    pub replaced: Vec<Replaced>,
+}
+
+/// Another incarnation was put in the place of a node's first one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// The node.
+    pub node: NodeId,
+    /// What it is now.
+    pub incarnation: Incarnation,
+    /// How often that has happened to the node; the higher one holds.
+    pub generation: u64,
 }
 
 impl ClientHello {
@@ -254,10 +267,15 @@ impl Ping {
         self.encode_as(FrameKind::Pong, out);
     }
 
-    fn encode_as(self, kind: FrameKind, out: &mut Vec<u8>) {
+    fn encode_as(&self, kind: FrameKind, out: &mut Vec<u8>) {
         let mut encoder = FrameEncoder::default();
-        let args = schema::PingArgs { number: self.number };
-        let root = schema::Ping::create(encoder.body(), &args);
+        let body = encoder.body();
+        let written =
+            |it: &Replaced| schema::Replaced::new(it.node.0, it.incarnation.0, it.generation);
+        let replaced = self.replaced.iter().map(written).collect::<Vec<_>>();
+        let replaced = (!replaced.is_empty()).then(|| body.create_vector(&replaced));
+        let args = schema::PingArgs { number: self.number, replaced };
+        let root = schema::Ping::create(body, &args);
         encoder.finish(kind, root, out);
     }
 
@@ -268,7 +286,13 @@ impl Ping {
     pub fn parse(frame: &Frame<'_>) -> Result<Self, WireError> {
         let kind = if frame.kind == FrameKind::Pong { FrameKind::Pong } else { FrameKind::Ping };
         let ping = verified_root::<schema::Ping<'_>>(frame.body_of(kind)?)?;
-        Ok(Self { number: ping.number() })
+        let read = |it: &schema::Replaced| Replaced {
+            node: NodeId(it.node()),
+            incarnation: Incarnation(it.incarnation()),
+            generation: it.generation(),
+        };
+        let replaced = ping.replaced().into_iter().flatten().map(read).collect();
+        Ok(Self { number: ping.number(), replaced })
     }
 }
 

@@ -6,7 +6,7 @@ use super::client::{
 };
 use super::frame::{Frame, FrameKind, Scan, scan};
 use super::handshake::{
-    ClientHello, ClientHelloReply, PeerHello, PeerHelloReply, PeerPurpose, Ping,
+    ClientHello, ClientHelloReply, PeerHello, PeerHelloReply, PeerPurpose, Ping, Replaced,
 };
 use super::map::{ClusterView, GroupView, NodeView, SlotRun, parse_map_reply};
 use super::peer::{
@@ -190,13 +190,15 @@ fn sample_handshakes() -> Vec<AlignedBuf> {
         purpose: PeerPurpose::Detector,
     };
     let reply = PeerHelloReply { protocol: 1, cluster, node, incarnation, smp, refusal };
+    let replaced = vec![Replaced { node, incarnation, generation: 1 }];
+    let ping = Ping { number: 8, replaced };
     vec![
         encoded(|out| ClientHello { protocol: 1, cluster, group: GroupId(4) }.encode(out)),
         encoded(|out| client_reply.encode(out)),
         encoded(|out| hello.encode(out)),
         encoded(|out| reply.encode(out)),
-        encoded(|out| Ping { number: 8 }.encode(out)),
-        encoded(|out| Ping { number: 8 }.encode_pong(out)),
+        encoded(|out| ping.encode(out)),
+        encoded(|out| ping.encode_pong(out)),
     ]
 }
 

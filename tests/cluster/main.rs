@@ -11,5 +11,6 @@ mod lifecycle;
 mod membership;
 mod memory;
 mod quorum;
+mod replacement;
 mod routing;
 mod support;

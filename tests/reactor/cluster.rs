@@ -81,6 +81,10 @@ pub(crate) struct Cluster {
     inbox: Vec<(NodeId, ConnectionId, Vec<u8>)>,
     /// Reply bytes by connection; a connection belongs to one node.
     pub(crate) replies: BTreeMap<ConnectionId, Vec<u8>>,
+    /// Which disk each node has, and how often it lost one.
+    incarnations: BTreeMap<NodeId, (Incarnation, u64)>,
+    /// Who does not let whom in, since it lost its disk.
+    strangers: BTreeSet<(NodeId, NodeId)>,
     /// Disks whose completions are withheld.
     pub(crate) held: BTreeSet<NodeId>,
     /// Disks without room for a segment or a snapshot more.
@@ -133,6 +137,8 @@ impl Cluster {
             network: Vec::new(),
             inbox: Vec::new(),
             replies: BTreeMap::new(),
+            incarnations: (1..=nodes).map(|id| (NodeId(id), (Incarnation(id), 0))).collect(),
+            strangers: BTreeSet::new(),
             held: BTreeSet::new(),
             full: BTreeSet::new(),
             refusals: 0,
@@ -154,15 +160,52 @@ impl Cluster {
 
     /// Starts a node from what its disk holds.
     pub(crate) fn start(&mut self, id: NodeId) {
-        let recovered = recover(id, &self.disks[&id], self.segment_bytes).expect("undamaged");
-        let mut reactor = Reactor::new(self.now, self.config(id), recovered).expect("recovers");
-        for &other in self.nodes.keys() {
-            reactor.step(self.now, up(other));
-        }
-        for node in self.nodes.values_mut() {
-            node.reactor.step(self.now, up(id));
-        }
+        let recovered = self.recover(id).expect("undamaged");
+        let reactor = Reactor::new(self.now, self.config(id), recovered).expect("recovers");
         self.nodes.insert(id, Node { reactor, completions: Vec::new() });
+        let others: Vec<NodeId> = self.ids().into_iter().filter(|&other| other != id).collect();
+        for other in others {
+            self.meet(id, other);
+        }
+    }
+
+    /// Two nodes that run hear of each other, unless one is refused.
+    fn meet(&mut self, one: NodeId, other: NodeId) {
+        let refused = |by, node| self.strangers.contains(&(by, node));
+        if refused(one, other) || refused(other, one) {
+            return;
+        }
+        for (at, of) in [(one, other), (other, one)] {
+            let (incarnation, lost) = self.incarnations[&of];
+            let input = Input::NodeUp { node: of, incarnation, first: lost == 0, smp: 1 };
+            self.nodes.get_mut(&at).expect("it runs").reactor.step(self.now, input);
+        }
+    }
+
+    /// A node that does not run loses its disk. No other lets in what comes back, for now.
+    pub(crate) fn wipe(&mut self, id: NodeId) {
+        assert!(!self.is_up(id), "{id} runs");
+        self.disks.insert(id, Disk::default());
+        let (Incarnation(number), lost) = self.incarnations[&id];
+        self.incarnations.insert(id, (Incarnation(number + 1_000), lost + 1));
+        let others = self.disks.keys().filter(|&&other| other != id);
+        self.strangers.extend(others.map(|&other| (other, id)));
+    }
+
+    /// Whether some node does not let it in.
+    pub(crate) fn is_refused(&self, id: NodeId) -> bool {
+        self.strangers.iter().any(|stranger| stranger.1 == id)
+    }
+
+    pub(crate) fn incarnation(&self, id: NodeId) -> Incarnation {
+        self.incarnations[&id].0
+    }
+
+    /// A node lets in what came back under another's name.
+    pub(crate) fn let_in(&mut self, by: NodeId, id: NodeId) {
+        if self.strangers.remove(&(by, id)) && self.is_up(by) && self.is_up(id) {
+            self.meet(by, id);
+        }
     }
 
     /// Stops all nodes at once and starts them again, with the settings that the cluster has by now.
@@ -177,7 +220,7 @@ impl Cluster {
 
     /// The groups of which a node that does not run has something on its disk.
     pub(crate) fn survivors(&self, id: NodeId) -> Vec<GroupId> {
-        let recovered = recover(id, &self.disks[&id], self.segment_bytes).expect("undamaged");
+        let recovered = self.recover(id).expect("undamaged");
         let offline = Offline::recover(self.config(id), recovered).expect("recovers");
         offline.survivors().iter().map(|survivor| survivor.group).collect()
     }
@@ -190,7 +233,7 @@ impl Cluster {
 
     /// What a node that does not run would start from.
     pub(crate) fn found(&self, id: NodeId) -> Result<Recovered, LogError> {
-        recover(id, &self.disks[&id], self.segment_bytes)
+        self.recover(id)
     }
 
     /// Whether no node wants a turn by itself.
@@ -368,11 +411,17 @@ impl Cluster {
         }
     }
 
+    fn recover(&self, node: NodeId) -> Result<Recovered, LogError> {
+        let (cluster, incarnation, core) = (ClusterId(7), self.incarnation(node), CoreId(0));
+        let identity = Identity { cluster, node, incarnation, core };
+        recover(identity, &self.disks[&node], self.segment_bytes)
+    }
+
     fn config(&self, id: NodeId) -> ReactorConfig {
         ReactorConfig {
             cluster: ClusterId(7),
             node: id,
-            incarnation: Incarnation(id.0),
+            incarnation: self.incarnation(id),
             core: CoreId(0),
             smp: 1,
             shard_map: self.map.clone(),
@@ -549,17 +598,7 @@ pub(crate) fn for_each_frame(bytes: &[u8], mut handle: impl FnMut(&[u8])) {
     }
 }
 
-fn up(node: NodeId) -> Input<'static> {
-    Input::NodeUp { node, incarnation: Incarnation(node.0), smp: 1 }
-}
-
-fn recover(id: NodeId, disk: &Disk, segment_bytes: usize) -> Result<Recovered, LogError> {
-    let identity = Identity {
-        cluster: ClusterId(7),
-        node: id,
-        incarnation: Incarnation(id.0),
-        core: CoreId(0),
-    };
+fn recover(identity: Identity, disk: &Disk, segment_bytes: usize) -> Result<Recovered, LogError> {
     let mut recovery = Recovery::new(identity, segment_bytes as u64);
     read_log(&mut recovery, disk)?;
     if let Some(mut second) = recovery.second_reading() {

@@ -8,6 +8,7 @@ mod disk_full;
 mod leadership;
 mod membership;
 mod quiet;
+mod replacement;
 mod rot;
 mod scenarios;
 mod storm;

@@ -225,7 +225,7 @@ fn a_node_is_known_by_its_incarnation_also_after_a_restart() {
     let reply = line.greet_peer(|_| {});
     assert_eq!((reply.refusal, reply.node, reply.smp), (None, NodeId(1), 2));
     let mut question = Vec::new();
-    Ping { number: 5 }.encode(&mut question);
+    Ping { number: 5, ..Ping::default() }.encode(&mut question);
     line.send(&question);
     let pong = line.receive().expect("answered");
     with_frame(&pong, |frame| {

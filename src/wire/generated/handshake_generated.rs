@@ -10,6 +10,165 @@ pub mod sunstar {
 pub mod handshake {
 
 
+// struct Replaced, aligned to 8
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct Replaced(pub [u8; 24]);
+impl Default for Replaced { 
+  fn default() -> Self { 
+    Self([0; 24])
+  }
+}
+impl ::core::fmt::Debug for Replaced {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    f.debug_struct("Replaced")
+      .field("node", &self.node())
+      .field("incarnation", &self.incarnation())
+      .field("generation", &self.generation())
+      .finish()
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for Replaced {}
+impl<'a> ::flatbuffers::Follow<'a> for Replaced {
+  type Inner = &'a Replaced;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { <&'a Replaced>::follow(buf, loc) }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for &'a Replaced {
+  type Inner = &'a Replaced;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    unsafe { ::flatbuffers::follow_cast_ref::<Replaced>(buf, loc) }
+  }
+}
+impl<'b> ::flatbuffers::Push for Replaced {
+    type Output = Replaced;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        let src = unsafe { ::core::slice::from_raw_parts(self as *const Replaced as *const u8, <Self as ::flatbuffers::Push>::size()) };
+        dst.copy_from_slice(src);
+    }
+    #[inline]
+    fn alignment() -> ::flatbuffers::PushAlignment {
+        ::flatbuffers::PushAlignment::new(8)
+    }
+}
+
+impl<'a> ::flatbuffers::Verifiable for Replaced {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.in_buffer::<Self>(pos)
+  }
+}
+
+impl<'a> Replaced {
+  #[allow(clippy::too_many_arguments)]
+  pub fn new(
+    node: u64,
+    incarnation: u64,
+    generation: u64,
+  ) -> Self {
+    let mut s = Self([0; 24]);
+    s.set_node(node);
+    s.set_incarnation(incarnation);
+    s.set_generation(generation);
+    s
+  }
+
+  pub fn node(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[0..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_node(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[0..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn incarnation(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[8..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_incarnation(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[8..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+  pub fn generation(&self) -> u64 {
+    let mut mem = ::core::mem::MaybeUninit::<<u64 as ::flatbuffers::EndianScalar>::Scalar>::uninit();
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        self.0[16..].as_ptr(),
+        mem.as_mut_ptr() as *mut u8,
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+      mem.assume_init()
+    })
+  }
+
+  pub fn set_generation(&mut self, x: u64) {
+    let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+    // Safety:
+    // Created from a valid Table for this object
+    // Which contains a valid value in this slot
+    unsafe {
+      ::core::ptr::copy_nonoverlapping(
+        &x_le as *const _ as *const u8,
+        self.0[16..].as_mut_ptr(),
+        ::core::mem::size_of::<<u64 as ::flatbuffers::EndianScalar>::Scalar>(),
+      );
+    }
+  }
+
+}
+
 pub enum ClientHelloOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -751,6 +910,7 @@ impl<'a> ::flatbuffers::Follow<'a> for Ping<'a> {
 
 impl<'a> Ping<'a> {
   pub const VT_NUMBER: ::flatbuffers::VOffsetT = 4;
+  pub const VT_REPLACED: ::flatbuffers::VOffsetT = 6;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -759,10 +919,11 @@ impl<'a> Ping<'a> {
   #[allow(unused_mut)]
   pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
     _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
-    args: &'args PingArgs
+    args: &'args PingArgs<'args>
   ) -> ::flatbuffers::WIPOffset<Ping<'bldr>> {
     let mut builder = PingBuilder::new(_fbb);
     builder.add_number(args.number);
+    if let Some(x) = args.replaced { builder.add_replaced(x); }
     builder.finish()
   }
 
@@ -774,6 +935,13 @@ impl<'a> Ping<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<u64>(Ping::VT_NUMBER, Some(0)).unwrap()}
   }
+  #[inline]
+  pub fn replaced(&self) -> Option<::flatbuffers::Vector<'a, Replaced>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, Replaced>>>(Ping::VT_REPLACED, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Ping<'_> {
@@ -783,18 +951,21 @@ impl ::flatbuffers::Verifiable for Ping<'_> {
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
      .visit_field::<u64>("number", Self::VT_NUMBER, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Replaced>>>("replaced", Self::VT_REPLACED, false)?
      .finish();
     Ok(())
   }
 }
-pub struct PingArgs {
+pub struct PingArgs<'a> {
     pub number: u64,
+    pub replaced: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Replaced>>>,
 }
-impl<'a> Default for PingArgs {
+impl<'a> Default for PingArgs<'a> {
   #[inline]
   fn default() -> Self {
     PingArgs {
       number: 0,
+      replaced: None,
     }
   }
 }
@@ -807,6 +978,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> PingBuilder<'a, 'b, A> {
   #[inline]
   pub fn add_number(&mut self, number: u64) {
     self.fbb_.push_slot::<u64>(Ping::VT_NUMBER, number, 0);
+  }
+  #[inline]
+  pub fn add_replaced(&mut self, replaced: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , Replaced>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Ping::VT_REPLACED, replaced);
   }
   #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> PingBuilder<'a, 'b, A> {
@@ -827,6 +1002,7 @@ impl ::core::fmt::Debug for Ping<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("Ping");
       ds.field("number", &self.number());
+      ds.field("replaced", &self.replaced());
       ds.finish()
   }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::base::limits::{HANDSHAKE_BODY_MAX, NODES_MAX};
 use crate::wire::frame::PROTOCOL_VERSION;
 use crate::wire::tests::{encoded, sole_frame};
 
@@ -38,12 +39,15 @@ fn hellos_arrive_as_they_were_sent() {
 
 #[test]
 fn a_ping_and_its_pong_differ_in_kind_alone() {
-    let ping = Ping { number: u64::MAX };
+    let (node, incarnation) = (NodeId(2), Incarnation(u64::MAX));
+    let replaced = vec![Replaced { node, incarnation, generation: 1 }; NODES_MAX];
+    let ping = Ping { number: u64::MAX, replaced };
     let question = encoded(|out| ping.encode(out));
     let answer = encoded(|out| ping.encode_pong(out));
     assert_eq!(sole_frame(&question).kind, FrameKind::Ping);
     assert_eq!(sole_frame(&answer).kind, FrameKind::Pong);
-    assert_eq!(Ping::parse(&sole_frame(&question)), Ok(ping));
+    assert!(question.len() < HANDSHAKE_BODY_MAX, "however many were replaced");
+    assert_eq!(Ping::parse(&sole_frame(&question)).as_ref(), Ok(&ping));
     assert_eq!(Ping::parse(&sole_frame(&answer)), Ok(ping));
 }
 

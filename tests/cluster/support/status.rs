@@ -6,6 +6,14 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct NodeStatus {
     pub(crate) cores: Vec<CoreStatus>,
+    pub(crate) refused: Vec<RefusedNode>,
+}
+
+/// A node that is not let in.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct RefusedNode {
+    pub(crate) node: u64,
+    pub(crate) incarnation: String,
 }
 
 /// One core, as far as the tests look at it.
