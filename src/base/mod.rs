@@ -5,6 +5,8 @@
 pub mod bytes;
 pub mod checksum;
 pub mod collections;
+#[cfg(test)]
+pub(crate) mod hex_dump;
 pub mod ids;
 mod incarnation;
 pub mod limits;

@@ -132,3 +132,6 @@ fn meta_of(header: SnapshotHeader) -> SnapshotMeta {
     let SnapshotHeader { index, term, timestamp, .. } = header;
     SnapshotMeta { index, term, timestamp, configuration }
 }
+
+#[cfg(test)]
+mod tests;

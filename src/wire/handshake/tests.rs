@@ -1,5 +1,8 @@
+use expect_test::expect_file;
+
 use super::*;
 use crate::base::limits::{HANDSHAKE_BODY_MAX, NODES_MAX};
+use crate::base::{AlignedBuf, hex_dump};
 use crate::wire::frame::PROTOCOL_VERSION;
 use crate::wire::tests::{encoded, sole_frame};
 
@@ -58,4 +61,60 @@ fn an_unknown_purpose_is_refused() {
     let root = schema::PeerHello::create(encoder.body(), &args);
     let buffer = encoded(|out| encoder.finish(FrameKind::PeerHello, root, out));
     assert_eq!(PeerHello::parse(&sole_frame(&buffer)), Err(WireError::UnknownPurpose(2)));
+}
+
+/// A change of these bytes keeps old and new nodes, and old clients, apart.
+#[test]
+fn the_bytes_are_those_written_down() {
+    let cluster = ClusterId(0x0102_0304_0506_0708);
+    let (node, incarnation) = (NodeId(2), Incarnation(0x1112_1314_1516_1718));
+    let protocol = PROTOCOL_VERSION;
+    let client = ClientHello { protocol, cluster, group: GroupId(5) };
+    let refusal = Some("no".to_owned());
+    let to_client = ClientHelloReply {
+        protocol,
+        cluster,
+        node,
+        core: CoreId(1),
+        smp: 4,
+        refusal: refusal.clone(),
+    };
+    let peer = PeerHello {
+        protocol,
+        cluster,
+        node,
+        incarnation,
+        core: CoreId(1),
+        wanted_core: CoreId(3),
+        smp: 4,
+        wanted_node: NodeId(7),
+        purpose: PeerPurpose::Detector,
+    };
+    let to_peer = PeerHelloReply { protocol, cluster, node, incarnation, smp: 4, refusal };
+    let replaced = vec![Replaced { node: NodeId(3), incarnation, generation: 1 }];
+    let ping = Ping { number: 9, replaced };
+    let frames = [
+        encoded(|out| client.encode(out)),
+        encoded(|out| to_client.encode(out)),
+        encoded(|out| peer.encode(out)),
+        encoded(|out| to_peer.encode(out)),
+        encoded(|out| ping.encode(out)),
+        encoded(|out| ping.encode_pong(out)),
+    ];
+    let written: Vec<u8> = frames.iter().flat_map(|frame| frame.iter().copied()).collect();
+    expect_file!["../../../schema/handshake.hex"].assert_eq(&hex_dump::of(&written));
+
+    let mut rest = hex_dump::bytes(&written_down("handshake"), written.len());
+    let mut next = |length: usize| AlignedBuf::copy_of(&rest.drain(..length).collect::<Vec<_>>());
+    let [a, b, c, d, ..] = frames.each_ref().map(|frame| next(frame.len()));
+    assert_eq!(ClientHello::parse(&sole_frame(&a)), Ok(client));
+    assert_eq!(ClientHelloReply::parse(&sole_frame(&b)), Ok(to_client));
+    assert_eq!(PeerHello::parse(&sole_frame(&c)), Ok(peer));
+    assert_eq!(PeerHelloReply::parse(&sole_frame(&d)), Ok(to_peer));
+}
+
+/// The text of a fixture.
+fn written_down(name: &str) -> String {
+    let path = format!("{}/schema/{name}.hex", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).expect("it is there")
 }
