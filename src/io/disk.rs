@@ -54,7 +54,7 @@ pub(super) fn segment_name(segment: SegmentId) -> String {
 }
 
 /// The segment whose file is so named.
-pub(super) fn segment_of(name: &str) -> Option<SegmentId> {
+pub fn segment_of(name: &str) -> Option<SegmentId> {
     let number = name.strip_prefix("segment-")?.strip_suffix(".log")?;
     Some(SegmentId(number.parse().ok()?))
 }

@@ -98,6 +98,11 @@ impl Layout {
     }
 }
 
+/// What holds the cores' directories in the layout of this number.
+pub fn core_root(data_dir: &Path, layout: u32) -> PathBuf {
+    Layout::new(data_dir, layout).root()
+}
+
 /// Whether any core's directory, of any layout, holds something.
 ///
 /// # Errors

@@ -61,10 +61,13 @@ mod watchdog;
 pub use crate::reactor::{GroupMembers, GroupOperation, GroupReason, GroupRefusal, MemberProgress};
 pub use config::NodeConfig;
 pub use data_dir::{DataDirError, groups_at_first_start};
+pub use disk::segment_of;
+pub use layout::core_root;
 pub use lost_quorum::{OfflineNode, RecoverQuorumError};
 pub use node::{RunError, run};
 pub use preflight::{PreflightError, preflight};
 pub use recover::RecoverFilesError;
 pub use replacement::{GroupReplacement, MemberIdentity, Replacement, ReplacementStep};
+pub use snapshots::snapshot_of;
 
 pub use crate::reactor::Survivor;

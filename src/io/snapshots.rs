@@ -70,7 +70,7 @@ pub(super) fn snapshot_name(group: GroupId, index: Index) -> String {
 }
 
 /// The group and index of the snapshot whose file is so named.
-pub(super) fn snapshot_of(name: &str) -> Option<(GroupId, Index)> {
+pub fn snapshot_of(name: &str) -> Option<(GroupId, Index)> {
     let (group, index) = name.strip_suffix(".snap")?.split_once('-')?;
     Some((GroupId(group.parse().ok()?), Index(index.parse().ok()?)))
 }

@@ -3,7 +3,7 @@
 use super::command::{Answer, Command, Place, SessionError, Status, WrongSlot};
 use super::content_hash;
 use super::execute::execute;
-use super::session::{Recall, Remembered, Session, Sessions, Sums};
+use super::session::{Recall, Remembered, Session, SessionView, Sessions, Sums};
 use super::slot_tables::SlotTables;
 use super::snapshot::Snapshot;
 use crate::base::{GroupId, Index, Sequence, SessionId, Slot, SlotSet, Term, WallTime};
@@ -127,6 +127,11 @@ impl Machine {
     /// Sessions open.
     pub const fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// The sessions open, by id.
+    pub fn session_views(&self) -> impl Iterator<Item = SessionView> {
+        self.sessions.views()
     }
 
     /// Slots owned.

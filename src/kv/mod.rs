@@ -42,5 +42,5 @@ mod table;
 pub use command::{Answer, Command, Operation, Place, SessionError, Status, WrongSlot};
 pub use machine::{Batch, Machine};
 pub use restore::{Restore, RestoreError};
-pub use session::SESSION_IDLE_MAX;
+pub use session::{SESSION_IDLE_MAX, SessionView};
 pub use snapshot::Snapshot;

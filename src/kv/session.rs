@@ -181,6 +181,19 @@ impl Session {
     }
 }
 
+/// A session, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its name.
+    pub id: SessionId,
+    /// Log time of its last batch.
+    pub last_use: WallTime,
+    /// The lowest sequence it remembers.
+    pub lowest: Sequence,
+    /// Results it remembers.
+    pub results: u64,
+}
+
 /// Sessions by id, shared with snapshots.
 pub(super) type SessionList = Vec<(SessionId, Rc<Session>)>;
 
@@ -302,6 +315,16 @@ impl Sessions {
     /// The highest id open.
     pub(super) fn highest(&self) -> Option<SessionId> {
         self.list.last().map(|&(id, _)| id)
+    }
+
+    /// All that are open, by id.
+    pub(super) fn views(&self) -> impl Iterator<Item = SessionView> {
+        self.list.iter().map(|(_, session)| SessionView {
+            id: session.id,
+            last_use: session.last_use,
+            lowest: session.lowest,
+            results: session.results.iter().flatten().count() as u64,
+        })
     }
 
     /// How many are open.

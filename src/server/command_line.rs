@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::layers::Layers;
 use super::setting::{Kind, SETTINGS, Setting};
-use crate::base::NodeId;
+use crate::base::{GroupId, NodeId};
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
@@ -19,6 +19,7 @@ pub(crate) fn command() -> Command {
         .subcommand(dev())
         .subcommand(ctl())
         .subcommand(config())
+        .subcommand(inspect())
         .subcommand(recover_quorum())
         .subcommand(Command::new("version").about("Show version and formats"))
 }
@@ -102,10 +103,66 @@ fn recover_quorum() -> Command {
 
 /// Which groups `recover-quorum` is for.
 pub(crate) const GROUPS: &str = "group";
+/// One group.
+pub(crate) const GROUP: &str = "group";
 /// Who is to vote in them.
 pub(crate) const VOTERS: &str = "voters";
 /// That it is meant.
 pub(crate) const CONSENT: &str = "i-understand-that-data-may-be-lost";
+
+fn inspect() -> Command {
+    let core = Arg::new(CORE)
+        .long(CORE)
+        .value_name("NUMBER")
+        .value_parser(clap::value_parser!(u16))
+        .help("Only this core's directory");
+    let group = Arg::new(GROUP)
+        .long(GROUP)
+        .value_name("GROUP")
+        .value_parser(clap::value_parser!(GroupId))
+        .help("Only this group, such as g1");
+    let entries = Arg::new(ENTRIES)
+        .long(ENTRIES)
+        .action(ArgAction::SetTrue)
+        .help("List what each batch holds: entries, hard states, restarts");
+    let of_cores = |name, about| part(name, about).arg(core.clone()).arg(group.clone());
+    Command::new("inspect")
+        .about("Show what lies in the data directory of a node that does not run")
+        .after_help(INSPECT_HELP)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(part("superblock", "Show both slots, and which one counts"))
+        .subcommand(
+            of_cores("log", "Show segments and batches, and what each group has in them")
+                .arg(entries),
+        )
+        .subcommand(of_cores("snapshot", "Show what each snapshot is of, and what is in it"))
+        .subcommand(of_cores(
+            "sessions",
+            "Show the sessions in each group's newest snapshot, and what the log behind it asks for",
+        ))
+}
+
+const INSPECT_HELP: &str = "\
+Nothing is written and no lock is taken; every checksum is verified. Stop the node first: what it is
+writing just now looks unfinished, or damaged.
+
+Exit code 0: all sound; 1: damage was found, and is named; 2: nothing can be read there.";
+
+fn part(name: &'static str, about: &'static str) -> Command {
+    let path = Arg::new(PATH)
+        .value_name("DIR")
+        .required(true)
+        .help("The node's data directory, or one file of it");
+    Command::new(name).about(about).arg(path).arg(output())
+}
+
+/// Where `inspect` looks.
+pub(crate) const PATH: &str = "path";
+/// One core of those there.
+pub(crate) const CORE: &str = "core";
+/// Whether single entries are shown.
+pub(crate) const ENTRIES: &str = "entries";
 
 fn config() -> Command {
     Command::new("config")

@@ -9,7 +9,7 @@
 //!      dev:   three times `start`, load::run    three nodes, child processes
 //! ```
 //!
-//! Exit codes: 0 done; 1 it failed, or a load met errors; 2 the command line or the configuration
+//! Exit codes: 0 done; 1 it failed, a load met errors or an inspection found damage; 2 the command line or the configuration
 //! cannot be used.
 
 mod byte_size;
@@ -22,6 +22,7 @@ mod dev;
 mod failure;
 mod group;
 mod http;
+mod inspect;
 mod layers;
 mod logging;
 mod machine;
@@ -64,6 +65,7 @@ pub fn main() -> ExitCode {
         }
         ("config", Some(("check", matches))) => config_check(matches),
         ("config", Some(("print", matches))) => config_print(matches),
+        ("inspect", Some((name, matches))) => inspect::inspect(name, matches),
         ("recover-quorum", _) => recover_quorum(matches),
         ("version", _) => Ok(version()),
         _ => unreachable!("every command is matched above"),

@@ -166,7 +166,7 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// The lines of its table; needs no whole payload.
+    /// The lines of its descriptor table, in order; needs no whole payload.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = Descriptor<'a>> + use<'a> {
         self.table.chunks_exact(DESCRIPTOR_BYTES).map(Descriptor)
     }

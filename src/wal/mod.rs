@@ -48,6 +48,7 @@ mod batch;
 mod damage;
 mod error;
 mod field;
+mod inspect;
 mod ledger;
 mod log;
 mod places;
@@ -67,13 +68,14 @@ mod tests;
 
 pub use damage::Damage;
 pub use error::LogError;
+pub use inspect::{BatchView, HeaderView, LogView, RecordView, SegmentView};
 pub use ledger::Holder;
 pub use log::{Log, LogConfig, Write};
 pub use record::{DoubtRecord, EntryRecord, HardStateRecord, SnapshotMark};
 pub use recovery::{LogState, Recovered, RecoveredGroup, Recovery};
 pub use snapshot::{SnapshotError, SnapshotHeader, SnapshotWriter, read_snapshot};
 pub use stretch::Stretch;
-pub use superblock::{Superblock, SuperblockError};
+pub use superblock::{SlotView, Superblock, SuperblockError};
 pub use transcript::{Transcript, TranscriptStep};
 
 use std::fmt;

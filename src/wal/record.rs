@@ -187,21 +187,46 @@ impl Descriptor<'_> {
         EntryRecord {
             term: self.term(),
             index: self.index(),
-            timestamp: WallTime(u64_at(self.0, AT_TIMESTAMP)),
-            kind: self.0[AT_ENTRY_KIND],
+            timestamp: self.timestamp(),
+            kind: self.entry_kind(),
             payload: Bytes::copy_of(payload),
         }
+    }
+
+    /// What it is, for people.
+    pub(super) fn kind_name(self) -> &'static str {
+        match self.0[AT_KIND] {
+            KIND_ENTRY => "entry",
+            KIND_COPY => "copy",
+            KIND_HARD_STATE => "hard state",
+            KIND_RESET => "reset",
+            KIND_STANDING => "standing reset",
+            KIND_RETIRED => "retired",
+            _ => "unknown",
+        }
+    }
+
+    /// What an entry is for.
+    pub(super) fn entry_kind(self) -> u8 {
+        self.0[AT_ENTRY_KIND]
+    }
+
+    /// An entry's time stamp.
+    pub(super) fn timestamp(self) -> WallTime {
+        WallTime(u64_at(self.0, AT_TIMESTAMP))
     }
 
     fn mark(self) -> SnapshotMark {
         SnapshotMark { index: self.index(), term: self.term() }
     }
 
-    fn term(self) -> Term {
+    /// The term.
+    pub(super) fn term(self) -> Term {
         Term(u64_at(self.0, AT_TERM))
     }
 
-    fn index(self) -> Index {
+    /// The index, or what stands in its place.
+    pub(super) fn index(self) -> Index {
         Index(u64_at(self.0, AT_INDEX))
     }
 }

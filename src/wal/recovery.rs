@@ -121,6 +121,13 @@ pub struct LogState {
     pub(super) released: Vec<SegmentId>,
 }
 
+impl Recovered {
+    /// The last batch of the log; 0 if there is none.
+    pub fn end(&self) -> BatchNumber {
+        self.state.end
+    }
+}
+
 impl RecoveredGroup {
     /// What its replica may have forgotten, noted or found: a kind of `DoubtRecord`.
     pub fn doubt_kind(&self) -> Option<u8> {

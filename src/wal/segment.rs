@@ -54,6 +54,18 @@ impl SegmentHeader {
         block: &[u8],
         identity: &Identity,
     ) -> Result<Option<Self>, LogError> {
+        let header = Self::decode_any(segment, block)?;
+        if let Some(header) = &header {
+            header.check_identity(segment, identity)?;
+        }
+        Ok(header)
+    }
+
+    /// The same, whosever log it is.
+    ///
+    /// # Errors
+    /// If it is damaged or of an unknown version.
+    pub(super) fn decode_any(segment: SegmentId, block: &[u8]) -> Result<Option<Self>, LogError> {
         let bytes = block.get(..SECTOR).ok_or(LogError::DamagedHeader { segment })?;
         if bytes.iter().all(|&byte| byte == 0) {
             return Ok(None);
@@ -66,9 +78,7 @@ impl SegmentHeader {
         if version != VERSION {
             return Err(LogError::Version { segment, found: version, expected: VERSION });
         }
-        let header = Self::read(bytes);
-        header.check_identity(segment, identity)?;
-        Ok(Some(header))
+        Ok(Some(Self::read(bytes)))
     }
 
     fn read(bytes: &[u8]) -> Self {

@@ -58,6 +58,19 @@ pub enum SuperblockError {
     Contradiction,
 }
 
+/// A slot of a superblock, looked at by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotView {
+    /// Nothing was ever written there.
+    Blank,
+    /// What is there is not what was written, or belongs into the other slot.
+    Damaged,
+    /// What is there cannot be read by this version.
+    Refused(SuperblockError),
+    /// What was written.
+    Whole(Superblock),
+}
+
 impl Superblock {
     /// The block to write into `slot`, 0 or 1: the one that does not hold the newest sequence.
     ///
@@ -96,6 +109,22 @@ impl Superblock {
             (Some(first), None) => Ok((first, 0)),
             (None, Some(second)) => Ok((second, 1)),
             (None, None) => Err(SuperblockError::Lost),
+        }
+    }
+
+    /// Looks at one slot by itself.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    pub fn look_at(bytes: &[u8], slot: u8) -> SlotView {
+        assert!(usize::from(slot) < SLOTS, "no slot {slot}");
+        if bytes.iter().all(|&byte| byte == 0) {
+            return SlotView::Blank;
+        }
+        match Self::decode_slot(bytes, slot) {
+            Ok(Some(superblock)) => SlotView::Whole(superblock),
+            Ok(None) => SlotView::Damaged,
+            Err(error) => SlotView::Refused(error),
         }
     }
 

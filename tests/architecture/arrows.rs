@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sim", &["base", "raft", "merge", "wal", "wire", "kv", "placement", "reactor"]),
     ("client", &["base", "wire", "placement"]),
     ("load", &["base", "wire", "placement", "client"]),
-    ("server", &["base", "wal", "placement", "io", "client", "load"]),
+    ("server", &["base", "wal", "wire", "kv", "placement", "io", "client", "load"]),
 ];
 
 /// Something that only some modules may name, outside of tests.

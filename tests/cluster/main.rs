@@ -6,6 +6,7 @@
 
 mod cores;
 mod garbage;
+mod inspect;
 mod kill;
 mod lifecycle;
 mod membership;

@@ -2,6 +2,7 @@
 
 mod disk;
 mod format;
+mod inspect;
 mod model;
 mod scenario;
 mod transcript;

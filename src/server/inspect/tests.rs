@@ -1,0 +1,233 @@
+use std::fs;
+use std::path::PathBuf;
+
+use expect_test::expect;
+use tempfile::TempDir;
+
+use super::*;
+use crate::base::{
+    Bytes, ClusterId, CoreId, Incarnation, Index, NodeId, Sequence, SlotSet, Term, WallTime,
+};
+use crate::kv::{Command, Machine, Operation, Place as At};
+use crate::wal::{
+    BLOCK, EntryRecord, HardStateRecord, Identity, Log, LogConfig, SegmentId, SnapshotHeader,
+    SnapshotWriter, Superblock,
+};
+
+const G1: GroupId = GroupId(1);
+const SEGMENT_BYTES: usize = 8 * BLOCK;
+
+/// A data directory of one core: a superblock, a log of three entries, a snapshot up to the first.
+struct Made {
+    directory: TempDir,
+}
+
+impl Made {
+    fn new() -> Self {
+        let made = Self { directory: tempfile::tempdir().expect("a directory") };
+        fs::create_dir(made.path("core-0")).expect("a new directory");
+        fs::write(made.path("superblock"), superblock()).expect("writes");
+        fs::write(made.path("core-0/segment-0.log"), segment()).expect("writes");
+        fs::write(made.path("core-0/segment-1.log"), vec![0; SEGMENT_BYTES]).expect("writes");
+        fs::write(made.path("core-0/1-1.snap"), snapshot()).expect("writes");
+        made
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn look(&self, name: &str, wanted: &Wanted) -> Report {
+        let place = Place::at(self.directory.path()).expect("it exists");
+        look(name, &place, wanted).expect("readable")
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.look(name, &Wanted { entries: true, ..Wanted::default() }).to_text()
+    }
+
+    fn flip(&self, name: &str, position: usize) {
+        let mut bytes = fs::read(self.path(name)).expect("it exists");
+        bytes[position] ^= 1;
+        fs::write(self.path(name), bytes).expect("writes");
+    }
+}
+
+fn identity() -> Identity {
+    Identity {
+        cluster: ClusterId(0xC1),
+        node: NodeId(2),
+        incarnation: Incarnation(0x33),
+        core: CoreId(0),
+    }
+}
+
+fn superblock() -> Vec<u8> {
+    let Identity { cluster, node, incarnation, .. } = identity();
+    let segment_bytes = SEGMENT_BYTES as u64;
+    let old = Superblock {
+        sequence: 1,
+        cluster,
+        node,
+        incarnation,
+        smp: 1,
+        groups: 3,
+        segment_bytes,
+        layout: 0,
+    };
+    [old.encode(0), Superblock { sequence: 2, ..old }.encode(1)].concat()
+}
+
+fn segment() -> Vec<u8> {
+    let segment_bytes = SEGMENT_BYTES as u64;
+    let mut log = Log::new(LogConfig { identity: identity(), segment_bytes, seed: 5 });
+    let (mut bytes, mut wanted, mut writes) = (vec![0; SEGMENT_BYTES], Vec::new(), Vec::new());
+    log.segments_wanted(&mut wanted);
+    for segment in wanted {
+        log.segment_ready(segment);
+    }
+    log.stage_hard_state(G1, HardStateRecord { term: Term(2), vote: Some(NodeId(3)) });
+    for index in 1..=3 {
+        let (kind, payload) = if index == 1 { (1, &b""[..]) } else { (0, &b"frames"[..]) };
+        let (term, index) = (Term(2), Index(index));
+        let timestamp = WallTime(1_700_000_000_000_000 + index.0);
+        let payload = Bytes::copy_of(payload);
+        log.stage_entry(G1, EntryRecord { term, index, timestamp, kind, payload });
+        log.seal(&mut writes).expect("a segment is ready");
+        for write in writes.drain(..).filter(|write| write.segment == SegmentId(0)) {
+            let at = usize::try_from(write.offset).expect("small");
+            bytes[at..at + write.bytes.len()].copy_from_slice(&write.bytes);
+            log.written(write.write);
+        }
+    }
+    bytes
+}
+
+fn snapshot() -> Vec<u8> {
+    let mut machine = Machine::new(G1, &SlotSet::full());
+    machine.begin_entry(Index(1), Term(2), WallTime(1_700_000_000_000_001));
+    let session = machine.open_session(0).expect("there is room");
+    let mut batch = machine.begin_batch(session, Sequence(4)).expect("open");
+    let operation = Operation::Put { key: b"key", value: b"value" };
+    let place = At { index: Index(1), position: 0 };
+    batch.apply(place, Some(Command { sequence: Sequence(4), operation }));
+    let (index, term, timestamp) = machine.applied();
+    let voters = vec![NodeId(1), NodeId(2), NodeId(3)];
+    let header = SnapshotHeader {
+        identity: identity(),
+        group: G1,
+        index,
+        term,
+        timestamp,
+        voters,
+        ..SnapshotHeader::default()
+    };
+    let mut writer = SnapshotWriter::new(&header);
+    let mut bytes = writer.header();
+    let mut contents = machine.snapshot();
+    while let Some(chunk) = contents.next_chunk(64) {
+        bytes.extend(writer.chunk(&chunk));
+    }
+    bytes.extend(writer.footer());
+    bytes
+}
+
+#[test]
+fn a_superblock_is_shown_slot_by_slot() {
+    let made = Made::new();
+    expect![[r#""#]].assert_eq(&made.text("superblock"));
+    made.flip("superblock", BLOCK + 20);
+    expect![[r#""#]].assert_eq(&made.text("superblock"));
+}
+
+#[test]
+fn a_log_is_shown_batch_by_batch() {
+    let made = Made::new();
+    expect![[r#""#]].assert_eq(&made.text("log"));
+}
+
+#[test]
+fn damage_to_a_log_is_named_with_the_entries() {
+    let made = Made::new();
+    let payload = 3 * BLOCK + 64 + 40;
+    made.flip("core-0/segment-0.log", payload);
+    let report = made.look("log", &Wanted::default());
+    assert!(!report.is_sound());
+    expect![[r#""#]].assert_eq(&report.to_text());
+}
+
+#[test]
+fn a_snapshot_and_its_sessions_are_shown() {
+    let made = Made::new();
+    expect![[r#""#]].assert_eq(&made.text("snapshot"));
+    expect![[r#""#]].assert_eq(&made.text("sessions"));
+}
+
+#[test]
+fn the_same_facts_are_given_to_programs() {
+    let made = Made::new();
+    let report = made.look("snapshot", &Wanted::default());
+    let json: serde_json::Value = serde_json::from_str(&report.to_json("DIR")).expect("JSON");
+    assert_eq!((&json["path"], &json["sound"]), (&"DIR".into(), &true.into()));
+    let part = &json["parts"][0];
+    assert_eq!(
+        (&part["group"], &part["index"], &part["keys"]),
+        (&"g1".into(), &1.into(), &1.into())
+    );
+    let log = made.look("log", &Wanted { entries: true, ..Wanted::default() });
+    let log: serde_json::Value = serde_json::from_str(&log.to_json("DIR")).expect("JSON");
+    assert_eq!(log["parts"][0]["groups"][0]["last"], 3);
+    assert_eq!(log["parts"][1]["batches"][1]["payload"], "ok");
+    assert_eq!(log["parts"][1]["records"][1]["record"], "entry");
+}
+
+#[test]
+fn only_what_is_asked_for_is_shown() {
+    let made = Made::new();
+    let nothing = made.look("snapshot", &Wanted { group: Some(GroupId(2)), ..Wanted::default() });
+    assert!(nothing.parts.is_empty());
+    let place = Place::at(made.directory.path()).expect("it exists");
+    let elsewhere = look("log", &place, &Wanted { core: Some(7), ..Wanted::default() });
+    let refused = elsewhere.expect_err("no such core");
+    assert!(refused.code == 2 && refused.text.contains("core 7"), "{refused:?}");
+    assert!(Place::at(&made.path("nowhere")).is_err());
+}
+
+#[test]
+fn a_single_file_can_be_looked_at() {
+    let made = Made::new();
+    for (name, file) in [
+        ("superblock", "superblock"),
+        ("log", "core-0/segment-0.log"),
+        ("snapshot", "core-0/1-1.snap"),
+    ] {
+        let place = Place::at(&made.path(file)).expect("it exists");
+        let report = look(name, &place, &Wanted::default()).expect("readable");
+        assert!(report.is_sound() && !report.parts.is_empty(), "{name}: {}", report.to_text());
+    }
+}
+
+/// Of a superblock, a snapshot, and the part of a log that is known to have been durable.
+#[test]
+fn a_flipped_byte_anywhere_is_found() {
+    let made = Made::new();
+    let all = |name: &str| -> Vec<usize> {
+        (0..fs::read(made.path(name)).expect("it exists").len()).collect()
+    };
+    let durable =
+        [0..512, BLOCK..BLOCK + 64, 2 * BLOCK..2 * BLOCK + 144, 3 * BLOCK..3 * BLOCK + 110];
+    let cases = [
+        ("superblock", "superblock", all("superblock")),
+        ("snapshot", "core-0/1-1.snap", all("core-0/1-1.snap")),
+        ("log", "core-0/segment-0.log", durable.into_iter().flatten().collect()),
+    ];
+    for (name, file, positions) in cases {
+        for position in positions.into_iter().step_by(7) {
+            made.flip(file, position);
+            let sound = made.look(name, &Wanted::default()).is_sound();
+            assert!(!sound, "{file}: byte {position}");
+            made.flip(file, position);
+        }
+        assert!(made.look(name, &Wanted::default()).is_sound(), "{file}");
+    }
+}
