@@ -118,7 +118,7 @@ impl Raft {
     /// not committed: perhaps nobody else has the entry, and nobody can win without its vote
     /// (scylla 7533c84). Nor may one that is in doubt of what it has.
     pub(super) fn may_stand(&self) -> bool {
-        if self.is_provisional() {
+        if self.is_provisional() || self.barred {
             return false;
         }
         let own = self.config.node;

@@ -52,6 +52,8 @@ pub struct Raft {
     pub(super) waiters: Waiters,
     /// What was submitted here and has no place yet; what others forwarded here.
     pub(super) forwarding: Forwarding,
+    /// The host will not have this replica lead. Set by `bar` alone.
+    pub(super) barred: bool,
 }
 
 impl Raft {
@@ -89,6 +91,7 @@ impl Raft {
             read_requests: 0,
             waiters: Waiters::default(),
             forwarding: Forwarding::new(0, hard_state.term),
+            barred: false,
         };
         raft.wait_for_leader(now);
         // The upper half stays free: the counter never overflows.
@@ -155,6 +158,27 @@ impl Raft {
                 due.fold(self.lost_quorum_at(leader).min(given_up), Time::min)
             }
         }
+    }
+
+    /// Keeps this replica from standing for election, or no longer does, for a reason that only the
+    /// host knows. It votes, acknowledges and applies as before; one that leads is to hand over.
+    pub fn bar(&mut self, barred: bool) {
+        self.barred = barred;
+    }
+
+    /// The entries after `after` and up to `upto`; nothing if not all of them are in memory.
+    ///
+    /// # Panics
+    /// If the log does not reach `upto`.
+    pub fn entries_between(
+        &self,
+        after: Index,
+        upto: Index,
+    ) -> Option<impl Iterator<Item = &Entry>> {
+        let last = self.log.last_index();
+        assert!(upto <= last, "entries up to {upto}, of {last}");
+        let entries = self.log.after(after).take_while(move |entry| entry.index <= upto);
+        (after >= self.log.base_index()).then_some(entries)
     }
 
     /// The settings it was made with.

@@ -10,6 +10,7 @@ use crate::wal;
 use crate::wire::client::{self as wire_client, EXPECT_ABSENT, OperationKind};
 use crate::wire::peer::{
     AppendHead, Entries, PeerBatchBuilder, PeerBody, PeerEntry, PeerMessage, PeerRefusal,
+    StateMessage,
 };
 
 pub(super) fn record_of(entry: raft::Entry) -> wal::EntryRecord {
@@ -139,6 +140,8 @@ pub(super) enum Incoming<'a> {
     AdminRequest { request: u64, body: &'a [u8] },
     /// What became of it.
     AdminReply { request: u64, body: &'a [u8] },
+    /// About the state that replicas hold.
+    State(StateMessage),
 }
 
 /// Reads a peer's message; `None` if it, or an entry in it, is of a kind not known here.
@@ -163,6 +166,7 @@ pub(super) fn incoming(from: NodeId, to: NodeId, message: PeerMessage<'_>) -> Op
         PeerBody::AdminReply { request, body } => {
             return Some(Incoming::AdminReply { request, body });
         }
+        PeerBody::State(message) => return Some(Incoming::State(message)),
         PeerBody::Unknown { .. } => return None,
         PeerBody::Append { previous_index, previous_term, commit_index, entries } => {
             MessageBody::Append {

@@ -53,6 +53,8 @@ pub(super) struct Core {
     numbered: u64,
     /// Snapshots finished since start, for the status.
     pub snapshots: u64,
+    /// Differences between replicas found since start, for the status.
+    pub divergences: u64,
 }
 
 impl Core {
@@ -77,6 +79,7 @@ impl Core {
             installs: VecDeque::new(),
             numbered: 0,
             snapshots: 0,
+            divergences: 0,
         }
     }
 
@@ -204,8 +207,11 @@ impl Core {
     /// Puts a received state in the place of a replica's, unless the replica has caught up by other
     /// ways meanwhile.
     fn install(&mut self, install: Install, meta: SnapshotMeta, replica: &mut Replica, now: Time) {
-        let Install { from, transfer, bytes, machine } = install;
         let wanted = replica.raft.wants_snapshot(meta.index);
+        if !wanted && replica.wants_state(meta.index) {
+            return replica.heal_with(meta, install);
+        }
+        let Install { from, transfer, bytes, machine } = install;
         if wanted {
             let mark = wal::SnapshotMark { index: meta.index, term: meta.term };
             self.persistence.log_mut().stage_reset(replica.group, mark);

@@ -133,12 +133,13 @@ impl Replica {
     }
 
     /// Hands the leadership to the voter that is up and lacks least, if there is one.
-    fn hand_over(&mut self, core: &Core, now: Time) {
+    pub(super) fn hand_over(&mut self, core: &Core, now: Time) {
         if !self.is_leader() || self.leadership.leaving_attempts >= LEAVING_ATTEMPTS_MAX {
             return;
         }
-        if let Some(successor) = self.raft.successor(|node| core.peers.is_up(node)) {
-            self.leadership.leaving_attempts += 1;
+        let may = |node| core.peers.is_up(node) && !self.agreement.distrusts(node);
+        if let Some(successor) = self.raft.successor(may) {
+            self.leadership.leaving_attempts += u32::from(!self.is_quarantined());
             self.transfer(successor, now);
         }
     }
@@ -147,6 +148,7 @@ impl Replica {
     fn give_back(&mut self, core: &Core, preferred: NodeId, now: Time) {
         let steady = Micros(core.config.election_timeout.0 * STEADY_TIMEOUTS);
         let ready = self.raft.configuration().is_incoming(preferred)
+            && !self.agreement.distrusts(preferred)
             && self.raft.lag(preferred).is_some_and(|lag| lag <= LAG_MAX)
             && core.peers.up_since(preferred).is_some_and(|since| now.since(since) >= steady);
         let due = self.leadership.is_due(now) && self.leadership.is_steady(now, steady);

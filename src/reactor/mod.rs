@@ -30,6 +30,7 @@
 //! Deliberately absent: the shard master and movement of slots, deferred to their own modules.
 
 mod admin;
+mod agreement;
 mod answers;
 mod config;
 mod convert;
@@ -45,6 +46,7 @@ mod old_entries;
 mod peers;
 mod persistence;
 mod presence;
+mod quarantine;
 mod queue;
 mod reads;
 mod recovery;
@@ -72,12 +74,13 @@ pub use effects::{
 };
 pub use input::Input;
 pub use lost_quorum::{Offline, Survivor};
-pub use status::{CoreStatus, GroupStatus};
+pub use status::{CoreStatus, DifferenceStatus, GroupStatus};
 
 use self::admin::Administration;
 use self::convert::Incoming;
 use self::core::Core;
 use self::persistence::Release;
+use self::quarantine::Comparisons;
 use self::replica::Replica;
 use self::timers::Timers;
 use crate::base::collections::Map;
@@ -103,6 +106,8 @@ pub struct Reactor {
     departures_at: Option<Time>,
     /// What administrators ask.
     administration: Administration,
+    /// Replicas whose states are to be compared.
+    comparisons: Comparisons,
     /// What is to be told to other cores of this node.
     forwards: Vec<CoreSend>,
     /// Bytes of state that the replicas hold: the sum of `replicas[i].state_bytes`. Kept, because
@@ -141,6 +146,7 @@ impl Reactor {
             timers,
             departures_at: None,
             administration: Administration::default(),
+            comparisons: Comparisons::default(),
             forwards: Vec::new(),
             state_bytes,
             leadership_at: now,
@@ -178,6 +184,7 @@ impl Reactor {
                     self.node_changed(now, node);
                     self.campaign_where_preferred(now);
                     self.tell_all_whereabouts(node);
+                    self.compare_with(now, node);
                 }
             }
             Input::NodeDown { node } => {
@@ -196,6 +203,7 @@ impl Reactor {
     pub fn finish_turn(&mut self, now: Time, effects: &mut Effects) {
         self.turns += 1;
         self.tick(now);
+        self.compare_states(now);
         self.propose(now);
         self.perform(now);
         self.retire_departed(now);
@@ -227,7 +235,7 @@ impl Reactor {
         let timers = self.timers.next().unwrap_or(Time(u64::MAX)).min(self.leadership_at);
         let others = self.core.persistence.deadline().into_iter();
         let others = others.chain(self.core.sendings.deadline()).chain(self.departures_at);
-        let others = others.chain(self.core.snapshots_pause());
+        let others = others.chain(self.core.snapshots_pause()).chain(self.comparisons.deadline());
         others.fold(timers, Time::min)
     }
 
@@ -257,6 +265,7 @@ impl Reactor {
             log_segments: self.core.persistence.log().live_segments() as u64,
             entries_in_memory_bytes: self.entries_bytes(),
             snapshots: self.core.snapshots,
+            divergences: self.core.divergences,
         }
     }
 
@@ -331,6 +340,11 @@ impl Reactor {
             (Some(Incoming::SnapshotAck(ack)), Some(i)) => {
                 self.touch(i);
                 self.replicas[i].snapshot_acknowledged(&mut self.core, from.node, ack, now);
+            }
+            (Some(Incoming::State(message)), Some(i)) => {
+                let core = &mut self.core;
+                self.replicas[i].state_message(core, now, (from.node, term), message);
+                self.touch(i);
             }
             (Some(_), _) => {}
             (None, _) => tracing::warn!(%from, "entry of an unknown kind refused"),
@@ -455,6 +469,7 @@ impl Reactor {
             self.tell_whereabouts(i);
             self.ask_whereabouts(now, i);
             self.update_presence(now, i);
+            self.note_comparison(now, i);
         }
         if looks {
             self.look_again(now);

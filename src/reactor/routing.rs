@@ -64,7 +64,8 @@ impl Reactor {
         let Some(i) = self.position(group) else { return self.elsewhere(waiting, group, frame) };
         let replica = &mut self.replicas[i];
         let length = frame.bytes.len();
-        let refusal = if !replica.is_leader() && !replica.awaits_leader() {
+        let leads = replica.is_leader() || replica.awaits_leader();
+        let refusal = if !leads || replica.is_quarantined() {
             Some(Outcome::NotLeader)
         } else if too_much {
             Some(Outcome::MemoryFull)
@@ -87,8 +88,10 @@ impl Reactor {
         let Some(i) = self.position(group) else { return self.elsewhere(waiting, group, frame) };
         let behind = self.core.persistence.is_reserve_low();
         let replica = self.touch(i);
-        let refusal = if behind && !replica.is_leader() && !replica.awaits_leader() {
-            // Its log stands still: what the leader has committed by now it may never see.
+        let lags = behind && !replica.is_leader() && !replica.awaits_leader();
+        let refusal = if lags || replica.is_quarantined() {
+            // Its log stands still, and what the leader has committed by now it may never see; or its
+            // state is wrong.
             Some(Outcome::NotLeader)
         } else if replica.reads.is_full(frame.bytes.len()) {
             Some(Outcome::Overloaded)

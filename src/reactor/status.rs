@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::agreement::Difference;
 use crate::base::{CoreId, GroupId, Index, NodeId, Term};
 
 /// One core's summary.
@@ -37,6 +38,9 @@ pub struct CoreStatus {
     pub entries_in_memory_bytes: u64,
     /// Snapshots finished.
     pub snapshots: u64,
+    /// How often replicas here were found to hold another state than others, or others than them
+    /// without a majority to say who is right. Never anything but 0, unless memory or Sunstar failed.
+    pub divergences: u64,
 }
 
 /// One group's replica on this core.
@@ -68,6 +72,28 @@ pub struct GroupStatus {
     pub keys: u64,
     /// Sessions open.
     pub sessions: u64,
+    /// Its state is not that of the majority: it serves nothing, and waits for the leader's state.
+    pub quarantined: bool,
+    /// The last entry after which this replica, leading, found all members' states equal.
+    pub agreed_index: Index,
+    /// The last difference between members that was found.
+    pub difference: Option<DifferenceStatus>,
     /// Hash of keys, values and sessions at `applied_index`, 16 hex digits; only when asked for.
     pub state_hash: Option<String>,
+}
+
+/// Replicas that held different states after the same entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DifferenceStatus {
+    /// The entry.
+    pub index: Index,
+    /// What each is known to have had, as 16 hex digits.
+    pub hashes: Vec<(NodeId, String)>,
+}
+
+impl DifferenceStatus {
+    pub(super) fn of(difference: &Difference) -> Self {
+        let text = |(&node, hash): (&NodeId, &u64)| (node, format!("{hash:016x}"));
+        Self { index: difference.index, hashes: difference.hashes.iter().map(text).collect() }
+    }
 }

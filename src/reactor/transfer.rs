@@ -148,7 +148,7 @@ impl Replica {
     ) {
         let sender = Sender { node: from, term, transfer: chunk.transfer };
         let current = term == self.raft.term();
-        let wanted = self.raft.wants_snapshot(chunk.index);
+        let wanted = self.wants_state(chunk.index);
         if current && !wanted {
             self.step(now, raft::Input::SnapshotRefused { from });
         }

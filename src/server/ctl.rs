@@ -101,7 +101,7 @@ fn group_row(status: &NodeStatus, group: &Value) -> Row {
     [
         format!("g{}", number("group")),
         format!("n{}", status.json["node"]),
-        text("role"),
+        role(group),
         group["leader"].as_u64().map_or("-".to_owned(), |leader| format!("n{leader}")),
         number("term"),
         number("commit_index"),
@@ -109,6 +109,12 @@ fn group_row(status: &NodeStatus, group: &Value) -> Row {
         number("keys"),
         text("state_hash"),
     ]
+}
+
+fn role(group: &Value) -> String {
+    let role = group["role"].as_str().unwrap_or("-");
+    let quarantined = group["quarantined"].as_bool() == Some(true);
+    if quarantined { format!("{role}, quarantined") } else { role.to_owned() }
 }
 
 /// Pads each column to its widest text.

@@ -207,11 +207,51 @@ pub enum PeerBody<'a> {
         /// The answer, as JSON.
         body: &'a [u8],
     },
+    /// Members of a group compare their states.
+    State(StateMessage),
     /// From a newer node: to be ignored, as if it were lost.
     Unknown {
         /// Its number.
         kind: u8,
     },
+}
+
+/// What replicas say of their states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateMessage {
+    /// The leader asks for the hash of the state after an entry.
+    Ask {
+        /// The entry.
+        index: Index,
+    },
+    /// The answer.
+    Answer {
+        /// The entry.
+        index: Index,
+        /// The hash after it.
+        hash: u64,
+    },
+    /// The answer of one whose state is known to be wrong.
+    Quarantined {
+        /// The entry.
+        index: Index,
+    },
+    /// What a majority of the voters has, said to one that has something else.
+    Verdict {
+        /// The entry.
+        index: Index,
+        /// The majority's hash after it.
+        hash: u64,
+    },
+    /// Hashes differ, and none has a majority.
+    Undecided {
+        /// The entry.
+        index: Index,
+        /// The leader's hash after it.
+        hash: u64,
+    },
+    /// A member whose state is wrong asks its leader for a snapshot.
+    Wants,
 }
 
 /// Why a forwarded proposal was refused.

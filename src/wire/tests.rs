@@ -10,7 +10,7 @@ use super::handshake::{
 };
 use super::map::{ClusterView, GroupView, NodeView, SlotRun, parse_map_reply};
 use super::peer::{
-    AppendHead, PeerBatchBuilder, PeerBody, PeerEntry, PeerRefusal, parse_peer_batch,
+    AppendHead, PeerBatchBuilder, PeerBody, PeerEntry, PeerRefusal, StateMessage, parse_peer_batch,
 };
 use crate::base::limits::PEER_FRAME_BODY_MAX;
 use crate::base::{
@@ -110,6 +110,12 @@ pub(super) fn sample_bodies() -> Vec<PeerBody<'static>> {
         PeerBody::Whereabouts { index: Index(8), leader: NodeId(4), configuration: b"members" },
         PeerBody::AdminRequest { request: 17, body: b"{}" },
         PeerBody::AdminReply { request: 17, body: b"{\"ok\":true}" },
+        PeerBody::State(StateMessage::Ask { index: Index(18) }),
+        PeerBody::State(StateMessage::Answer { index: Index(18), hash: 19 }),
+        PeerBody::State(StateMessage::Quarantined { index: Index(18) }),
+        PeerBody::State(StateMessage::Verdict { index: Index(18), hash: 20 }),
+        PeerBody::State(StateMessage::Undecided { index: Index(18), hash: 19 }),
+        PeerBody::State(StateMessage::Wants),
         PeerBody::SnapshotChunk {
             transfer: 1,
             index: Index(5),

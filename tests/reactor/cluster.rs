@@ -10,13 +10,14 @@ use sunstar::base::{
     AlignedBuf, ClusterId, ConnectionId, CoreId, GroupId, Incarnation, Micros, NodeId, PeerCore,
     Time,
 };
+use sunstar::kv::Machine;
 use sunstar::placement::{NodeInfo, ShardMap};
 use sunstar::raft::Lease;
 use sunstar::reactor::{
     AdminAnswer, CoreStatus, Effects, GroupAnswer, GroupOperation, GroupStatus, Input, LogRead,
     LogWrite, Offline, Reactor, ReactorConfig, Recovered,
 };
-use sunstar::wal::{Identity, LogError, Recovery, SegmentId};
+use sunstar::wal::{Identity, LogError, Recovery, SegmentId, SnapshotWriter, read_snapshot};
 use sunstar::wire::frame::{self, Scan};
 
 /// What a disk writes as a whole.
@@ -84,13 +85,13 @@ pub(crate) struct Cluster {
     /// Which disk each node has, and how often it lost one.
     incarnations: BTreeMap<NodeId, (Incarnation, u64)>,
     /// Who does not let whom in, since it lost its disk.
-    strangers: BTreeSet<(NodeId, NodeId)>,
+    refusals: BTreeSet<(NodeId, NodeId)>,
     /// Disks whose completions are withheld.
     pub(crate) held: BTreeSet<NodeId>,
     /// Disks without room for a segment or a snapshot more.
     pub(crate) full: BTreeSet<NodeId>,
     /// How often such a disk was asked for room.
-    pub(crate) refusals: usize,
+    pub(crate) no_room: usize,
     /// Hash of every effect so far: two runs of one seed must agree.
     pub(crate) trace: u32,
     /// Answers to administrators; the ticket is the node asked.
@@ -138,10 +139,10 @@ impl Cluster {
             inbox: Vec::new(),
             replies: BTreeMap::new(),
             incarnations: (1..=nodes).map(|id| (NodeId(id), (Incarnation(id), 0))).collect(),
-            strangers: BTreeSet::new(),
+            refusals: BTreeSet::new(),
             held: BTreeSet::new(),
             full: BTreeSet::new(),
-            refusals: 0,
+            no_room: 0,
             trace: 0,
             admin_answers: Vec::new(),
             live_segments_max: 2,
@@ -160,7 +161,7 @@ impl Cluster {
 
     /// Starts a node from what its disk holds.
     pub(crate) fn start(&mut self, id: NodeId) {
-        let recovered = self.recover(id).expect("undamaged");
+        let recovered = self.found(id).expect("undamaged");
         let reactor = Reactor::new(self.now, self.config(id), recovered).expect("recovers");
         self.nodes.insert(id, Node { reactor, completions: Vec::new() });
         let others: Vec<NodeId> = self.ids().into_iter().filter(|&other| other != id).collect();
@@ -171,7 +172,7 @@ impl Cluster {
 
     /// Two nodes that run hear of each other, unless one is refused.
     fn meet(&mut self, one: NodeId, other: NodeId) {
-        let refused = |by, node| self.strangers.contains(&(by, node));
+        let refused = |by, node| self.refusals.contains(&(by, node));
         if refused(one, other) || refused(other, one) {
             return;
         }
@@ -189,12 +190,12 @@ impl Cluster {
         let (Incarnation(number), lost) = self.incarnations[&id];
         self.incarnations.insert(id, (Incarnation(number + 1_000), lost + 1));
         let others = self.disks.keys().filter(|&&other| other != id);
-        self.strangers.extend(others.map(|&other| (other, id)));
+        self.refusals.extend(others.map(|&other| (other, id)));
     }
 
     /// Whether some node does not let it in.
     pub(crate) fn is_refused(&self, id: NodeId) -> bool {
-        self.strangers.iter().any(|stranger| stranger.1 == id)
+        self.refusals.iter().any(|refusal| refusal.1 == id)
     }
 
     pub(crate) fn incarnation(&self, id: NodeId) -> Incarnation {
@@ -203,7 +204,7 @@ impl Cluster {
 
     /// A node lets in what came back under another's name.
     pub(crate) fn let_in(&mut self, by: NodeId, id: NodeId) {
-        if self.strangers.remove(&(by, id)) && self.is_up(by) && self.is_up(id) {
+        if self.refusals.remove(&(by, id)) && self.is_up(by) && self.is_up(id) {
             self.meet(by, id);
         }
     }
@@ -218,9 +219,25 @@ impl Cluster {
         }
     }
 
+    /// Puts an empty state in the place of the one in a stopped node's snapshot of a group.
+    pub(crate) fn forge_snapshot(&mut self, id: NodeId, group: GroupId) {
+        let disk = self.disks.get_mut(&id).expect("every node has a disk");
+        let (_, file) = disk.snapshots.get_mut(&group).expect("it has one");
+        let (header, _) = read_snapshot(file).expect("undamaged");
+        let mut machine = Machine::new(group, &self.map.owned(group));
+        machine.begin_entry(header.index, header.term, header.timestamp);
+        let mut writer = SnapshotWriter::new(&header);
+        let (mut forged, mut contents) = (writer.header(), machine.snapshot());
+        while let Some(chunk) = contents.next_chunk(1 << 20) {
+            forged.extend(writer.chunk(&chunk));
+        }
+        forged.extend(writer.footer());
+        *file = forged;
+    }
+
     /// The groups of which a node that does not run has something on its disk.
     pub(crate) fn survivors(&self, id: NodeId) -> Vec<GroupId> {
-        let recovered = self.recover(id).expect("undamaged");
+        let recovered = self.found(id).expect("undamaged");
         let offline = Offline::recover(self.config(id), recovered).expect("recovers");
         offline.survivors().iter().map(|survivor| survivor.group).collect()
     }
@@ -233,7 +250,9 @@ impl Cluster {
 
     /// What a node that does not run would start from.
     pub(crate) fn found(&self, id: NodeId) -> Result<Recovered, LogError> {
-        self.recover(id)
+        let (cluster, incarnation, core) = (ClusterId(7), self.incarnation(id), CoreId(0));
+        let identity = Identity { cluster, node: id, incarnation, core };
+        recover(identity, &self.disks[&id], self.segment_bytes)
     }
 
     /// Whether no node wants a turn by itself.
@@ -411,12 +430,6 @@ impl Cluster {
         }
     }
 
-    fn recover(&self, node: NodeId) -> Result<Recovered, LogError> {
-        let (cluster, incarnation, core) = (ClusterId(7), self.incarnation(node), CoreId(0));
-        let identity = Identity { cluster, node, incarnation, core };
-        recover(identity, &self.disks[&node], self.segment_bytes)
-    }
-
     fn config(&self, id: NodeId) -> ReactorConfig {
         ReactorConfig {
             cluster: ClusterId(7),
@@ -504,7 +517,7 @@ impl Cluster {
         let full = self.full.contains(&id);
         for prepare in effects.prepare_segments {
             if full {
-                self.refusals += 1;
+                self.no_room += 1;
                 node.completions.push((now, Completion::NoSegment(prepare.segment)));
                 continue;
             }
@@ -520,7 +533,7 @@ impl Cluster {
         }
         for write in effects.snapshot_writes {
             if full {
-                self.refusals += 1;
+                self.no_room += 1;
                 disk.unfinished.remove(&write.snapshot);
                 node.completions.push((now, Completion::NoSnapshot(write.snapshot)));
                 continue;
@@ -607,7 +620,7 @@ fn recover(identity: Identity, disk: &Disk, segment_bytes: usize) -> Result<Reco
     }
     let (mut snapshots, mut snapshots_lost) = (Vec::new(), Vec::new());
     for (&group, (_, file)) in &disk.snapshots {
-        match sunstar::wal::read_snapshot(file) {
+        match read_snapshot(file) {
             Ok(_) => snapshots.push(file.clone()),
             Err(_) => snapshots_lost.push(group),
         }

@@ -2,6 +2,7 @@
 //!
 //! Time, disks and network are values of the test: see [`cluster`].
 
+mod agreement;
 mod client;
 mod cluster;
 mod disk_full;

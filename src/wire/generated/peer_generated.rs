@@ -203,12 +203,112 @@ impl<'a> ::flatbuffers::Verifiable for Refusal {
 
 impl ::flatbuffers::SimpleToVerifyInSlice for Refusal {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MIN_BODY: u8 = 0;
+pub const ENUM_MIN_STATE_TOPIC: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_BODY: u8 = 22;
+pub const ENUM_MAX_STATE_TOPIC: u8 = 5;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_BODY: [Body; 23] = [
+pub const ENUM_VALUES_STATE_TOPIC: [StateTopic; 6] = [
+  StateTopic::Ask,
+  StateTopic::Answer,
+  StateTopic::Quarantined,
+  StateTopic::Verdict,
+  StateTopic::Undecided,
+  StateTopic::Wants,
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(transparent)]
+pub struct StateTopic(pub u8);
+#[allow(non_upper_case_globals)]
+impl StateTopic {
+  pub const Ask: Self = Self(0);
+  pub const Answer: Self = Self(1);
+  pub const Quarantined: Self = Self(2);
+  pub const Verdict: Self = Self(3);
+  pub const Undecided: Self = Self(4);
+  pub const Wants: Self = Self(5);
+
+  pub const ENUM_MIN: u8 = 0;
+  pub const ENUM_MAX: u8 = 5;
+  pub const ENUM_VALUES: &'static [Self] = &[
+    Self::Ask,
+    Self::Answer,
+    Self::Quarantined,
+    Self::Verdict,
+    Self::Undecided,
+    Self::Wants,
+  ];
+  /// Returns the variant's name or "" if unknown.
+  pub fn variant_name(self) -> Option<&'static str> {
+    match self {
+      Self::Ask => Some("Ask"),
+      Self::Answer => Some("Answer"),
+      Self::Quarantined => Some("Quarantined"),
+      Self::Verdict => Some("Verdict"),
+      Self::Undecided => Some("Undecided"),
+      Self::Wants => Some("Wants"),
+      _ => None,
+    }
+  }
+}
+impl ::core::fmt::Debug for StateTopic {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+    if let Some(name) = self.variant_name() {
+      f.write_str(name)
+    } else {
+      f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+    }
+  }
+}
+impl<'a> ::flatbuffers::Follow<'a> for StateTopic {
+  type Inner = Self;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+    Self(b)
+  }
+}
+
+impl ::flatbuffers::Push for StateTopic {
+    type Output = StateTopic;
+    #[inline]
+    unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+        unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+    }
+}
+
+impl ::flatbuffers::EndianScalar for StateTopic {
+  type Scalar = u8;
+  #[inline]
+  fn to_little_endian(self) -> u8 {
+    self.0.to_le()
+  }
+  #[inline]
+  #[allow(clippy::wrong_self_convention)]
+  fn from_little_endian(v: u8) -> Self {
+    let b = u8::from_le(v);
+    Self(b)
+  }
+}
+
+impl<'a> ::flatbuffers::Verifiable for StateTopic {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    u8::run_verifier(v, pos)
+  }
+}
+
+impl ::flatbuffers::SimpleToVerifyInSlice for StateTopic {}
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MIN_BODY: u8 = 0;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+pub const ENUM_MAX_BODY: u8 = 23;
+#[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
+#[allow(non_camel_case_types)]
+pub const ENUM_VALUES_BODY: [Body; 24] = [
   Body::NONE,
   Body::PreVote,
   Body::PreVoteResponse,
@@ -232,6 +332,7 @@ pub const ENUM_VALUES_BODY: [Body; 23] = [
   Body::AdminReply,
   Body::Survey,
   Body::SurveyResponse,
+  Body::State,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -262,9 +363,10 @@ impl Body {
   pub const AdminReply: Self = Self(20);
   pub const Survey: Self = Self(21);
   pub const SurveyResponse: Self = Self(22);
+  pub const State: Self = Self(23);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 22;
+  pub const ENUM_MAX: u8 = 23;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::NONE,
     Self::PreVote,
@@ -289,6 +391,7 @@ impl Body {
     Self::AdminReply,
     Self::Survey,
     Self::SurveyResponse,
+    Self::State,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -316,6 +419,7 @@ impl Body {
       Self::AdminReply => Some("AdminReply"),
       Self::Survey => Some("Survey"),
       Self::SurveyResponse => Some("SurveyResponse"),
+      Self::State => Some("State"),
       _ => None,
     }
   }
@@ -3241,6 +3345,136 @@ impl ::core::fmt::Debug for AdminReply<'_> {
       ds.finish()
   }
 }
+pub enum StateOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct State<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for State<'a> {
+  type Inner = State<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> State<'a> {
+  pub const VT_TOPIC: ::flatbuffers::VOffsetT = 4;
+  pub const VT_INDEX: ::flatbuffers::VOffsetT = 6;
+  pub const VT_HASH: ::flatbuffers::VOffsetT = 8;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    State { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args StateArgs
+  ) -> ::flatbuffers::WIPOffset<State<'bldr>> {
+    let mut builder = StateBuilder::new(_fbb);
+    builder.add_hash(args.hash);
+    builder.add_index(args.index);
+    builder.add_topic(args.topic);
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn topic(&self) -> StateTopic {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<StateTopic>(State::VT_TOPIC, Some(StateTopic::Ask)).unwrap()}
+  }
+  #[inline]
+  pub fn index(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(State::VT_INDEX, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn hash(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(State::VT_HASH, Some(0)).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for State<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<StateTopic>("topic", Self::VT_TOPIC, false)?
+     .visit_field::<u64>("index", Self::VT_INDEX, false)?
+     .visit_field::<u64>("hash", Self::VT_HASH, false)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct StateArgs {
+    pub topic: StateTopic,
+    pub index: u64,
+    pub hash: u64,
+}
+impl<'a> Default for StateArgs {
+  #[inline]
+  fn default() -> Self {
+    StateArgs {
+      topic: StateTopic::Ask,
+      index: 0,
+      hash: 0,
+    }
+  }
+}
+
+pub struct StateBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> StateBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_topic(&mut self, topic: StateTopic) {
+    self.fbb_.push_slot::<StateTopic>(State::VT_TOPIC, topic, StateTopic::Ask);
+  }
+  #[inline]
+  pub fn add_index(&mut self, index: u64) {
+    self.fbb_.push_slot::<u64>(State::VT_INDEX, index, 0);
+  }
+  #[inline]
+  pub fn add_hash(&mut self, hash: u64) {
+    self.fbb_.push_slot::<u64>(State::VT_HASH, hash, 0);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> StateBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    StateBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<State<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for State<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("State");
+      ds.field("topic", &self.topic());
+      ds.field("index", &self.index());
+      ds.field("hash", &self.hash());
+      ds.finish()
+  }
+}
 pub enum MessageOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -3616,6 +3850,20 @@ impl<'a> Message<'a> {
     }
   }
 
+  #[inline]
+  #[allow(non_snake_case)]
+  pub fn body_as_state(&self) -> Option<State<'a>> {
+    if self.body_type() == Body::State {
+      let u = self.body();
+      // Safety:
+      // Created from a valid Table for this object
+      // Which contains a valid union in this slot
+      Some(unsafe { State::init_from_table(u) })
+    } else {
+      None
+    }
+  }
+
 }
 
 impl ::flatbuffers::Verifiable for Message<'_> {
@@ -3650,6 +3898,7 @@ impl ::flatbuffers::Verifiable for Message<'_> {
           Body::AdminReply => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<AdminReply>>("Body::AdminReply", pos),
           Body::Survey => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<Survey>>("Body::Survey", pos),
           Body::SurveyResponse => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<SurveyResponse>>("Body::SurveyResponse", pos),
+          Body::State => v.verify_union_variant::<::flatbuffers::ForwardsUOffset<State>>("Body::State", pos),
           _ => Ok(()),
         }
      })?
@@ -3868,6 +4117,13 @@ impl ::core::fmt::Debug for Message<'_> {
         },
         Body::SurveyResponse => {
           if let Some(x) = self.body_as_survey_response() {
+            ds.field("body", &x)
+          } else {
+            ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")
+          }
+        },
+        Body::State => {
+          if let Some(x) = self.body_as_state() {
             ds.field("body", &x)
           } else {
             ds.field("body", &"InvalidFlatbuffer: Union discriminant does not match value.")

@@ -2,7 +2,7 @@
 
 use flatbuffers::{UnionWIPOffset, WIPOffset};
 
-use super::{PeerBody, PeerEntry};
+use super::{PeerBody, PeerEntry, StateMessage};
 use crate::base::limits::PEER_FRAME_BODY_MAX;
 use crate::base::{GroupId, Index, Term};
 use crate::wire::frame::{FrameEncoder, FrameKind};
@@ -179,7 +179,7 @@ impl PeerBatchBuilder {
         })
     }
 
-    /// The same for what replicas in doubt ask, and are told.
+    /// The same for what replicas in doubt, or of one state or another, ask and are told.
     fn encode_survey(
         &mut self,
         body: &PeerBody<'_>,
@@ -202,6 +202,11 @@ impl PeerBatchBuilder {
                 };
                 let response = schema::SurveyResponse::create(fbb, &args);
                 (schema::Body::SurveyResponse, response.as_union_value())
+            }
+            PeerBody::State(message) => {
+                let args = state_args(message);
+                let said = schema::State::create(self.encoder.body(), &args);
+                (schema::Body::State, said.as_union_value())
             }
             _ => return None,
         })
@@ -298,10 +303,24 @@ impl PeerBatchBuilder {
             | PeerBody::SnapshotChunk { .. }
             | PeerBody::SnapshotAck { .. }
             | PeerBody::Survey { .. }
-            | PeerBody::SurveyResponse { .. } => unreachable!("encoded by others"),
+            | PeerBody::SurveyResponse { .. }
+            | PeerBody::State(_) => unreachable!("encoded by others"),
             PeerBody::Unknown { kind } => panic!("a message of unknown kind {kind} to send"),
         }
     }
+}
+
+fn state_args(message: StateMessage) -> schema::StateArgs {
+    use schema::StateTopic as Topic;
+    let (topic, index, hash) = match message {
+        StateMessage::Ask { index } => (Topic::Ask, index, 0),
+        StateMessage::Answer { index, hash } => (Topic::Answer, index, hash),
+        StateMessage::Quarantined { index } => (Topic::Quarantined, index, 0),
+        StateMessage::Verdict { index, hash } => (Topic::Verdict, index, hash),
+        StateMessage::Undecided { index, hash } => (Topic::Undecided, index, hash),
+        StateMessage::Wants => (Topic::Wants, Index::ZERO, 0),
+    };
+    schema::StateArgs { topic, index: index.0, hash }
 }
 
 /// Bytes of a batch's root table and vector beside its messages, at most.

@@ -2,7 +2,7 @@
 
 use flatbuffers::{ForwardsUOffset, Vector, VectorIter};
 
-use super::{PeerBody, PeerEntry, PeerMessage, PeerRefusal};
+use super::{PeerBody, PeerEntry, PeerMessage, PeerRefusal, StateMessage};
 use crate::base::{GroupId, Index, Micros, NodeId, Term};
 use crate::wire::WireError;
 use crate::wire::error::verified_root;
@@ -211,6 +211,11 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
             let reply = message.body_as_admin_reply().expect(THERE);
             PeerBody::AdminReply { request: reply.request(), body: bytes_of(reply.body()) }
         }
+        schema::Body::State => {
+            let said = message.body_as_state().expect(THERE);
+            let unknown = PeerBody::Unknown { kind: schema::Body::State.0 };
+            state_of(&said).map_or(unknown, PeerBody::State)
+        }
         other => PeerBody::Unknown { kind: other.0 },
     }
 }
@@ -223,6 +228,21 @@ fn survey_response_of<'a>(response: &schema::SurveyResponse<'_>) -> PeerBody<'a>
         blank: response.blank(),
         last: response.leads().then_some(last),
     }
+}
+
+/// Nothing if it is about something that only newer nodes know.
+fn state_of(said: &schema::State<'_>) -> Option<StateMessage> {
+    use schema::StateTopic as Topic;
+    let (index, hash) = (Index(said.index()), said.hash());
+    Some(match said.topic() {
+        Topic::Ask => StateMessage::Ask { index },
+        Topic::Answer => StateMessage::Answer { index, hash },
+        Topic::Quarantined => StateMessage::Quarantined { index },
+        Topic::Verdict => StateMessage::Verdict { index, hash },
+        Topic::Undecided => StateMessage::Undecided { index, hash },
+        Topic::Wants => StateMessage::Wants,
+        _ => return None,
+    })
 }
 
 fn result_of(response: &schema::ProposeResponse<'_>) -> Result<(Term, Index), PeerRefusal> {
