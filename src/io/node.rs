@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, SendError, Sender};
 use std::time::Duration;
 
-use glommio::{GlommioError, LocalExecutorBuilder, Placement};
+use glommio::{ExecutorJoinHandle, GlommioError, LocalExecutorBuilder, Placement};
 use rustix::event::epoll;
 
 use super::clock::Clock;
@@ -49,6 +49,9 @@ const TASK_QUOTA_MIN: Duration = Duration::from_millis(10);
 /// Bytes of I/O buffers of a core. The executor registers them with each of its three rings.
 const IO_MEMORY: usize = 8 << 20;
 const IO_MEMORY_MIN: usize = 256 << 10;
+
+/// How long a core's executor may take to run its first task.
+const ALIVE_TIME: Duration = Duration::from_secs(1);
 
 /// Why a node did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +178,7 @@ pub(super) fn serve<F: FnOnce()>(
     let clock = Clock::start();
     let admin = listeners.admin.as_ref().map(TcpListener::try_clone).transpose()?;
     let starting = Starting::begin(config.node, config.smp, clock, admin)?;
-    let data_dir = rehome(&config, data_dir)?;
+    let data_dir = rehome(&config, data_dir, &starting.progress)?;
     let bells = (0..config.smp).map(|_| Bell::new()).collect::<io::Result<Arc<[Bell]>>>()?;
     let meshes = mesh(&bells);
     let node = Arc::new(Node {
@@ -206,8 +209,7 @@ pub(super) fn serve<F: FnOnce()>(
             registry: registry.take(),
             watchdog: watchdog.clone(),
         };
-        let core = executor(&node.config, number).spawn(move || start.run());
-        cores.push((id, core.map_err(|error| core_error(id, error))?));
+        cores.push((id, launch(&node.config, id, start)?));
     }
     drop((client, watchdog));
     let mut result = Ok(());
@@ -240,6 +242,42 @@ fn announce(node: &Node, listeners: &Listeners, formatted: bool) {
         "starting"
     );
 }
+
+/// Starts a core's executor and gives it what it starts from, once it has come alive.
+///
+/// An executor that lost its CPU at the wrong moment before its first task ran parks for ever, and
+/// nothing can wake it yet (later the watchdog does): another one takes its place.
+fn launch(config: &NodeConfig, id: CoreId, start: Start) -> Result<Handle, RunError> {
+    for attempt in 1.. {
+        let (alive, is_alive) = mpsc::channel();
+        let core = executor(config, usize::from(id.0)).spawn(move || come_alive(alive));
+        let core = core.map_err(|error| core_error(id, error))?;
+        match is_alive.recv_timeout(ALIVE_TIME) {
+            Ok(give) => {
+                let start: Result<(), SendError<Start>> = give.send(start);
+                start.unwrap_or_else(|_| panic!("core {id} waits for this"));
+                return Ok(core);
+            }
+            Err(_) => tracing::warn!(core = %id, attempt, "the executor did not come alive"),
+        }
+    }
+    unreachable!("every attempt ends in a core or is followed by another")
+}
+
+/// Takes what the core starts from, unless another executor has it by now.
+async fn come_alive(alive: Sender<Sender<Start>>) -> Result<(), RunError> {
+    let (give, start) = mpsc::channel();
+    // Nobody listens any more, or nobody answers, if this came too late.
+    let _ = alive.send(give);
+    drop(alive);
+    match start.recv() {
+        Ok(start) => start.run().await,
+        Err(_) => Ok(()),
+    }
+}
+
+/// A core's thread.
+type Handle = ExecutorJoinHandle<Result<(), RunError>>;
 
 /// The executor of one core.
 fn executor(config: &NodeConfig, core: usize) -> LocalExecutorBuilder {

@@ -1,4 +1,5 @@
-//! How far a node's recovery is: counted by its cores, read by whoever wants to know.
+//! How far a node's recovery is: counted by its cores (and before them by a change of layout), read by
+//! whoever wants to know.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -12,10 +13,10 @@ pub(super) struct Progress {
     cores: usize,
     /// Of them those that have recovered.
     recovered: AtomicUsize,
-    /// Bytes that there are to read, as far as cores have looked.
+    /// Bytes that there are to read (or to write, when logs are written anew), as far as is known.
     expected: AtomicU64,
-    /// Of them those that were read.
-    read: AtomicU64,
+    /// Of them those that were.
+    done: AtomicU64,
 }
 
 impl Progress {
@@ -23,14 +24,14 @@ impl Progress {
         Self { cores, ..Self::default() }
     }
 
-    /// A core found so many bytes to read.
+    /// There are so many bytes more.
     pub(super) fn expect(&self, bytes: u64) {
         self.expected.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// A core read so many bytes.
-    pub(super) fn read(&self, bytes: u64) {
-        self.read.fetch_add(bytes, Ordering::Relaxed);
+    /// So many of them were read, or written.
+    pub(super) fn advance(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// A core has recovered; true for the last one.
@@ -49,7 +50,7 @@ impl Progress {
             cores: self.cores,
             recovered: self.recovered.load(Ordering::Relaxed),
             expected: self.expected.load(Ordering::Relaxed),
-            read: self.read.load(Ordering::Relaxed),
+            done: self.done.load(Ordering::Relaxed),
             since,
         }
     }
@@ -61,34 +62,34 @@ pub(super) struct Standing {
     cores: usize,
     recovered: usize,
     expected: u64,
-    read: u64,
+    done: u64,
     since: Micros,
 }
 
 impl Standing {
-    /// Megabytes (10⁶) read per second.
+    /// Megabytes (10⁶) per second.
     pub(super) fn rate(&self) -> u64 {
-        self.read / self.since.0.max(1)
+        self.done / self.since.0.max(1)
     }
 
     /// Seconds left at this rate, at least; nothing while there is no telling.
     fn left_seconds(&self) -> Option<u64> {
-        let left = self.expected.saturating_sub(self.read);
-        let micros = u128::from(left) * u128::from(self.since.0) / u128::from(self.read.max(1));
-        (self.read > 0).then(|| u64::try_from(micros / 1_000_000).unwrap_or(u64::MAX))
+        let left = self.expected.saturating_sub(self.done);
+        let micros = u128::from(left) * u128::from(self.since.0) / u128::from(self.done.max(1));
+        (self.done > 0).then(|| u64::try_from(micros / 1_000_000).unwrap_or(u64::MAX))
     }
 
-    pub(super) fn read_bytes(&self) -> u64 {
-        self.read
+    pub(super) fn bytes(&self) -> u64 {
+        self.done
     }
 }
 
-/// `1 of 4 cores, 512 of 2048 MB read, 256 MB/s, 6 s left`.
+/// `1 of 4 cores, 512 of 2048 MB, 256 MB/s, 6 s left`.
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (read, expected) = (self.read / MB, self.expected / MB);
+        let (done, expected) = (self.done / MB, self.expected / MB);
         write!(f, "{} of {} cores", self.recovered, self.cores)?;
-        write!(f, ", {read} of {expected} MB read, {} MB/s", self.rate())?;
+        write!(f, ", {done} of {expected} MB, {} MB/s", self.rate())?;
         match self.left_seconds() {
             Some(seconds) => write!(f, ", {seconds} s left"),
             None => Ok(()),
@@ -106,14 +107,14 @@ mod tests {
     fn the_line_says_what_is_done_and_what_is_left() {
         let progress = Progress::new(4);
         let text = |seconds| progress.at(Micros::from_secs(seconds)).to_string();
-        assert_eq!(text(0), "0 of 4 cores, 0 of 0 MB read, 0 MB/s");
+        assert_eq!(text(0), "0 of 4 cores, 0 of 0 MB, 0 MB/s");
         progress.expect(2_048 * MB);
-        progress.read(512 * MB);
+        progress.advance(512 * MB);
         assert!(!progress.core_recovered());
-        assert_eq!(text(2), "1 of 4 cores, 512 of 2048 MB read, 256 MB/s, 6 s left");
-        progress.read(1_536 * MB);
+        assert_eq!(text(2), "1 of 4 cores, 512 of 2048 MB, 256 MB/s, 6 s left");
+        progress.advance(1_536 * MB);
         assert!(!progress.core_recovered() && !progress.core_recovered() && !progress.is_done());
         assert!(progress.core_recovered() && progress.is_done());
-        assert_eq!(text(8), "4 of 4 cores, 2048 of 2048 MB read, 256 MB/s, 0 s left");
+        assert_eq!(text(8), "4 of 4 cores, 2048 of 2048 MB, 256 MB/s, 0 s left");
     }
 }

@@ -70,7 +70,7 @@ pub(super) fn recover(
     let (mut snapshots, mut snapshots_lost) = (Vec::new(), Vec::new());
     for (group, path) in paths {
         let content = read(&path)?;
-        progress.read(content.len() as u64);
+        progress.advance(content.len() as u64);
         bytes += content.len() as u64;
         if let Err(error) = wal::read_snapshot(&content) {
             set_aside(&path, &error)?;
@@ -141,7 +141,7 @@ fn feed(
     let mut bytes = 0;
     for &segment in used.values() {
         let content = read_durable(&directory.join(segment_name(segment)))?;
-        progress.read(content.len() as u64);
+        progress.advance(content.len() as u64);
         bytes += content.len() as u64;
         recovery.feed(segment, &content).map_err(log_error)?;
     }

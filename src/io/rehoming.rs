@@ -39,7 +39,11 @@ use crate::wal::{LogConfig, RecoveredGroup, Transcript, TranscriptStep};
 ///
 /// # Errors
 /// If its logs are damaged, there is no room, or the file system fails; nothing is lost then.
-pub(super) fn rehome(config: &NodeConfig, mut data_dir: DataDir) -> Result<DataDir, RunError> {
+pub(super) fn rehome(
+    config: &NodeConfig,
+    mut data_dir: DataDir,
+    progress: &Progress,
+) -> Result<DataDir, RunError> {
     if is_at_home(config, &data_dir) {
         return Ok(data_dir);
     }
@@ -51,9 +55,9 @@ pub(super) fn rehome(config: &NodeConfig, mut data_dir: DataDir) -> Result<DataD
         segment_bytes = config.segment_bytes,
         "the groups' logs are written anew for other cores or segments"
     );
-    let rehoming = Rehoming::plan(config, &data_dir)?;
-    rehoming.check_room(&data_dir)?;
-    if let Err(error) = rehoming.write() {
+    let rehoming = Rehoming::plan(config, &data_dir, progress)?;
+    progress.expect(rehoming.check_room(&data_dir)?);
+    if let Err(error) = rehoming.write(progress) {
         // The room is wanted back; what stays is removed at the next start.
         let _ = data_dir.discard_other_layouts();
         return Err(error);
@@ -96,14 +100,18 @@ struct Found {
 
 impl Rehoming {
     /// Reads every core's log.
-    fn plan(config: &NodeConfig, data_dir: &DataDir) -> Result<Self, RunError> {
+    fn plan(
+        config: &NodeConfig,
+        data_dir: &DataDir,
+        progress: &Progress,
+    ) -> Result<Self, RunError> {
         let layout = data_dir.layout().next();
         let mut homes = (0..config.cores())
             .map(|core| Home::empty(config, data_dir, &layout, CoreId(core)))
             .collect::<Result<Vec<_>, DataDirError>>()?;
         let home = |group| usize::from(ShardMap::home_core(group, config.cores()).0);
         for core in (0..data_dir.cores()).map(CoreId) {
-            let found = read(config, data_dir, core);
+            let found = read(config, data_dir, core, progress);
             let found = found.map_err(|source| RunError::RecoverFiles { core, source })?;
             for (group, its) in found.groups {
                 homes[home(group)].groups.insert(group, its);
@@ -119,8 +127,8 @@ impl Rehoming {
         self.homes.iter().map(|home| home.groups.len()).sum()
     }
 
-    /// Whether the new layout fits on the disk beside the old one.
-    fn check_room(&self, data_dir: &DataDir) -> Result<(), RunError> {
+    /// Returns how many bytes the new layout takes, if it fits on the disk beside the old one.
+    fn check_room(&self, data_dir: &DataDir) -> Result<u64, RunError> {
         let path = data_dir.path();
         let segments: u64 = self.homes.iter().map(Home::segments).sum();
         let needed = segments * self.segment_bytes;
@@ -137,15 +145,15 @@ impl Rehoming {
             }
             .into());
         }
-        Ok(())
+        Ok(needed)
     }
 
     /// Writes the new layout; when this is done, all of it is durable.
-    fn write(&self) -> Result<(), RunError> {
+    fn write(&self, progress: &Progress) -> Result<(), RunError> {
         let root = self.layout.root();
         create_directory(&root)?;
         for home in &self.homes {
-            home.write()?;
+            home.write(progress)?;
         }
         Ok(sync_directory(&root)?)
     }
@@ -184,12 +192,13 @@ impl Home {
         self.transcript().filter(|step| matches!(step, TranscriptStep::Create(_))).count() as u64
     }
 
-    fn write(&self) -> Result<(), DataDirError> {
+    fn write(&self, progress: &Progress) -> Result<(), DataDirError> {
         create_directory(&self.directory)?;
         for step in self.transcript() {
             match step {
                 TranscriptStep::Create(segment) => {
                     create_segment(&self.directory, segment, self.log.segment_bytes)?;
+                    progress.advance(self.log.segment_bytes);
                 }
                 TranscriptStep::Write(write) => {
                     write_durably(&self.directory, write.segment, write.offset, &write.bytes)?;
@@ -203,13 +212,17 @@ impl Home {
     }
 }
 
-fn read(config: &NodeConfig, data_dir: &DataDir, core: CoreId) -> Result<Found, RecoverFilesError> {
+fn read(
+    config: &NodeConfig,
+    data_dir: &DataDir,
+    core: CoreId,
+    progress: &Progress,
+) -> Result<Found, RecoverFilesError> {
     let directory = data_dir.layout().core_dir(core.0);
     let identity = core_identity(config, data_dir.incarnation(), core);
     let listed = list(&directory)?;
     let segment_bytes = data_dir.segment_bytes();
-    let progress = Progress::default();
-    let (log, _) = read_log(&directory, &listed.segments, identity, segment_bytes, &progress)?;
+    let (log, _) = read_log(&directory, &listed.segments, identity, segment_bytes, progress)?;
     // Of a group that is at home elsewhere, nothing here ever counted.
     let is_ours = |group: GroupId| ShardMap::home_core(group, data_dir.cores()) == core;
     let mut groups = log.groups;

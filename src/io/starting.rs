@@ -61,7 +61,7 @@ impl Starting {
             let standing = self.progress.at(since);
             tracing::info!(
                 %node,
-                read_bytes = standing.read_bytes(),
+                bytes = standing.bytes(),
                 took_ms = since.0 / 1_000,
                 mb_per_s = standing.rate(),
                 "all cores have recovered"
@@ -159,14 +159,14 @@ mod tests {
         let admin = Some(listener.try_clone().expect("descriptors are left"));
         let starting = Starting::begin(NodeId(1), 2, Clock::start(), admin).expect("a thread");
         starting.progress.expect(3_000_000);
-        starting.progress.read(1_000_000);
+        starting.progress.advance(1_000_000);
         starting.core_recovered(NodeId(1));
         let request =
             |path: &str| ask(&listener, &format!("GET {path} HTTP/1.1\r\nhost: n\r\n\r\n"));
         assert!(request("/livez").starts_with("HTTP/1.1 200 OK\r\n"));
         let ready = request("/readyz");
         assert!(ready.starts_with("HTTP/1.1 503 "), "{ready}");
-        assert!(ready.contains("recovering: 1 of 2 cores, 1 of 3 MB read"), "{ready}");
+        assert!(ready.contains("recovering: 1 of 2 cores, 1 of 3 MB"), "{ready}");
         assert!(ask(&listener, "\r\n\r\n").starts_with("HTTP/1.1 503 "));
     }
 }

@@ -81,7 +81,7 @@ fn filled(smp: usize) -> tempfile::TempDir {
         }
     }
     for home in &homes {
-        home.write().expect("written");
+        home.write(&Progress::default()).expect("written");
     }
     directory
 }
@@ -90,7 +90,7 @@ fn filled(smp: usize) -> tempfile::TempDir {
 fn found(config: &NodeConfig, data_dir: &DataDir) -> (Groups, BTreeMap<GroupId, String>) {
     let (mut groups, mut snapshots) = (Groups::new(), BTreeMap::new());
     for core in (0..data_dir.cores()).map(CoreId) {
-        let found = read(config, data_dir, core).expect("undamaged");
+        let found = read(config, data_dir, core, &Progress::default()).expect("undamaged");
         groups.extend(found.groups);
         snapshots.extend(
             found
@@ -106,7 +106,7 @@ fn found(config: &NodeConfig, data_dir: &DataDir) -> (Groups, BTreeMap<GroupId, 
 fn start(directory: &Path, smp: usize) {
     let config = config(directory, smp);
     let opened = DataDir::open(&config).expect("ours");
-    let data_dir = rehome(&config, opened).expect("done");
+    let data_dir = rehome(&config, opened, &Progress::default()).expect("done");
     assert_eq!(usize::from(data_dir.cores()), smp);
     let snapshots = (1..GROUPS).map(|group| (GroupId(group), format!("g{group} 100")));
     assert_eq!(found(&config, &data_dir), (groups(), snapshots.collect()));
@@ -146,7 +146,8 @@ fn segments_change_their_size_in_the_same_way() {
     let directory = filled(2);
     let mut config = config(directory.path(), 2);
     config.segment_bytes *= 2;
-    let data_dir = rehome(&config, DataDir::open(&config).expect("ours")).expect("done");
+    let data_dir =
+        rehome(&config, DataDir::open(&config).expect("ours"), &Progress::default()).expect("done");
     assert_eq!((data_dir.segment_bytes(), data_dir.cores()), (2 * SEGMENT_BYTES, 2));
     assert_eq!(found(&config, &data_dir).0, groups());
     drop(data_dir);
@@ -158,7 +159,7 @@ fn segments_change_their_size_in_the_same_way() {
 fn cut_short(directory: &Path, steps: usize) -> bool {
     let config = config(directory, 3);
     let mut data_dir = DataDir::open(&config).expect("ours");
-    let rehoming = Rehoming::plan(&config, &data_dir).expect("undamaged");
+    let rehoming = Rehoming::plan(&config, &data_dir, &Progress::default()).expect("undamaged");
     let before = data_dir.layout();
     let torn = |home: &Home| {
         let mut files = names(&home.directory);
@@ -173,12 +174,12 @@ fn cut_short(directory: &Path, steps: usize) -> bool {
     plan.push(Box::new(|| fs::create_dir(rehoming.layout.root()).expect("made")));
     for home in &rehoming.homes {
         plan.push(Box::new(|| {
-            home.write().expect("written");
+            home.write(&Progress::default()).expect("written");
             torn(home);
         }));
         plan.push(Box::new(|| {
             fs::remove_dir_all(&home.directory).expect("removed");
-            home.write().expect("written");
+            home.write(&Progress::default()).expect("written");
         }));
     }
     plan.push(Box::new(|| rehoming.switch(&mut data_dir).expect("switched")));
@@ -215,8 +216,8 @@ fn without_room_nothing_changes() {
     let directory = filled(2);
     let mut large = config(directory.path(), 3);
     large.segment_bytes = 1 << 50;
-    let error =
-        rehome(&large, DataDir::open(&large).expect("ours")).expect_err("no disk is so large");
+    let error = rehome(&large, DataDir::open(&large).expect("ours"), &Progress::default())
+        .expect_err("no disk is so large");
     let said = error.to_string();
     assert!(said.contains("--smp 2") && said.contains("make room"), "{said}");
     start(directory.path(), 2);
@@ -230,7 +231,8 @@ fn a_damaged_log_stays_where_it_is() {
     bytes[9_000] ^= 1;
     fs::write(&path, &bytes).expect("written");
     let config = config(directory.path(), 3);
-    let error = rehome(&config, DataDir::open(&config).expect("ours")).expect_err("damaged");
+    let error = rehome(&config, DataDir::open(&config).expect("ours"), &Progress::default())
+        .expect_err("damaged");
     assert!(error.to_string().starts_with("core c1: the log in"), "{error}");
     assert_eq!(fs::read(&path).expect("still there"), bytes);
 
