@@ -252,14 +252,12 @@ fn launch(config: &NodeConfig, id: CoreId, start: Start) -> Result<Handle, RunEr
         let (alive, is_alive) = mpsc::channel();
         let core = executor(config, usize::from(id.0)).spawn(move || come_alive(alive));
         let core = core.map_err(|error| core_error(id, error))?;
-        match is_alive.recv_timeout(ALIVE_TIME) {
-            Ok(give) => {
-                let start: Result<(), SendError<Start>> = give.send(start);
-                start.unwrap_or_else(|_| panic!("core {id} waits for this"));
-                return Ok(core);
-            }
-            Err(_) => tracing::warn!(core = %id, attempt, "the executor did not come alive"),
+        if let Ok(give) = is_alive.recv_timeout(ALIVE_TIME) {
+            let start: Result<(), SendError<Start>> = give.send(start);
+            start.unwrap_or_else(|_| panic!("core {id} waits for this"));
+            return Ok(core);
         }
+        tracing::warn!(core = %id, attempt, "the executor did not come alive");
     }
     unreachable!("every attempt ends in a core or is followed by another")
 }

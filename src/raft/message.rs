@@ -35,9 +35,9 @@ impl MessageBody {
             | Self::ReadIndexResponse { .. }
             | Self::TimeoutNow
             | Self::WhoLeads
-            | Self::Survey { .. }
             | Self::Propose { .. }
-            | Self::ProposeResponse { .. } => false,
+            | Self::ProposeResponse { .. }
+            | Self::Survey { .. } => false,
         }
     }
 

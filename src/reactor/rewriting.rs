@@ -84,15 +84,16 @@ impl Reactor {
     fn weight(&self, holder: &Holder) -> Option<(usize, usize)> {
         let i = self.position(holder.group)?;
         let replica = &self.replicas[i];
-        (replica.snapshot_index < replica.applied_index()).then_some((holder.bytes, i))
+        let behind = replica.snapshot_index < replica.applied_index();
+        (behind && !replica.is_quarantined()).then_some((holder.bytes, i))
     }
 
     /// Copies what was read, or has the next part of the segment read.
     fn go_on_rewriting(&mut self) {
-        let log = self.core.persistence.log();
-        let (oldest, busy) = (log.oldest_segment(), log.has_staged_copies());
         // The rest of a full disk is for terms and votes.
         let low = self.core.persistence.is_reserve_low();
+        let log = self.core.persistence.log();
+        let (oldest, busy) = (log.oldest_segment(), log.has_staged_copies());
         let Some(rewriting) = &mut self.core.rewriting else { return };
         let found = std::mem::take(&mut rewriting.found);
         if low || oldest != Some(rewriting.segment) {

@@ -88,10 +88,9 @@ impl Reactor {
         let Some(i) = self.position(group) else { return self.elsewhere(waiting, group, frame) };
         let behind = self.core.persistence.is_reserve_low();
         let replica = self.touch(i);
-        let lags = behind && !replica.is_leader() && !replica.awaits_leader();
-        let refusal = if lags || replica.is_quarantined() {
-            // Its log stands still, and what the leader has committed by now it may never see; or its
-            // state is wrong.
+        // Its log stands still: what the leader has committed by now it may never see.
+        let stands = behind && !replica.is_leader() && !replica.awaits_leader();
+        let refusal = if stands || replica.is_quarantined() {
             Some(Outcome::NotLeader)
         } else if replica.reads.is_full(frame.bytes.len()) {
             Some(Outcome::Overloaded)

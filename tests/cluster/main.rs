@@ -13,5 +13,6 @@ mod membership;
 mod memory;
 mod quorum;
 mod replacement;
+mod rot;
 mod routing;
 mod support;

@@ -11,7 +11,7 @@ use super::client::{Client, key_of};
 use super::cluster::Cluster;
 
 const G1: GroupId = GroupId(1);
-const SEGMENT_BYTES: usize = 48 << 20;
+const SEGMENT_BYTES: usize = 4 << 20;
 const ROUNDS: usize = 5_000;
 
 /// Three nodes with a group and some keys in it, and a client; each node has a snapshot.
@@ -23,7 +23,11 @@ fn started(seed: u64) -> (Cluster, Client, String) {
     for _ in 0..10 {
         client.write(&mut cluster, OperationKind::Append, &key, b"x");
     }
-    // With no segment to spare, each takes a snapshot at once.
+    // More than is worth writing again: with no segment to spare, each takes a snapshot at once.
+    let (bulk, value) = (key_of(&cluster, G1, "bulk"), vec![b'b'; 900 << 10]);
+    for _ in 0..8 {
+        client.write(&mut cluster, OperationKind::Put, &bulk, &value);
+    }
     cluster.live_segments_max = 0;
     for id in cluster.ids() {
         cluster.crash(id);

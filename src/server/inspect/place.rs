@@ -86,8 +86,8 @@ impl Place {
     /// touched: a node that starts meanwhile must not be turned away.
     pub(super) fn is_used_by(&self) -> Option<String> {
         let directory = if self.is_file { self.path.parent()? } else { &self.path };
-        let lock = directory.ancestors().take(3).map(|above| above.join("lock"));
-        let inode = lock.filter_map(|path| fs::metadata(path).ok()).next()?.ino();
+        let mut lock = directory.ancestors().take(3).map(|above| above.join("lock"));
+        let inode = lock.find_map(|path| fs::metadata(path).ok())?.ino();
         let locks = fs::read_to_string("/proc/locks").ok()?;
         locks.lines().find_map(|line| holder(line, inode))
     }

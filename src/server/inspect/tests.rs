@@ -135,15 +135,74 @@ fn snapshot() -> Vec<u8> {
 #[test]
 fn a_superblock_is_shown_slot_by_slot() {
     let made = Made::new();
-    expect![[r#""#]].assert_eq(&made.text("superblock"));
+    expect![[r#"
+        superblock
+          bytes  8192
+
+          SLOT  STATE  CURRENT  SEQUENCE  CLUSTER           NODE  INCARNATION       CORES  GROUPS  SEGMENT BYTES  LAYOUT
+          0     whole  no       1         00000000000000c1  n2    0000000000000033  1      3       32768          0
+          1     whole  yes      2         00000000000000c1  n2    0000000000000033  1      3       32768          0
+
+        sound
+    "#]].assert_eq(&made.text("superblock"));
     made.flip("superblock", BLOCK + 20);
-    expect![[r#""#]].assert_eq(&made.text("superblock"));
+    expect![[r#"
+        superblock
+          bytes  8192
+
+          SLOT  STATE    CURRENT  SEQUENCE  CLUSTER           NODE  INCARNATION       CORES  GROUPS  SEGMENT BYTES  LAYOUT
+          0     whole    yes      1         00000000000000c1  n2    0000000000000033  1      3       32768          0
+          1     damaged  no       -         -                 -     -                 -      -       -              -
+          DAMAGE: slot 1 cannot be read: damaged
+
+        DAMAGED in one place
+    "#]].assert_eq(&made.text("superblock"));
 }
 
 #[test]
 fn a_log_is_shown_batch_by_batch() {
     let made = Made::new();
-    expect![[r#""#]].assert_eq(&made.text("log"));
+    expect![[r#"
+        core-0: the log
+          segments      2
+          start         1
+          durable upto  3
+          end           4
+          batches       4
+          bytes         16384
+          torn bytes    0
+
+          GROUP  TERM  VOTE  FIRST  LAST  LAST TERM  RESET  RETIRED
+          g1     2     n3    1      3     2          -      no
+
+        core-0/segment-0.log
+          cluster      00000000000000c1
+          node         n2
+          incarnation  0000000000000033
+          core         0
+          order        0
+          run          1
+          salt         e1c254c9c29d5f4e
+          first batch  1
+
+          BATCH  OFFSET  BYTES  RUN  DURABLE UPTO  START  RECORDS  CHAIN  PAYLOAD
+          1      4096    4096   1    0             1      0        ok     ok
+          2      8192    4096   1    0             1      2        ok     ok
+          3      12288   4096   1    2             1      1        ok     ok
+          4      16384   4096   1    3             1      1        ok     ok
+
+          BATCH  GROUP  RECORD      ENTRY KIND  TERM  INDEX  BYTES  TIMESTAMP
+          2      g1     hard state  -           2     3      0      -
+          2      g1     entry       no-op       2     1      0      1700000000000001
+          3      g1     entry       command     2     2      6      1700000000000002
+          4      g1     entry       command     2     3      6      1700000000000003
+
+        core-0/segment-1.log
+          state  never used
+
+        sound
+    "#]]
+    .assert_eq(&made.text("log"));
 }
 
 #[test]
@@ -153,14 +212,82 @@ fn damage_to_a_log_is_named_with_the_entries() {
     made.flip("core-0/segment-0.log", payload);
     let report = made.look("log", &Wanted::default());
     assert!(!report.is_sound());
-    expect![[r#""#]].assert_eq(&report.to_text());
+    expect![[r#"
+        core-0: the log
+          segments      2
+          start         1
+          durable upto  3
+          DAMAGE: batch 3 was durable and is damaged: segment-0, offset 12288, entries [(GroupId(1), Index(2))]
+
+        core-0/segment-0.log
+          cluster      00000000000000c1
+          node         n2
+          incarnation  0000000000000033
+          core         0
+          order        0
+          run          1
+          salt         e1c254c9c29d5f4e
+          first batch  1
+
+          BATCH  OFFSET  BYTES  RUN  DURABLE UPTO  START  RECORDS  CHAIN  PAYLOAD
+          1      4096    4096   1    0             1      0        ok     ok
+          2      8192    4096   1    0             1      2        ok     ok
+          3      12288   4096   1    2             1      1        ok     bad
+          4      16384   4096   1    3             1      1        ok     ok
+          DAMAGE: segment-0, offset 12288: batch 3 was durable and its payload is bad: g1 entry 2 of term 2
+
+        core-0/segment-1.log
+          state  never used
+
+        DAMAGED in 2 places
+    "#]].assert_eq(&report.to_text());
 }
 
 #[test]
 fn a_snapshot_and_its_sessions_are_shown() {
     let made = Made::new();
-    expect![[r#""#]].assert_eq(&made.text("snapshot"));
-    expect![[r#""#]].assert_eq(&made.text("sessions"));
+    expect![[r#"
+        core-0/1-1.snap
+          bytes            288
+          made by          n2
+          cluster          00000000000000c1
+          incarnation      0000000000000033
+          core             0
+          group            g1
+          index            1
+          term             2
+          timestamp        1700000000000001
+          voters           n1, n2, n3
+          outgoing voters  none
+          learners         none
+          voters to be     none
+          chunks           2
+          keys             1
+          sessions         1
+          state bytes      224
+          state hash       e22baeef266aea2d
+
+        sound
+    "#]]
+    .assert_eq(&made.text("snapshot"));
+    expect![[r#"
+        core-0: sessions of g1
+          group              g1
+          index              1
+          term               2
+          sessions           1
+          log entries after  2
+          log opens          0
+          log closes         0
+          log commands       0
+          log sessions used  0
+
+          SESSION  LAST USE          LOWEST SEQUENCE  RESULTS
+          s65536   1700000000000001  4                1
+
+        sound
+    "#]]
+    .assert_eq(&made.text("sessions"));
 }
 
 #[test]

@@ -211,11 +211,7 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
             let reply = message.body_as_admin_reply().expect(THERE);
             PeerBody::AdminReply { request: reply.request(), body: bytes_of(reply.body()) }
         }
-        schema::Body::State => {
-            let said = message.body_as_state().expect(THERE);
-            let unknown = PeerBody::Unknown { kind: schema::Body::State.0 };
-            state_of(&said).map_or(unknown, PeerBody::State)
-        }
+        schema::Body::State => state_of(&message.body_as_state().expect(THERE)),
         other => PeerBody::Unknown { kind: other.0 },
     }
 }
@@ -230,18 +226,18 @@ fn survey_response_of<'a>(response: &schema::SurveyResponse<'_>) -> PeerBody<'a>
     }
 }
 
-/// Nothing if it is about something that only newer nodes know.
-fn state_of(said: &schema::State<'_>) -> Option<StateMessage> {
+fn state_of<'a>(said: &schema::State<'_>) -> PeerBody<'a> {
     use schema::StateTopic as Topic;
     let (index, hash) = (Index(said.index()), said.hash());
-    Some(match said.topic() {
+    PeerBody::State(match said.topic() {
         Topic::Ask => StateMessage::Ask { index },
         Topic::Answer => StateMessage::Answer { index, hash },
         Topic::Quarantined => StateMessage::Quarantined { index },
         Topic::Verdict => StateMessage::Verdict { index, hash },
         Topic::Undecided => StateMessage::Undecided { index, hash },
         Topic::Wants => StateMessage::Wants,
-        _ => return None,
+        // Something that only newer nodes know.
+        _ => return PeerBody::Unknown { kind: schema::Body::State.0 },
     })
 }
 

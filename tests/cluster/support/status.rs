@@ -35,6 +35,7 @@ pub(crate) struct GroupStatus {
     pub(crate) role: String,
     pub(crate) term: u64,
     pub(crate) leader: Option<u64>,
+    pub(crate) doubt: Option<String>,
     pub(crate) applied_index: u64,
     pub(crate) snapshot_index: u64,
     pub(crate) state_hash: Option<String>,
