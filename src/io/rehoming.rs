@@ -13,7 +13,7 @@
 //!   are the same files under a second name, since nothing in them depends on the core.
 //! - A crash before the switch leaves the old layout and a piece of the new one, which the next start
 //!   removes; a crash after it leaves the new layout and a piece of the old one, likewise.
-//! - Every checksum is verified on the way: what is found lost is noted in the new log (`wal`, *doubt*).
+//! - Every checksum is verified on the way. What a log has lost is in doubt in the new one too.
 //! - One core after the other, on one thread: it is done once in a while, and mostly waits for the disk.
 //!
 //! Other nodes learn of it with the next handshake: each tells how many cores it runs.

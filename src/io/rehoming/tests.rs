@@ -223,22 +223,46 @@ fn without_room_nothing_changes() {
     start(directory.path(), 2);
 }
 
-/// What is lost is the same afterwards: the other replicas have it.
-#[test]
-fn damage_to_a_log_moves_along_as_doubt() {
-    let directory = filled(2);
-    let path = directory.path().join("data/core-1/segment-0.log");
+/// Flips a bit of the log of core 1.
+fn flip(directory: &Path, position: usize) {
+    let path = directory.join("data/core-1/segment-0.log");
     let mut bytes = fs::read(&path).expect("there");
-    bytes[9_000] ^= 1;
+    bytes[position] ^= 1;
     fs::write(&path, &bytes).expect("written");
+}
+
+#[test]
+fn a_log_that_cannot_be_read_stays_where_it_is() {
+    let directory = filled(2);
+    let in_the_header = 20;
+    flip(directory.path(), in_the_header);
     let config = config(directory.path(), 3);
-    let opened = DataDir::open(&config).expect("ours");
-    let data_dir = rehome(&config, opened, &Progress::default()).expect("done");
-    let (moved, _) = found(&config, &data_dir);
-    let damaged = |group: &GroupId| ShardMap::home_core(*group, 2) == CoreId(1);
-    let doubted = |group: &GroupId| moved[group].doubt_kind().is_some();
-    assert!(moved.keys().any(doubted), "{moved:?}");
-    assert!(moved.keys().all(|group| damaged(group) || !doubted(group)), "{moved:?}");
+    let error = rehome(&config, DataDir::open(&config).expect("ours"), &Progress::default())
+        .expect_err("damaged");
+    assert!(error.to_string().starts_with("core c1: the log in"), "{error}");
+    flip(directory.path(), in_the_header);
+    start(directory.path(), 3);
+}
+
+#[test]
+fn what_a_log_has_lost_is_in_doubt_in_the_new_one_too() {
+    let directory = filled(2);
+    flip(directory.path(), 9_000);
+    let kinds = |groups: &Groups| -> Vec<_> {
+        groups.iter().map(|(&group, found)| (group, found.doubt_kind())).collect()
+    };
+    let config = config(directory.path(), 3);
+    let data_dir = DataDir::open(&config).expect("ours");
+    let (before, _) = found(&config, &data_dir);
+    assert!(before[&GroupId(1)].doubt_kind().is_some(), "the first batch of core 1 is damaged");
+    assert_eq!(before[&GroupId(2)], groups()[&GroupId(2)], "another core's");
+    let data_dir = rehome(&config, data_dir, &Progress::default()).expect("done");
+    let (after, _) = found(&config, &data_dir);
+    assert_eq!(kinds(&after), kinds(&before));
+    for (group, found) in &after {
+        assert_eq!(found.entries, before[group].entries, "{group}");
+        assert_eq!(found.hard_state, before[group].hard_state, "{group}");
+    }
 }
 
 /// The superblock comes back from a copy made before the last change.
