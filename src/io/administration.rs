@@ -20,6 +20,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::admin::{Answer, in_time, json, text};
 use super::core::Core;
@@ -27,10 +28,10 @@ use super::inbox::{Event, Inbox};
 use super::mesh::Letter;
 use crate::base::{CoreId, GroupId};
 use crate::placement::ShardMap;
-use crate::reactor::{AdminAnswer, GroupAnswer, GroupOperation, GroupReason, Input};
+use crate::reactor::{AdminAnswer, GroupAnswer, GroupOperation, GroupReason, GroupRefusal, Input};
 
 /// Bytes of an operation, at most: a list of all nodes there can be fits many times.
-pub(super) const BODY_BYTES_MAX: usize = 64 << 10;
+const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Questions kept, at most: of those whose group's leader never answers the oldest goes first.
 const PENDING_MAX: usize = 256;
@@ -86,7 +87,7 @@ pub(super) async fn group(name: &str, request: Request<Incoming>, inbox: &Inbox)
     };
     let operation = match *request.method() {
         Method::GET => GroupOperation::Members {},
-        Method::POST => match operation_of(request).await {
+        Method::POST => match body_of::<GroupOperation>(request, "operation").await {
             Ok(operation) => operation,
             Err(cause) => return text(StatusCode::BAD_REQUEST, cause),
         },
@@ -100,28 +101,26 @@ pub(super) async fn group(name: &str, request: Request<Incoming>, inbox: &Inbox)
     }
 }
 
-async fn operation_of(request: Request<Incoming>) -> Result<GroupOperation, String> {
+/// What a request's body says, which is to be `what`.
+pub(super) async fn body_of<T: DeserializeOwned>(
+    request: Request<Incoming>,
+    what: &str,
+) -> Result<T, String> {
     let body = Limited::new(request.into_body(), BODY_BYTES_MAX);
     let body = body.collect().await.map_err(|error| format!("{error}\n"))?.to_bytes();
-    serde_json::from_slice(&body).map_err(|error| format!("no operation: {error}\n"))
+    serde_json::from_slice(&body).map_err(|error| format!("no {what}: {error}\n"))
 }
 
-fn respond(answer: &GroupAnswer) -> Answer {
-    #[derive(Serialize)]
-    #[serde(untagged)]
-    enum Body<'a, A: Serialize, B: Serialize> {
-        Begun(&'a A),
-        Refused(&'a B),
+/// What was asked for, or why not.
+pub(super) fn respond<T: Serialize>(answer: &Result<T, GroupRefusal>) -> Answer {
+    match answer {
+        Ok(value) => json(StatusCode::OK, Some(value)),
+        Err(refusal) => json(code_of(refusal.reason), Some(refusal)),
     }
-    let (code, body) = match answer {
-        Ok(members) => (StatusCode::OK, Body::Begun(members)),
-        Err(refusal) => (code_of(refusal.reason), Body::Refused(refusal)),
-    };
-    json(code, Some(&body))
 }
 
 /// What says to programs whether asking again may help.
-pub(super) fn code_of(reason: GroupReason) -> StatusCode {
+fn code_of(reason: GroupReason) -> StatusCode {
     match reason {
         GroupReason::UnknownGroup => StatusCode::NOT_FOUND,
         GroupReason::UnknownNode | GroupReason::Invalid => StatusCode::BAD_REQUEST,

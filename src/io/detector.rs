@@ -89,9 +89,7 @@ impl Detector {
             _ => Wish::Nothing,
         }
     }
-}
 
-impl Detector {
     /// The next call is due at once.
     pub(super) fn call_soon(&mut self) {
         self.retry = Backoff::default();

@@ -38,7 +38,7 @@ use crate::wal::{LogConfig, RecoveredGroup, Transcript, TranscriptStep};
 /// Sees to it that the data directory is laid out as `config` wants it.
 ///
 /// # Errors
-/// If its logs are damaged, there is no room, or the file system fails; nothing is lost then.
+/// If its logs cannot be read, there is no room, or the file system fails; nothing is lost then.
 pub(super) fn rehome(
     config: &NodeConfig,
     mut data_dir: DataDir,

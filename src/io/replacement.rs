@@ -25,13 +25,12 @@
 //! name its incarnation is not given to the replica, in whatever order things arrive (`reactor`).
 
 use glommio::channels::oneshot;
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use serde::{Deserialize, Serialize};
 
-use super::admin::{Answer, in_time, json, text};
-use super::administration::{self, BODY_BYTES_MAX, GroupQuery};
+use super::admin::{Answer, in_time, text};
+use super::administration::{GroupQuery, body_of, respond};
 use super::core::Core;
 use super::inbox::{Event, Inbox};
 use super::mesh::Letter;
@@ -208,25 +207,12 @@ pub(super) async fn member(name: &str, request: Request<Incoming>, inbox: &Inbox
         return text(StatusCode::NOT_FOUND, format!("`{name}` is no node: try /member/n2\n"));
     };
     match *request.method() {
-        Method::GET => respond(identity_of(node, None, inbox).await.map(|known| known.0)),
-        Method::POST => match wanted_by(request).await {
-            Ok(wanted) => respond(advance(node, wanted.incarnation, inbox).await),
+        Method::GET => respond(&identity_of(node, None, inbox).await.map(|known| known.0)),
+        Method::POST => match body_of::<Wanted>(request, "request").await {
+            Ok(wanted) => respond(&advance(node, wanted.incarnation, inbox).await),
             Err(cause) => text(StatusCode::BAD_REQUEST, cause),
         },
         _ => text(StatusCode::METHOD_NOT_ALLOWED, "GET or POST\n"),
-    }
-}
-
-async fn wanted_by(request: Request<Incoming>) -> Result<Wanted, String> {
-    let body = Limited::new(request.into_body(), BODY_BYTES_MAX);
-    let body = body.collect().await.map_err(|error| format!("{error}\n"))?.to_bytes();
-    serde_json::from_slice(&body).map_err(|error| format!("no request: {error}\n"))
-}
-
-fn respond<T: Serialize>(answer: Result<T, GroupRefusal>) -> Answer {
-    match answer {
-        Ok(value) => json(StatusCode::OK, Some(&value)),
-        Err(refusal) => json(administration::code_of(refusal.reason), Some(&refusal)),
     }
 }
 

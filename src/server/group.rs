@@ -8,16 +8,13 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
+use super::asking::{Pauses, Unanswered, ask};
 use super::failure::Failure;
-use super::http;
 use crate::base::{GroupId, NodeId};
-use crate::io::{GroupMembers, GroupOperation, GroupReason, GroupRefusal};
+use crate::io::{GroupMembers, GroupOperation, GroupReason};
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(12);
-
-/// Between two questions while waiting.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A transfer that came to nothing is asked for again after so many.
 const PAUSES_BETWEEN_TRANSFERS: u128 = 30;
@@ -101,7 +98,7 @@ impl GroupCommand {
     /// did not stand in time, is wanted all the same; but while one is under way writes wait, so
     /// there is time between two.
     fn question(&self, pauses: &Pauses) -> &GroupOperation {
-        let again = pauses.left.is_multiple_of(PAUSES_BETWEEN_TRANSFERS);
+        let again = pauses.left().is_multiple_of(PAUSES_BETWEEN_TRANSFERS);
         match self.operation {
             GroupOperation::Transfer { .. } if again => &self.operation,
             _ => &GroupOperation::Members {},
@@ -112,7 +109,7 @@ impl GroupCommand {
     fn begin(&self, pauses: &mut Pauses) -> Result<GroupMembers, Trouble> {
         loop {
             match self.ask(&self.operation) {
-                Err(Trouble::Refused(refusal)) if refusal.reason == GroupReason::NoChange => {
+                Err(trouble) if trouble.reason() == Some(GroupReason::NoChange) => {
                     return self.ask(&GroupOperation::Members {});
                 }
                 Err(trouble) if trouble.may_pass() && pauses.take_one() => {}
@@ -124,17 +121,7 @@ impl GroupCommand {
     fn ask(&self, operation: &GroupOperation) -> Result<GroupMembers, Trouble> {
         let body = serde_json::to_string(operation).expect("an operation is plain data");
         let path = format!("/group/{}", self.group.0);
-        let silent = |cause: String| Trouble::Silent(format!("{}: {cause}", self.address));
-        let response = http::post(&self.address, &path, &body, PATIENCE)
-            .map_err(|error| silent(error.to_string()))?;
-        if response.code == 200 {
-            return serde_json::from_str(&response.body)
-                .map_err(|error| silent(format!("answered what is not understood: {error}")));
-        }
-        Err(serde_json::from_str(&response.body).map_or_else(
-            |_| silent(format!("answered {}: {}", response.code, response.body.trim())),
-            Trouble::Refused,
-        ))
+        ask(&self.address, &path, &body, PATIENCE).map_err(Trouble::Unanswered)
     }
 
     fn report(&self, trouble: &Trouble) -> ExitCode {
@@ -146,33 +133,11 @@ impl GroupCommand {
     }
 }
 
-/// The pauses between questions that a time allows.
-pub(super) struct Pauses {
-    left: u128,
-}
-
-impl Pauses {
-    pub(super) fn within(time: Duration) -> Self {
-        Self { left: time.as_millis() / PAUSE.as_millis() }
-    }
-
-    /// Waits a while; false, at once, if the time is over.
-    #[expect(clippy::disallowed_methods, reason = "another process is waited for, by asking it")]
-    pub(super) fn take_one(&mut self) -> bool {
-        let Some(left) = self.left.checked_sub(1) else { return false };
-        self.left = left;
-        std::thread::sleep(PAUSE);
-        true
-    }
-}
-
 /// Why it is not done.
 #[derive(Debug)]
 enum Trouble {
-    /// Nobody answers.
-    Silent(String),
-    /// It did not begin.
-    Refused(GroupRefusal),
+    /// It did not begin, as far as is known.
+    Unanswered(Unanswered),
     /// It began, and is not done in time; it may be yet.
     Late(Box<GroupMembers>),
     /// It began, and another change undid it.
@@ -183,23 +148,30 @@ impl Trouble {
     /// Whether asking again may help.
     fn may_pass(&self) -> bool {
         match self {
-            Self::Refused(refusal) => {
+            Self::Unanswered(Unanswered::Refused(refusal)) => {
                 matches!(refusal.reason, GroupReason::NoLeader | GroupReason::NotReady)
             }
-            Self::Silent(_) => true,
+            Self::Unanswered(Unanswered::Silent(_)) => true,
             Self::Late(_) | Self::Undone(_) => false,
+        }
+    }
+
+    /// Why it was refused, if it was.
+    fn reason(&self) -> Option<GroupReason> {
+        match self {
+            Self::Unanswered(Unanswered::Refused(refusal)) => Some(refusal.reason),
+            _ => None,
         }
     }
 
     /// Whether what was asked for again is on its way still.
     fn is_under_way(&self) -> bool {
-        matches!(self, Self::Refused(refusal) if refusal.reason == GroupReason::UnderWay)
+        self.reason() == Some(GroupReason::UnderWay)
     }
 
     fn text(&self) -> String {
         match self {
-            Self::Silent(cause) => cause.clone(),
-            Self::Refused(GroupRefusal { message, remedy, .. }) => format!("{message}; {remedy}"),
+            Self::Unanswered(why) => why.text(),
             Self::Late(members) => format!(
                 "it has begun, but is not done yet; the members are now:\n{}",
                 table(members)
@@ -212,8 +184,7 @@ impl Trouble {
 
     fn json(&self) -> serde_json::Value {
         match self {
-            Self::Silent(cause) => serde_json::json!({ "reason": "silent", "message": cause }),
-            Self::Refused(refusal) => serde_json::json!(refusal),
+            Self::Unanswered(why) => why.json(),
             Self::Late(members) => serde_json::json!({ "reason": "late", "members": members }),
             Self::Undone(members) => serde_json::json!({ "reason": "undone", "members": members }),
         }

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
+use super::asking::{Pauses, Unanswered, ask};
 use super::failure::Failure;
-use super::group::Pauses;
-use super::http;
 use crate::base::{Incarnation, NodeId};
-use crate::io::{GroupReason, GroupRefusal, Replacement, ReplacementStep};
+use crate::io::{GroupReason, Replacement, ReplacementStep};
 
 /// How long one question may take: every group is asked.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -32,10 +31,8 @@ pub(crate) struct ReplaceCommand {
 /// Why it is not done.
 #[derive(Debug)]
 enum Trouble {
-    /// Nobody answers.
-    Silent(String),
-    /// It cannot be done so.
-    Refused(GroupRefusal),
+    /// Nobody answers, or it cannot be done so.
+    Unanswered(Unanswered),
     /// It is not done in time; it may be yet.
     Late(Replacement),
 }
@@ -83,7 +80,7 @@ impl ReplaceCommand {
                 Ok(replacement) if replacement.is_done() || self.wait.is_zero() => {
                     return Ok(replacement);
                 }
-                Ok(_) | Err(Trouble::Silent(_)) if pauses.take_one() => {}
+                Ok(_) | Err(Trouble::Unanswered(Unanswered::Silent(_))) if pauses.take_one() => {}
                 Err(trouble) if trouble.may_pass() && pauses.take_one() => {}
                 Ok(replacement) => return Err(Trouble::Late(replacement)),
                 Err(trouble) => return Err(trouble),
@@ -97,30 +94,22 @@ impl ReplaceCommand {
             |incarnation| serde_json::json!({ "incarnation": incarnation }).to_string(),
         );
         let path = format!("/member/{}", self.node);
-        let silent = |cause: String| Trouble::Silent(format!("{}: {cause}", self.address));
-        let response = http::post(&self.address, &path, &body, PATIENCE)
-            .map_err(|error| silent(error.to_string()))?;
-        if response.code == 200 {
-            return serde_json::from_str(&response.body)
-                .map_err(|error| silent(format!("answered what is not understood: {error}")));
-        }
-        Err(serde_json::from_str(&response.body).map_or_else(
-            |_| silent(format!("answered {}: {}", response.code, response.body.trim())),
-            Trouble::Refused,
-        ))
+        ask(&self.address, &path, &body, PATIENCE).map_err(Trouble::Unanswered)
     }
 }
 
 impl Trouble {
     /// Whether asking again may help: the node may only be about to call.
     fn may_pass(&self) -> bool {
-        matches!(self, Self::Refused(refusal) if refusal.reason == GroupReason::NoChange)
+        matches!(
+            self,
+            Self::Unanswered(Unanswered::Refused(refusal)) if refusal.reason == GroupReason::NoChange
+        )
     }
 
     fn text(&self) -> String {
         match self {
-            Self::Silent(cause) => cause.clone(),
-            Self::Refused(GroupRefusal { message, remedy, .. }) => format!("{message}; {remedy}"),
+            Self::Unanswered(why) => why.text(),
             Self::Late(replacement) => format!(
                 "it is not done yet, and goes on when this is repeated:\n{}",
                 table(replacement)
@@ -130,8 +119,7 @@ impl Trouble {
 
     fn json(&self) -> serde_json::Value {
         match self {
-            Self::Silent(cause) => serde_json::json!({ "reason": "silent", "message": cause }),
-            Self::Refused(refusal) => serde_json::json!(refusal),
+            Self::Unanswered(why) => why.json(),
             Self::Late(replacement) => {
                 serde_json::json!({ "reason": "late", "replacement": replacement })
             }
@@ -167,7 +155,7 @@ mod tests {
 
     use super::*;
     use crate::base::GroupId;
-    use crate::io::GroupReplacement;
+    use crate::io::{GroupRefusal, GroupReplacement};
 
     #[test]
     fn the_table_says_what_is_left_and_why() {

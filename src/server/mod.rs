@@ -12,6 +12,7 @@
 //! Exit codes: 0 done; 1 it failed, a load met errors or an inspection found damage; 2 the command line or the configuration
 //! cannot be used.
 
+mod asking;
 mod byte_size;
 mod cluster;
 mod command_line;

@@ -54,17 +54,11 @@ fn the_format_is_the_one_written_down() {
     }
     expect_file!["../../../schema/snapshot.hex"].assert_eq(&hex_dump::of(&written));
 
-    let file = hex_dump::bytes(&written_down("snapshot"), written.len());
+    let file = hex_dump::bytes(include_str!("../../../schema/snapshot.hex"), written.len());
     let loaded = load(&file, |_| SlotSet::full()).expect("undamaged");
     assert_eq!(loaded.group, GROUP);
     assert_eq!((loaded.meta.index, loaded.meta.term), (Index(0x42), Term(7)));
     assert_eq!(loaded.meta.configuration, configuration);
     assert_eq!(loaded.machine.get(b"{a}two"), Ok(Some(&b"-5"[..])));
     assert_eq!(loaded.machine.state_hash(), machine.state_hash());
-}
-
-/// The text of a fixture.
-fn written_down(name: &str) -> String {
-    let path = format!("{}/schema/{name}.hex", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read_to_string(path).expect("it is there")
 }

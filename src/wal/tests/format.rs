@@ -36,7 +36,7 @@ fn the_log_is_the_one_written_down() {
     let written = &disk.files[&SegmentId(0)];
     expect_file!["../../../schema/log.hex"].assert_eq(&hex_dump::of(written));
 
-    let file = hex_dump::bytes(&written_down("log"), written.len());
+    let file = hex_dump::bytes(include_str!("../../../schema/log.hex"), written.len());
     let disk = Disk { files: [(SegmentId(0), file)].into(), ..Disk::default() };
     let recovered = disk.recover(&config).expect("undamaged");
     assert_eq!(recovered.groups[&GroupId(7)].entries, entries);
@@ -60,13 +60,7 @@ fn the_superblock_is_the_one_written_down() {
     let written = [old.encode(0), new.encode(1)].concat();
     expect_file!["../../../schema/superblock.hex"].assert_eq(&hex_dump::of(&written));
 
-    let file = hex_dump::bytes(&written_down("superblock"), 2 * BLOCK);
+    let file = hex_dump::bytes(include_str!("../../../schema/superblock.hex"), 2 * BLOCK);
     assert_eq!(Superblock::decode([&file[..BLOCK], &file[BLOCK..]]), Ok((new, 1)));
     assert_eq!(Superblock::decode([&file[..BLOCK], &[]]), Ok((old, 0)));
-}
-
-/// The text of a fixture.
-fn written_down(name: &str) -> String {
-    let path = format!("{}/schema/{name}.hex", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read_to_string(path).expect("it is there")
 }

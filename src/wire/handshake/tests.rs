@@ -104,17 +104,11 @@ fn the_bytes_are_those_written_down() {
     let written: Vec<u8> = frames.iter().flat_map(|frame| frame.iter().copied()).collect();
     expect_file!["../../../schema/handshake.hex"].assert_eq(&hex_dump::of(&written));
 
-    let mut rest = hex_dump::bytes(&written_down("handshake"), written.len());
+    let mut rest = hex_dump::bytes(include_str!("../../../schema/handshake.hex"), written.len());
     let mut next = |length: usize| AlignedBuf::copy_of(&rest.drain(..length).collect::<Vec<_>>());
     let [a, b, c, d, ..] = frames.each_ref().map(|frame| next(frame.len()));
     assert_eq!(ClientHello::parse(&sole_frame(&a)), Ok(client));
     assert_eq!(ClientHelloReply::parse(&sole_frame(&b)), Ok(to_client));
     assert_eq!(PeerHello::parse(&sole_frame(&c)), Ok(peer));
     assert_eq!(PeerHelloReply::parse(&sole_frame(&d)), Ok(to_peer));
-}
-
-/// The text of a fixture.
-fn written_down(name: &str) -> String {
-    let path = format!("{}/schema/{name}.hex", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read_to_string(path).expect("it is there")
 }
