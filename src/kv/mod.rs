@@ -24,9 +24,10 @@
 //! into a deleted one's place) and a snapshot keeps it: so replicas agree on snapshot bytes as well.
 //!
 //! Deliberately absent so far: movement of slots between groups, expiry of keys, multi-key commands,
-//! and sharing below one slot: the first write to a slot after a snapshot copies the whole slot, which
-//! takes long where one `{tag}` gathers millions of keys.
+//! and sharing within a slot's index: the first key that comes or goes beside a snapshot copies it, some 16
+//! bytes for each key of the slot, which is felt where one `{tag}` gathers millions of keys.
 
+mod chunks;
 mod command;
 mod compact;
 mod content_hash;

@@ -2,7 +2,8 @@
 //!
 //! Two levels of reference counts: a page of 64 slots, and a table per slot. A snapshot clones the
 //! references to the pages, 256 at most. The first write into a page that a snapshot still holds
-//! copies its 64 references, the first write to such a table copies that table; nothing else pays.
+//! copies its 64 references, the first write to such a table copies references and the few keys beside
+//! the one that is written (`table`); nothing else pays.
 //! A group that owns few slots, or whose slots are empty, holds no pages for them.
 
 use std::rc::Rc;
@@ -32,9 +33,9 @@ pub(super) struct Page {
 impl Page {
     const EMPTY: Self = Self { tables: [const { None }; PAGE_SLOTS] };
 
-    /// The entries of the slot at `place` in this page.
-    pub(super) fn entries(&self, place: usize) -> &[Entry] {
-        self.tables[place].as_ref().map_or(&[], Table::entries)
+    /// The entry at `position` of the slot at `place` in this page.
+    pub(super) fn entry(&self, place: usize, position: usize) -> Option<&Entry> {
+        self.tables[place].as_ref()?.entry(position)
     }
 }
 
@@ -106,7 +107,7 @@ impl SlotTables {
     /// The value of `key`, whose slot is `slot`.
     pub(super) fn get(&self, slot: Slot, key: &[u8]) -> Option<&[u8]> {
         let table = self.table(slot)?;
-        Some(table.entries()[table.find(key_hash(key), key)?].value())
+        Some(table.entry(table.find(key_hash(key), key)?)?.value())
     }
 
     /// Looks up `key`, whose slot is `slot`, to read or change it.
@@ -161,7 +162,7 @@ impl KeyCursor<'_> {
     pub(super) fn value(&self) -> Option<&[u8]> {
         let position = self.position?;
         let table = self.tables.table(self.slot).expect("the key was found in it");
-        Some(table.entries()[position].value())
+        Some(table.entry(position).expect("the key was found there").value())
     }
 
     /// Sets the value.
@@ -191,10 +192,10 @@ impl KeyCursor<'_> {
     pub(super) fn remove(&mut self) -> bool {
         let Some(position) = self.position.take() else { return false };
         let table = self.tables.table_mut(self.slot);
-        let value = table.entries()[position].value();
+        let value = table.entry(position).expect("the key was found there").value();
         let (cost, hash) = (key_cost(self.key, value), of_value(self.hash, value));
         table.remove(position);
-        if table.entries().is_empty() {
+        if table.len() == 0 {
             *self.tables.table_place(self.slot) = None;
         }
         self.tables.keys -= 1;

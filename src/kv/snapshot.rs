@@ -149,8 +149,7 @@ impl Snapshot {
     fn write_slot(&mut self, out: &mut Vec<u8>, slot: usize, from: usize) -> Next {
         let (number, place) = (slot / PAGE_SLOTS, slot % PAGE_SLOTS);
         let Some(page) = self.pages.get_mut(number) else { return Next::End };
-        let entries = page.as_deref().map_or(&[][..], |page| page.entries(place));
-        match entries.get(from) {
+        match page.as_deref().and_then(|page| page.entry(place, from)) {
             Some(entry) => {
                 if from == 0 {
                     encode_slot(out, slot);

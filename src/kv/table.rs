@@ -8,11 +8,13 @@
 //! together with a byte of each key's hash, so that a lookup touches the block's head and the entry.
 //! From the ninth key on a vector and a hash index take over.
 //!
-//! Tables are reference-counted: a clone shares its content, and the first write to either copies it.
+//! Tables are reference-counted: a clone shares its content, and the first write to either copies what
+//! it touches: a block of eight keys with their values, the index if keys come or go.
 
 use std::mem;
 use std::rc::Rc;
 
+use super::chunks::Chunks;
 use super::compact::Compact;
 use super::content_hash;
 use super::hash_index::HashIndex;
@@ -56,9 +58,9 @@ pub(super) struct Few {
 #[derive(Clone, Default)]
 pub(super) struct Many {
     /// Each key once.
-    entries: Vec<Entry>,
+    entries: Chunks<Entry>,
     /// The position of every entry by its key's hash.
-    index: HashIndex,
+    index: Rc<HashIndex>,
 }
 
 impl Table {
@@ -67,12 +69,26 @@ impl Table {
         Self::Few(Rc::new(Few { tags: [0; FEW], count: 0, entries: [const { Entry::EMPTY }; FEW] }))
     }
 
-    /// All entries, in the table's order.
-    pub(super) fn entries(&self) -> &[Entry] {
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
         match self {
-            Self::Few(few) => &few.entries[..usize::from(few.count)],
-            Self::Many(many) => &many.entries,
+            Self::Few(few) => usize::from(few.count),
+            Self::Many(many) => many.entries.len(),
         }
+    }
+
+    /// The entry at `position`.
+    #[inline]
+    pub(super) fn entry(&self, position: usize) -> Option<&Entry> {
+        match self {
+            Self::Few(few) => few.entries[..usize::from(few.count)].get(position),
+            Self::Many(many) => many.entries.get(position),
+        }
+    }
+
+    /// All entries, in the table's order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        (0..self.len()).map_while(|position| self.entry(position))
     }
 
     /// Where `key`, of this `key_hash`, stands.
@@ -82,7 +98,9 @@ impl Table {
         match self {
             Self::Few(few) => few.find(hash, key),
             Self::Many(many) => {
-                many.index.find(hash, |position| many.entries[position].key() == key)
+                let held =
+                    |position| many.entries.get(position).is_some_and(|entry| entry.key() == key);
+                many.index.find(hash, held)
             }
         }
     }
@@ -92,14 +110,14 @@ impl Table {
     pub(super) fn value_mut(&mut self, position: usize) -> &mut Compact {
         match self {
             Self::Few(few) => &mut Rc::make_mut(few).entries[position].value,
-            Self::Many(many) => &mut Rc::make_mut(many).entries[position].value,
+            Self::Many(many) => &mut Rc::make_mut(many).entries.get_mut(position).value,
         }
     }
 
     /// Adds a key that is not there yet; returns its position.
     pub(super) fn push(&mut self, key: &[u8], value: &[u8]) -> usize {
         let entry = Entry { key: Compact::copy_of(key), value: Compact::copy_of(value) };
-        let position = self.entries().len();
+        let position = self.len();
         match self {
             Self::Few(few) if position < FEW => Rc::make_mut(few).push(entry),
             Self::Few(few) => {
@@ -175,21 +193,26 @@ impl Few {
 
 impl Many {
     fn push(&mut self, entry: Entry) {
-        self.index.insert(find_hash(entry.key()), self.entries.len());
+        let hash = find_hash(entry.key());
+        Rc::make_mut(&mut self.index).insert(hash, self.entries.len());
         self.entries.push(entry);
     }
 
+    /// # Panics
+    /// If there is no entry at `position`: a bug of the caller's.
     fn remove(&mut self, position: usize) {
         let last = self.entries.len() - 1;
-        self.index.remove(find_hash(self.entries[position].key()), position);
+        let hash_at = |position| {
+            let entry = self.entries.get(position).expect("a position that was found");
+            find_hash(entry.key())
+        };
+        let index = Rc::make_mut(&mut self.index);
+        index.remove(hash_at(position), position);
         if position != last {
-            self.index.relocate(find_hash(self.entries[last].key()), last, position);
+            index.relocate(hash_at(last), last, position);
         }
-        self.index.maybe_shrink();
+        index.maybe_shrink();
         self.entries.swap_remove(position);
-        if last * 4 < self.entries.capacity() {
-            self.entries.shrink_to(last * 2);
-        }
     }
 }
 
@@ -254,7 +277,7 @@ mod tests {
                     None => {}
                 }
             }
-            let held = table.entries().iter().map(|e| (e.key().to_vec(), e.value().to_vec()));
+            let held = table.entries().map(|e| (e.key().to_vec(), e.value().to_vec()));
             assert!(held.eq(model.0), "{keys} keys");
         }
     }
@@ -270,8 +293,8 @@ mod tests {
             table.value_mut(0).set(b"new");
             table.push(b"another", b"new");
             table.remove(0);
-            assert_eq!(frozen.entries().len(), keys);
-            for (position, entry) in frozen.entries().iter().enumerate() {
+            assert_eq!(frozen.len(), keys);
+            for (position, entry) in frozen.entries().enumerate() {
                 assert_eq!(
                     (entry.key(), entry.value()),
                     (&position.to_le_bytes()[..], &b"old"[..])
