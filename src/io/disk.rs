@@ -1,12 +1,14 @@
 //! One core's log segments on disk: created whole, written with `O_DIRECT`, durable on completion.
 //!
 //! A segment file appears under its name only at its full length with every block written, because a
-//! durable write into blocks written before is the cheapest there is. How writes become durable is
-//! decided in one place, [`SYNCING`].
+//! durable write into blocks written before is the cheapest there is. Only when the log stands still
+//! for want of it is a file taken into use with blocks that are allocated and not yet written: slower
+//! writes are better than none. How writes become durable is decided in one place, [`SYNCING`].
 //!
 //! After a failed write or flush nothing about the file is known, and the next flush may claim
 //! success: the process dies at once and recovers from what is on disk.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::io;
@@ -44,6 +46,8 @@ pub(super) struct Disk {
     segment_bytes: u64,
     /// Segments ready to be written.
     files: BTreeMap<SegmentId, Rc<DmaFile>>,
+    /// The segment being created that the log waits for: what is left of it is not zeroed.
+    hurried: Rc<Cell<Option<SegmentId>>>,
     snapshots: Rc<SnapshotFiles>,
     inbox: Rc<Inbox>,
 }
@@ -84,7 +88,8 @@ impl Disk {
         let directory: Rc<Path> = directory.into();
         let snapshots = Rc::new(SnapshotFiles::new(directory.clone()));
         glommio::spawn_local(write_snapshots(snapshots.clone(), inbox.clone())).detach();
-        Ok(Self { directory, segment_bytes, files, snapshots, inbox })
+        let hurried = Rc::default();
+        Ok(Self { directory, segment_bytes, files, hurried, snapshots, inbox })
     }
 
     /// Begins a log write; `Event::LogWritten` follows once it is durable.
@@ -131,9 +136,10 @@ impl Disk {
     /// Begins to create a segment; `Event::SegmentReady` or `Event::SegmentFailed` follows.
     pub(super) fn prepare(&self, segment: SegmentId) {
         let (directory, length) = (self.directory.clone(), self.segment_bytes);
-        let inbox = self.inbox.clone();
+        let (inbox, hurried) = (self.inbox.clone(), self.hurried.clone());
         let prepared = async move {
-            match create_segment(&directory, segment, length).await {
+            let is_hurried = || hurried.get() == Some(segment);
+            match create_segment(&directory, segment, length, is_hurried).await {
                 Ok(file) => inbox.push(Event::SegmentReady(segment, Rc::new(file))),
                 Err(error) if is_disk_full(&error) => {
                     // Tried every second: that it is so was said, and is in the status.
@@ -144,6 +150,11 @@ impl Disk {
             }
         };
         glommio::spawn_local(prepared).detach();
+    }
+
+    /// The log waits for a segment that is being created.
+    pub(super) fn hurry(&self, segment: SegmentId) {
+        self.hurried.set(Some(segment));
     }
 
     /// Takes in a segment that is ready.
@@ -185,11 +196,16 @@ async fn open_segment(path: &Path) -> io::Result<DmaFile> {
     Ok(options.dma_open(path).await?)
 }
 
-/// Creates a segment of zeros, durable with its name.
-async fn create_segment(directory: &Path, segment: SegmentId, length: u64) -> io::Result<DmaFile> {
+/// Creates a segment of zeros, durable with its name; once `is_hurried`, no more of it is written.
+async fn create_segment(
+    directory: &Path,
+    segment: SegmentId,
+    length: u64,
+    is_hurried: impl Fn() -> bool,
+) -> io::Result<DmaFile> {
     let path = directory.join(segment_name(segment));
     let temporary = directory.join(format!("{}.tmp", segment_name(segment)));
-    if let Err(error) = write_zeroes(&temporary, length).await {
+    if let Err(error) = write_zeroes(&temporary, length, is_hurried).await {
         // The room is wanted back; that the file may stay does no harm.
         let _ = glommio::io::remove(&temporary).await;
         return Err(error);
@@ -201,14 +217,18 @@ async fn create_segment(directory: &Path, segment: SegmentId, length: u64) -> io
     open_segment(&path).await
 }
 
-async fn write_zeroes(path: &PathBuf, length: u64) -> io::Result<()> {
+async fn write_zeroes(
+    path: &PathBuf,
+    length: u64,
+    is_hurried: impl Fn() -> bool,
+) -> io::Result<()> {
     let file = DmaFile::create(path).await?;
     file.pre_allocate(length, false).await?;
     let mut zeroes = file.alloc_dma_buffer(ZEROES);
     zeroes.as_bytes_mut().fill(0);
     let zeroes = Rc::new(zeroes);
     let mut offset = 0;
-    while offset < length {
+    while offset < length && !is_hurried() {
         let rest = length - offset;
         let written = if rest >= ZEROES as u64 {
             file.write_rc_at(zeroes.clone(), offset).await?

@@ -99,6 +99,9 @@ impl Core {
         for prepare in effects.prepare_segments.drain(..) {
             self.disk.prepare(prepare.segment);
         }
+        if let Some(segment) = effects.hurried_segment.take() {
+            self.disk.hurry(segment);
+        }
         for write in effects.snapshot_writes.drain(..) {
             self.disk.snapshot(write);
         }

@@ -116,6 +116,11 @@ impl Core {
         self.paused_until
     }
 
+    /// Whether a snapshot is being written.
+    pub(super) fn makes_snapshot(&self) -> bool {
+        self.making.is_some()
+    }
+
     /// Begins to write a received state, if one waits.
     pub(super) fn make_install(&mut self, effects: &mut Effects) {
         if let Some((group, meta, install)) = self.installs.pop_front() {

@@ -1,7 +1,7 @@
 //! What a core does while its disk is full.
 //!
-//! The log always has a spare segment, or is having one made. Once one cannot be made for want of
-//! room, what is left of the present segment, and spares that are still there, are the *reserve*:
+//! The log always has a spare segment, or is having one made. Once none is left and none can be made for
+//! want of room, what is left of the present segment is the *reserve*:
 //!
 //! ```text
 //!  room for a spare │ none: reserve                     │ less than half a segment left
@@ -34,12 +34,12 @@ use crate::wire::client::Outcome;
 const PAUSE_TIMEOUTS: u64 = 5;
 
 impl Reactor {
-    /// A segment could not be made: what is led here had better be led elsewhere, at once, so that
-    /// clients wait for the successor instead of being refused.
+    /// A segment could not be made. If it was to be the only spare, what is led here had better be led
+    /// elsewhere, at once, so that clients wait for the successor instead of being refused.
     pub(super) fn segment_failed(&mut self, now: Time, segment: SegmentId) {
-        let began = !self.core.persistence.is_full();
+        let was_full = self.core.persistence.is_full();
         self.core.persistence.segment_failed(segment, now);
-        if began {
+        if self.core.persistence.is_full() && !was_full {
             tracing::warn!(core = %self.core.config.core, "the disk is full: writes are refused");
             for i in 0..self.replicas.len() {
                 if self.replicas[i].is_leader() {

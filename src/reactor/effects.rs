@@ -15,6 +15,9 @@ pub struct Effects {
     pub log_reads: Vec<LogRead>,
     /// Segment files to create.
     pub prepare_segments: Vec<PrepareSegment>,
+    /// One of the segments being created that the log waits for: it may do with fewer blocks
+    /// written, so long as all are allocated.
+    pub hurried_segment: Option<SegmentId>,
     /// At most one frame per peer core, unless it would exceed the frame limit.
     pub peer_sends: Vec<PeerSend>,
     /// Messages to other cores of this node, in order per core.
@@ -38,6 +41,7 @@ impl Effects {
         self.log_writes.is_empty()
             && self.log_reads.is_empty()
             && self.prepare_segments.is_empty()
+            && self.hurried_segment.is_none()
             && self.peer_sends.is_empty()
             && self.core_sends.is_empty()
             && self.replies.is_empty()

@@ -46,13 +46,14 @@ pub enum Input<'a> {
         /// What was read; nothing if it could not be.
         bytes: &'a [u8],
     },
-    /// A segment file exists at its full length, every block of it written.
+    /// A segment file exists at its full length, every block of it written, or allocated at least if it
+    /// was hurried.
     SegmentReady {
         /// As given in `PrepareSegment`.
         segment: SegmentId,
     },
     /// A segment could not be prepared: the disk is full. It will be asked for again later; until
-    /// then clients' writes are refused.
+    /// then clients' writes are refused, once no spare is left.
     SegmentFailed {
         /// As given in `PrepareSegment`.
         segment: SegmentId,

@@ -55,6 +55,7 @@ mod replica;
 mod replies;
 mod rewriting;
 mod routing;
+mod segment_waits;
 mod sendings;
 mod snapshots;
 mod status;
@@ -261,10 +262,14 @@ impl Reactor {
             deduplicated: counters.deduplicated,
             log_writes: self.core.persistence.batches,
             log_bytes: self.core.persistence.bytes,
+            log_segment_waits: self.core.persistence.waits.count,
+            log_segment_wait_ms: self.core.persistence.waits.total.0 / 1_000,
+            log_segment_wait_max_ms: self.core.persistence.waits.longest.0 / 1_000,
             log_reads: self.core.old_entries.count,
             log_segments: self.core.persistence.log().live_segments() as u64,
             entries_in_memory_bytes: self.entries_bytes(),
             snapshots: self.core.snapshots,
+            makes_snapshot: self.core.makes_snapshot(),
             divergences: self.core.divergences,
         }
     }

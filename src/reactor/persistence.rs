@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use super::convert;
 use super::effects::{Effects, LogWrite, PrepareSegment};
+use super::segment_waits::SegmentWaits;
 use crate::base::{GroupId, Index, Micros, Term, Time};
 use crate::raft;
 use crate::wal::{self, BatchNumber};
@@ -47,13 +48,17 @@ pub(super) struct Persistence {
     /// No spare segment could be made for want of room; what is left of the present one is the
     /// reserve. Ends when one is ready, or none is wanted any more.
     full: bool,
-    /// When to ask for a segment again; only while the disk is full.
+    /// When to ask for a segment again, after one could not be made.
     retry_at: Option<Time>,
     scratch: Vec<wal::Write>,
     wanted: Vec<wal::SegmentId>,
     /// Batches and bytes issued since start, for the status.
     pub(super) batches: u64,
     pub(super) bytes: u64,
+    /// Waits for segments since start, for the status.
+    pub(super) waits: SegmentWaits,
+    /// The segment that was said to be waited for.
+    hurried: Option<wal::SegmentId>,
 }
 
 impl Persistence {
@@ -73,6 +78,8 @@ impl Persistence {
             wanted: Vec::new(),
             batches: 0,
             bytes: 0,
+            waits: SegmentWaits::default(),
+            hurried: None,
         }
     }
 
@@ -145,6 +152,7 @@ impl Persistence {
         self.attach_releases();
         self.hand_out_writes(effects);
         self.want_segments(now, effects);
+        self.watch_segments(now, effects);
     }
 
     /// A write is durable: returns what may be released by it.
@@ -161,7 +169,8 @@ impl Persistence {
 
     pub(super) fn segment_failed(&mut self, segment: wal::SegmentId, now: Time) {
         self.log.segment_failed(segment);
-        self.full = true;
+        // One spare is enough to go on with; more are only asked for early.
+        self.full = !self.log.has_spare();
         self.retry_at = Some(now + SEGMENT_RETRY_AFTER);
     }
 
@@ -218,17 +227,38 @@ impl Persistence {
     }
 
     fn want_segments(&mut self, now: Time, effects: &mut Effects) {
-        if self.retry_at.is_some_and(|at| now < at) {
+        // Whether the last spare can be followed by another is to be known at once.
+        let is_urgent = !self.full && !self.log.has_spare();
+        if !is_urgent && self.retry_at.is_some_and(|at| now < at) {
             return;
         }
         self.log.segments_wanted(&mut self.wanted);
         if self.retry_at.take().is_some() {
             // Segments that were given up may have made a new one needless.
-            self.full = !self.wanted.is_empty();
+            self.full &= !self.wanted.is_empty() && !self.log.has_spare();
         }
         effects
             .prepare_segments
             .extend(self.wanted.drain(..).map(|segment| PrepareSegment { segment }));
+    }
+
+    /// Has the segment that the log waits for made ready at once, and counts the wait.
+    fn watch_segments(&mut self, now: Time, effects: &mut Effects) {
+        if self.full {
+            self.waits.forget();
+            return;
+        }
+        let awaited = self.log.awaited_segment();
+        if awaited.is_some() && awaited != self.hurried {
+            self.hurried = awaited;
+            effects.hurried_segment = awaited;
+        }
+        if let Some(took) = self.waits.observe(awaited.is_some(), now) {
+            tracing::warn!(
+                took_ms = took.0 / 1_000,
+                "nothing was made durable for want of a log segment: the disk is slow to make one"
+            );
+        }
     }
 
     fn release_until(&mut self, durable: BatchNumber) -> Vec<Release> {

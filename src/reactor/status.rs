@@ -30,6 +30,12 @@ pub struct CoreStatus {
     pub log_writes: u64,
     /// Bytes of them.
     pub log_bytes: u64,
+    /// Times the log waited for a segment file, the disk not being full: nothing was durable meanwhile.
+    pub log_segment_waits: u64,
+    /// How long, altogether, ms.
+    pub log_segment_wait_ms: u64,
+    /// The longest of these waits, ms.
+    pub log_segment_wait_max_ms: u64,
     /// Reads of old entries from the log, for followers that are behind or to free a segment.
     pub log_reads: u64,
     /// Log segments in use.
@@ -38,6 +44,8 @@ pub struct CoreStatus {
     pub entries_in_memory_bytes: u64,
     /// Snapshots finished.
     pub snapshots: u64,
+    /// Whether another is being written.
+    pub makes_snapshot: bool,
     /// How often replicas here were found to hold another state than others, or others than them
     /// without a majority to say who is right. Never anything but 0, unless memory or Sunstar failed.
     pub divergences: u64,

@@ -2,7 +2,7 @@
 
 use super::batch::{self, BatchHeader};
 use super::ledger::{Holder, Ledger};
-use super::pool::Pool;
+use super::pool::{Pool, Position};
 use super::record::{GroupRecord, Record};
 use super::segment::{self, SegmentHeader};
 use super::stretch::{Extent, Stretch};
@@ -252,12 +252,22 @@ impl Log {
         self.window.in_flight()
     }
 
-    /// Appends the segment files to create, so that a spare is ready when the current one is full.
+    /// Appends the segment files to create, so that spares are ready when the current one is full.
     ///
     /// Each is named once, until it is ready or failed. One that failed is named again by the next
     /// call: the caller sees to it that some time passes.
     pub fn segments_wanted(&mut self, out: &mut Vec<SegmentId>) {
-        out.extend(self.pool.want());
+        out.extend(self.pool.want(self.position()));
+    }
+
+    /// The segment file on its way that what is staged waits for: nothing can be written before it is
+    /// ready, so it had better be soon.
+    pub fn awaited_segment(&self) -> Option<SegmentId> {
+        let blocked = self.has_staged() && !self.has_spare() && {
+            let length = batch::length(&self.staged[..self.batch_count()]);
+            self.room() < length + RESERVE
+        };
+        if blocked { self.pool.asked() } else { None }
     }
 
     /// A segment file exists at its full length, every block of it written.
@@ -265,7 +275,8 @@ impl Log {
     /// # Panics
     /// If it was not asked for.
     pub fn segment_ready(&mut self, segment: SegmentId) {
-        self.pool.ready(segment);
+        let at = self.position();
+        self.pool.ready(segment, at);
     }
 
     /// A segment file could not be made.
@@ -286,6 +297,11 @@ impl Log {
     /// Bytes that can still be written without another segment file, about.
     pub fn free_bytes(&self) -> u64 {
         self.room() as u64 + self.pool.spares() as u64 * self.config.segment_bytes
+    }
+
+    /// Whether a segment is ready for when the current one is full.
+    pub fn has_spare(&self) -> bool {
+        self.pool.spares() > 0
     }
 
     /// Bytes of each segment.
@@ -449,6 +465,11 @@ impl Log {
             self.pool.release(segment, issued.next());
         }
         self.pool.recycle(durable);
+    }
+
+    fn position(&self) -> Position {
+        let room = self.head.map_or(0, |head| self.config.segment_bytes - head.offset);
+        Position { segment_bytes: self.config.segment_bytes, begun: self.next_order, room }
     }
 
     fn segment_length(&self) -> usize {

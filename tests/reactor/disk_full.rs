@@ -76,6 +76,23 @@ fn a_leader_with_a_full_disk_hands_over_to_one_with_room() {
 }
 
 #[test]
+fn a_disk_without_room_for_a_second_spare_is_not_full_before_the_first_is_used() {
+    let mut cluster = started(4);
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let key = key_of(&cluster, G1, "k");
+    let leader = cluster.leader(G1).expect("started");
+    cluster.full.insert(leader);
+    while cluster.no_room == 0 {
+        client.write(&mut cluster, OperationKind::Put, &key, &VALUE);
+    }
+    assert!(!is_full(&cluster, leader), "there is a spare");
+    let tried = cluster.no_room;
+    fill(&mut cluster, &mut client, &key, &[leader]);
+    assert!(cluster.no_room > tried, "it was tried again when the spare came into use");
+    cluster.run_until(100, |cluster| cluster.leader(G1).is_some_and(|other| other != leader));
+}
+
+#[test]
 fn a_follower_with_a_full_disk_keeps_room_for_votes_and_catches_up() {
     let mut cluster = started(2);
     let mut client = Client::open(&mut cluster, 1, G1);

@@ -736,3 +736,27 @@ fn a_segment_given_up_by_a_lost_batch_is_not_written_over() {
     log.segments_wanted(&mut wanted);
     assert_eq!(wanted, [], "now it is");
 }
+
+/// What the driver needs to know to give up zeroing: nothing goes on before this file is there.
+#[test]
+fn a_segment_is_awaited_only_while_nothing_can_be_written() {
+    let mut bench = Bench::new(16);
+    assert_eq!(bench.log.awaited_segment(), None);
+    let (mut wanted, mut index) = (Vec::new(), 0);
+    // The current segment and the spare are filled while the next file is being made.
+    let awaited = loop {
+        bench.log.segments_wanted(&mut wanted);
+        index += 1;
+        bench.log.stage_entry(G1, entry(index, &[1; 3000]));
+        if bench.log.seal(&mut bench.writes).is_none() {
+            break bench.log.awaited_segment();
+        }
+        assert_eq!(bench.log.awaited_segment(), None, "entry {index} was sealed");
+        bench.perform();
+    };
+    assert_eq!(awaited, wanted.first().copied(), "the one that was asked for");
+    assert!(awaited.is_some());
+    bench.log.segment_ready(awaited.expect("just seen"));
+    assert_eq!(bench.log.awaited_segment(), None);
+    bench.log.seal(&mut bench.writes).expect("a segment is ready");
+}
