@@ -1,6 +1,10 @@
 //! One core's snapshot files: written piece by piece under a temporary name, then renamed.
 //!
-//! One task writes all pieces in the order they were given. A file bears its final name only once
+//! One task writes all pieces in the order they were given, past the page cache: what a snapshot
+//! leaves there would have to be flushed at once in the end, and every log write would wait behind it.
+//! After each piece it leaves the disk to others for as long as the piece took.
+//!
+//! A file bears its final name only once
 //! it is durable whole; only then are older ones of its group removed, and only then does the reactor
 //! hear that the last piece was written, on which it trims the log. A group that left this node has its
 //! files removed in the same order.
@@ -15,13 +19,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
-use glommio::io::BufferedFile;
+use glommio::io::DmaFile;
+use glommio::timer::sleep;
 
+use super::clock::Clock;
 use super::disk::{die, is_disk_full, sync_directory};
 use super::inbox::{Event, Inbox};
 use crate::base::{GroupId, Index};
 use crate::reactor::SnapshotWrite;
+use crate::wal::BLOCK;
 
 /// What there is to do for the writing task.
 pub(super) enum Task {
@@ -29,6 +37,18 @@ pub(super) enum Task {
     Write(SnapshotWrite),
     /// Remove what there is of a group.
     Remove(GroupId),
+}
+
+/// The disk is left to others after a piece, at most.
+const REST_MAX: Duration = Duration::from_millis(50);
+
+/// A file being written.
+struct Unfinished {
+    file: DmaFile,
+    /// Bytes written: whole blocks.
+    written: u64,
+    /// The bytes after them, less than a block between pieces.
+    rest: Vec<u8>,
 }
 
 /// What waits for the writing task.
@@ -96,7 +116,7 @@ pub(super) async fn write_snapshots(files: Rc<SnapshotFiles>, inbox: Rc<Inbox>) 
 /// Writes a piece. If there is no room for it, removes what there is of the snapshot.
 async fn write_or_give_up(
     directory: &Path,
-    open: &mut BTreeMap<u64, BufferedFile>,
+    open: &mut BTreeMap<u64, Unfinished>,
     write: SnapshotWrite,
 ) -> io::Result<Event> {
     let (snapshot, group, index) = (write.snapshot, write.group, write.index);
@@ -106,8 +126,8 @@ async fn write_or_give_up(
             tracing::warn!(%group, %index, %error, "no room for a snapshot");
             // Closed, or its room would not come back; whether that succeeds does not matter to a
             // file that is removed.
-            if let Some(file) = open.remove(&snapshot) {
-                let _ = file.close().await;
+            if let Some(unfinished) = open.remove(&snapshot) {
+                let _ = unfinished.file.close().await;
             }
             let temporary = temporary_name(&directory.join(snapshot_name(group, index)));
             match glommio::io::remove(&temporary).await.map_err(io::Error::from) {
@@ -121,34 +141,69 @@ async fn write_or_give_up(
 
 async fn write_piece(
     directory: &Path,
-    open: &mut BTreeMap<u64, BufferedFile>,
+    open: &mut BTreeMap<u64, Unfinished>,
     write: SnapshotWrite,
 ) -> io::Result<()> {
     let SnapshotWrite { snapshot, group, index, offset, bytes, last } = write;
     let path = directory.join(snapshot_name(group, index));
     let temporary = temporary_name(&path);
     if offset == 0 {
-        open.insert(snapshot, BufferedFile::create(&temporary).await?);
+        open.insert(snapshot, Unfinished::create(&temporary).await?);
     }
-    let file = open.get(&snapshot).expect("a snapshot's first piece is at offset 0");
-    write_whole(file, offset, bytes).await?;
+    let file = open.get_mut(&snapshot).expect("a snapshot's first piece is at offset 0");
+    let clock = Clock::start();
+    let began = clock.now();
+    file.append(offset, &bytes).await?;
     if last {
-        file.fdatasync().await?;
-        open.remove(&snapshot).expect("written just now").close().await?;
+        file.finish().await?;
+        open.remove(&snapshot).expect("written just now").file.close().await?;
         glommio::io::rename(&temporary, &path).await?;
         sync_directory(directory).await?;
         remove(directory, |its_group, its| its_group == group && its < index).await?;
+    } else {
+        let took = Duration::from_micros(clock.now().since(began).0);
+        sleep(took.min(REST_MAX)).await;
     }
     Ok(())
 }
 
-/// A file takes part of a write when there is no room for the rest.
-async fn write_whole(file: &BufferedFile, offset: u64, bytes: Vec<u8>) -> io::Result<()> {
-    let length = bytes.len();
-    if length > 0 && file.write_at(bytes, offset).await? != length {
-        return Err(io::Error::from(io::ErrorKind::StorageFull));
+impl Unfinished {
+    async fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: DmaFile::create(path).await?, written: 0, rest: Vec::new() })
     }
-    Ok(())
+
+    async fn append(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let end = self.written + self.rest.len() as u64;
+        assert!(offset == end, "a piece for {offset} of a snapshot of {end} bytes");
+        self.rest.extend_from_slice(bytes);
+        self.write(self.rest.len() / BLOCK * BLOCK).await
+    }
+
+    /// Writes the first `length` bytes of the rest, whole blocks.
+    async fn write(&mut self, length: usize) -> io::Result<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        let mut buffer = self.file.alloc_dma_buffer(length);
+        buffer.as_bytes_mut().copy_from_slice(&self.rest[..length]);
+        let written = self.file.write_at(buffer, self.written).await?;
+        if written != length {
+            // A file takes part of a write when there is no room for the rest.
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        self.rest.drain(..length);
+        self.written += length as u64;
+        Ok(())
+    }
+
+    /// Writes what is left, and makes all of it durable.
+    async fn finish(&mut self) -> io::Result<()> {
+        let length = self.written + self.rest.len() as u64;
+        self.rest.resize(self.rest.len().next_multiple_of(BLOCK), 0);
+        self.write(self.rest.len()).await?;
+        self.file.truncate(length).await?;
+        Ok(self.file.fdatasync().await?)
+    }
 }
 
 fn temporary_name(path: &Path) -> PathBuf {
