@@ -209,9 +209,9 @@ impl DataDir {
         &self.path
     }
 
-    /// This formatting of the directory.
-    pub(super) fn incarnation(&self) -> Incarnation {
-        self.superblock.incarnation
+    /// Whose it is, and what is in it.
+    pub(super) fn superblock(&self) -> Superblock {
+        self.superblock
     }
 
     /// Cores that it holds logs of.
@@ -229,22 +229,14 @@ impl DataDir {
         Layout::new(&self.path, self.superblock.layout)
     }
 
-    /// From now on another layout counts, which is there and durable. Both slots say so, lest damage to
-    /// one bring back a layout that is no more.
+    /// From now on `superblock` counts, but for its sequence, and the layout it names, which is there and
+    /// durable. Both slots say so, lest damage to one bring back a layout that is no more.
     ///
     /// # Errors
     /// If the file system fails; either layout may count then, at the next start.
-    pub(super) fn move_to(
-        &mut self,
-        layout: &Layout,
-        cores: u16,
-        segment_bytes: u64,
-    ) -> Result<(), DataDirError> {
-        let mut moved = self.superblock;
-        moved.layout = layout.number();
-        moved.smp = cores;
-        moved.segment_bytes = segment_bytes;
-        self.superblock = write_superblock(&self.path, moved)?;
+    pub(super) fn move_to(&mut self, superblock: Superblock) -> Result<(), DataDirError> {
+        let sequence = self.superblock.sequence;
+        self.superblock = write_superblock(&self.path, Superblock { sequence, ..superblock })?;
         Ok(())
     }
 
@@ -375,6 +367,7 @@ fn format(config: &NodeConfig) -> Result<Superblock, DataDirError> {
         groups: groups(config),
         segment_bytes: config.segment_bytes,
         layout: layout.number(),
+        log_seed: random()?,
     };
     write_superblock(&config.data_dir, superblock)
 }

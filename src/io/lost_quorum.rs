@@ -5,7 +5,7 @@
 
 use super::clock::Clock;
 use super::data_dir::DataDir;
-use super::node::{core_identity, reactor_config};
+use super::node::reactor_config;
 use super::offline_log::{create_segment, write_durably};
 use super::progress::Progress;
 use super::recover::recover;
@@ -100,12 +100,11 @@ impl OfflineNode {
     }
 
     fn recover(&self, core: CoreId) -> Result<Offline, RunError> {
-        let (config, incarnation) = (&self.config, self.data_dir.incarnation());
+        let superblock = self.data_dir.superblock();
         let directory = self.data_dir.layout().core_dir(core.0);
-        let identity = core_identity(config, incarnation, core);
-        let found = recover(&directory, identity, config.segment_bytes, &Progress::default())
+        let found = recover(&directory, superblock.log_config(core), &Progress::default())
             .map_err(|source| RunError::RecoverFiles { core, source })?;
-        let config = reactor_config(config, incarnation, &self.clock, core);
+        let config = reactor_config(&self.config, &superblock, &self.clock, core);
         Offline::recover(config, found.recovered).map_err(|source| RunError::Recover {
             core,
             directory,

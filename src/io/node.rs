@@ -33,10 +33,10 @@ use super::scheduling::finish_turns_undisturbed;
 use super::starting::Starting;
 use super::watchdog::{self, Watched};
 use super::{NodeConfig, PreflightError, RecoverFilesError, signals};
-use crate::base::{CoreId, Incarnation, NodeId};
+use crate::base::{CoreId, NodeId};
 use crate::raft::Lease;
 use crate::reactor::{Reactor, ReactorConfig, RecoverError};
-use crate::wal::Identity;
+use crate::wal::Superblock;
 
 /// Log writes of a core in flight at once, at most.
 const LOG_WRITES_IN_FLIGHT_MAX: usize = 4;
@@ -99,7 +99,8 @@ impl From<DataDirError> for RunError {
 /// What all cores of a node share. Nothing here changes but the three ways to say "stop".
 pub(super) struct Node {
     pub(super) config: NodeConfig,
-    pub(super) incarnation: Incarnation,
+    /// Whose data it has.
+    pub(super) superblock: Superblock,
     /// Where the cores have their directories.
     layout: Layout,
     pub(super) clock: Clock,
@@ -118,7 +119,7 @@ impl Node {
         Local {
             cluster: self.config.cluster,
             node: self.config.node,
-            incarnation: self.incarnation,
+            incarnation: self.superblock.incarnation,
             smp: self.config.cores(),
             shard_map: &self.config.shard_map,
         }
@@ -182,7 +183,7 @@ pub(super) fn serve<F: FnOnce()>(
     let bells = (0..config.smp).map(|_| Bell::new()).collect::<io::Result<Arc<[Bell]>>>()?;
     let meshes = mesh(&bells);
     let node = Arc::new(Node {
-        incarnation: data_dir.incarnation(),
+        superblock: data_dir.superblock(),
         layout: data_dir.layout(),
         clock,
         starting,
@@ -232,7 +233,7 @@ fn announce(node: &Node, listeners: &Listeners, formatted: bool) {
     tracing::info!(
         node = %node.config.node,
         cluster = format!("{:016x}", node.config.cluster.0),
-        incarnation = %node.incarnation,
+        incarnation = %node.superblock.incarnation,
         cores = node.config.smp,
         client = address(&listeners.client),
         peer = address(&listeners.peer),
@@ -378,14 +379,13 @@ impl Start {
         let (node, core) = (&self.node, self.id);
         let began = node.clock.now();
         let directory = node.layout.core_dir(core.0);
-        let identity = core_identity(&node.config, node.incarnation, core);
         let progress = &node.starting.progress;
-        let mut found = recover(&directory, identity, node.config.segment_bytes, progress)
+        let mut found = recover(&directory, node.superblock.log_config(core), progress)
             .map_err(|source| RunError::RecoverFiles { core, source })?;
         let recovered = std::mem::take(&mut found.recovered);
         let (batches, torn_bytes) = (recovered.log.batches, recovered.log.torn_bytes);
         let snapshots = recovered.snapshots.len();
-        let config = reactor_config(&node.config, node.incarnation, &node.clock, core);
+        let config = reactor_config(&node.config, &node.superblock, &node.clock, core);
         let reactor = Reactor::new(node.clock.now(), config, recovered)
             .map_err(|source| RunError::Recover { core, directory, source })?;
         tracing::info!(
@@ -403,22 +403,14 @@ impl Start {
     }
 }
 
-/// Whose log and snapshots a core's are.
-pub(super) fn core_identity(
-    config: &NodeConfig,
-    incarnation: Incarnation,
-    core: CoreId,
-) -> Identity {
-    Identity { cluster: config.cluster, node: config.node, incarnation, core }
-}
-
 /// The settings of a core's reactor.
 pub(super) fn reactor_config(
     config: &NodeConfig,
-    incarnation: Incarnation,
+    superblock: &Superblock,
     clock: &Clock,
     core: CoreId,
 ) -> ReactorConfig {
+    let incarnation = superblock.incarnation;
     ReactorConfig {
         cluster: config.cluster,
         node: config.node,
@@ -434,6 +426,7 @@ pub(super) fn reactor_config(
         lease: (config.lease_drift_percent > 0)
             .then_some(Lease { drift_percent: config.lease_drift_percent }),
         segment_bytes: config.segment_bytes,
+        log_seed: superblock.log_seed,
         log_writes_in_flight_max: LOG_WRITES_IN_FLIGHT_MAX,
         live_segments_max: LIVE_SEGMENTS_MAX,
         entries_memory_max: ENTRIES_MEMORY_MAX,

@@ -2,7 +2,7 @@
 //!
 //! Runs on the core's own thread before it serves, so reading may block.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::snapshots::{snapshot_name, snapshot_of};
 use crate::base::{GroupId, Index};
 use crate::reactor::Recovered;
-use crate::wal::{self, BLOCK, Identity, LogError, Recovery, SegmentId, SnapshotError};
+use crate::wal::{self, BLOCK, LogConfig, LogError, Recovery, SegmentId, SnapshotError};
 
 /// Why a core cannot read its own data.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +54,7 @@ pub(super) struct Found {
 /// If a file cannot be read or the log is damaged.
 pub(super) fn recover(
     directory: &Path,
-    identity: Identity,
-    segment_bytes: u64,
+    log: LogConfig,
     progress: &Progress,
 ) -> Result<Found, RecoverFilesError> {
     let listed = list(directory)?;
@@ -65,8 +64,7 @@ pub(super) fn recover(
         progress.expect(fs::metadata(&path).map_err(at(&path))?.len());
         paths.push((group, path));
     }
-    let (log, mut bytes) =
-        read_log(directory, &listed.segments, identity, segment_bytes, progress)?;
+    let (log, mut bytes) = read_log(directory, &listed.segments, log, progress)?;
     let (mut snapshots, mut snapshots_lost) = (Vec::new(), Vec::new());
     for (group, path) in paths {
         let content = read(&path)?;
@@ -102,15 +100,14 @@ fn set_aside(path: &Path, error: &SnapshotError) -> Result<(), RecoverFilesError
 pub(super) fn read_log(
     directory: &Path,
     segments: &[SegmentId],
-    identity: Identity,
-    segment_bytes: u64,
+    config: LogConfig,
     progress: &Progress,
 ) -> Result<(wal::Recovered, u64), RecoverFilesError> {
     let log_error = |source| RecoverFilesError::Log { directory: directory.into(), source };
-    let mut recovery = Recovery::new(identity, segment_bytes);
-    let mut bytes = feed(directory, segments, segment_bytes, &mut recovery, progress)?;
+    let mut recovery = Recovery::new(config);
+    let mut bytes = feed(directory, segments, &mut recovery, progress)?;
     if let Some(mut second) = recovery.second_reading() {
-        bytes += feed(directory, segments, segment_bytes, &mut second, progress)?;
+        bytes += feed(directory, segments, &mut second, progress)?;
         recovery = second;
     }
     let log = recovery.finish().map_err(log_error)?;
@@ -125,21 +122,19 @@ pub(super) fn read_log(
 fn feed(
     directory: &Path,
     segments: &[SegmentId],
-    segment_bytes: u64,
     recovery: &mut Recovery,
     progress: &Progress,
 ) -> Result<u64, RecoverFilesError> {
     let log_error = |source| RecoverFilesError::Log { directory: directory.into(), source };
-    let mut used = BTreeMap::new();
+    let mut ordered = BTreeSet::new();
     for &segment in segments {
-        let head = read_head(&directory.join(segment_name(segment)))?;
-        if let Some(order) = recovery.inspect_head(segment, &head).map_err(log_error)? {
-            used.insert(order, segment);
-        }
+        let path = directory.join(segment_name(segment));
+        let order = recovery.inspect_head(segment, &read_head(&path)?).map_err(log_error)?;
+        ordered.insert((order.unwrap_or(u64::MAX), segment));
+        progress.expect(fs::metadata(&path).map_err(at(&path))?.len());
     }
-    progress.expect(used.len() as u64 * segment_bytes);
     let mut bytes = 0;
-    for &segment in used.values() {
+    for (_, segment) in ordered {
         let content = read_durable(&directory.join(segment_name(segment)))?;
         progress.advance(content.len() as u64);
         bytes += content.len() as u64;

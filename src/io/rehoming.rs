@@ -25,7 +25,6 @@ use std::path::{Path, PathBuf};
 
 use super::data_dir::{DataDir, DataDirError, at, create_directory, random, sync_directory};
 use super::layout::Layout;
-use super::node::core_identity;
 use super::offline_log::{create_segment, write_durably};
 use super::progress::Progress;
 use super::recover::{list, read_log};
@@ -33,7 +32,7 @@ use super::snapshots::snapshot_name;
 use super::{NodeConfig, RecoverFilesError, RunError};
 use crate::base::{CoreId, GroupId};
 use crate::placement::ShardMap;
-use crate::wal::{LogConfig, RecoveredGroup, Transcript, TranscriptStep};
+use crate::wal::{LogConfig, RecoveredGroup, Superblock, Transcript, TranscriptStep};
 
 /// Sees to it that the data directory is laid out as `config` wants it.
 ///
@@ -75,9 +74,10 @@ fn is_at_home(config: &NodeConfig, data_dir: &DataDir) -> bool {
 
 /// A change of layout that is under way.
 struct Rehoming {
-    /// The layout to be.
+    /// The superblock to be, but for its sequence.
+    superblock: Superblock,
+    /// The layout that it names.
     layout: Layout,
-    segment_bytes: u64,
     /// All cores, ascending.
     homes: Vec<Home>,
 }
@@ -106,12 +106,18 @@ impl Rehoming {
         progress: &Progress,
     ) -> Result<Self, RunError> {
         let layout = data_dir.layout().next();
-        let mut homes = (0..config.cores())
-            .map(|core| Home::empty(config, data_dir, &layout, CoreId(core)))
-            .collect::<Result<Vec<_>, DataDirError>>()?;
+        let superblock = Superblock {
+            layout: layout.number(),
+            smp: config.cores(),
+            segment_bytes: config.segment_bytes,
+            log_seed: random()?,
+            ..data_dir.superblock()
+        };
+        let empty = |core| Home::empty(layout.core_dir(core), superblock.log_config(CoreId(core)));
+        let mut homes: Vec<Home> = (0..config.cores()).map(empty).collect();
         let home = |group| usize::from(ShardMap::home_core(group, config.cores()).0);
         for core in (0..data_dir.cores()).map(CoreId) {
-            let found = read(config, data_dir, core, progress);
+            let found = read(data_dir, core, progress);
             let found = found.map_err(|source| RunError::RecoverFiles { core, source })?;
             for (group, its) in found.groups {
                 homes[home(group)].groups.insert(group, its);
@@ -120,7 +126,7 @@ impl Rehoming {
                 homes[home(group)].snapshots.push((path, name));
             }
         }
-        Ok(Self { layout, segment_bytes: config.segment_bytes, homes })
+        Ok(Self { superblock, layout, homes })
     }
 
     fn groups(&self) -> usize {
@@ -131,7 +137,7 @@ impl Rehoming {
     fn check_room(&self, data_dir: &DataDir) -> Result<u64, RunError> {
         let path = data_dir.path();
         let segments: u64 = self.homes.iter().map(Home::segments).sum();
-        let needed = segments * self.segment_bytes;
+        let needed = segments * self.superblock.segment_bytes;
         let status = rustix::fs::statvfs(path);
         let status = status.map_err(|error| at("look at the room on", path)(error.into()))?;
         let available = status.f_bavail.saturating_mul(status.f_frsize);
@@ -160,25 +166,13 @@ impl Rehoming {
 
     /// From now on the new layout counts.
     fn switch(&self, data_dir: &mut DataDir) -> Result<(), RunError> {
-        let cores = u16::try_from(self.homes.len()).expect("preflight limits the number of cores");
-        Ok(data_dir.move_to(&self.layout, cores, self.segment_bytes)?)
+        Ok(data_dir.move_to(self.superblock)?)
     }
 }
 
 impl Home {
-    fn empty(
-        config: &NodeConfig,
-        data_dir: &DataDir,
-        layout: &Layout,
-        core: CoreId,
-    ) -> Result<Self, DataDirError> {
-        let log = LogConfig {
-            identity: core_identity(config, data_dir.incarnation(), core),
-            segment_bytes: config.segment_bytes,
-            seed: random()?,
-        };
-        let directory = layout.core_dir(core.0);
-        Ok(Self { directory, log, groups: BTreeMap::new(), snapshots: Vec::new() })
+    fn empty(directory: PathBuf, log: LogConfig) -> Self {
+        Self { directory, log, groups: BTreeMap::new(), snapshots: Vec::new() }
     }
 
     fn transcript(&self) -> impl Iterator<Item = TranscriptStep> {
@@ -212,17 +206,11 @@ impl Home {
     }
 }
 
-fn read(
-    config: &NodeConfig,
-    data_dir: &DataDir,
-    core: CoreId,
-    progress: &Progress,
-) -> Result<Found, RecoverFilesError> {
+fn read(data_dir: &DataDir, core: CoreId, progress: &Progress) -> Result<Found, RecoverFilesError> {
     let directory = data_dir.layout().core_dir(core.0);
-    let identity = core_identity(config, data_dir.incarnation(), core);
     let listed = list(&directory)?;
-    let segment_bytes = data_dir.segment_bytes();
-    let (log, _) = read_log(&directory, &listed.segments, identity, segment_bytes, progress)?;
+    let log = data_dir.superblock().log_config(core);
+    let (log, _) = read_log(&directory, &listed.segments, log, progress)?;
     // Of a group that is at home elsewhere, nothing here ever counted.
     let is_ours = |group: GroupId| ShardMap::home_core(group, data_dir.cores()) == core;
     let mut groups = log.groups;

@@ -151,7 +151,7 @@ impl Core {
         for told in replaced {
             let node = told.node;
             if node == self.node.config.node {
-                if told.incarnation != self.node.incarnation {
+                if told.incarnation != self.node.superblock.incarnation {
                     tracing::warn!(%from, incarnation = %told.incarnation, "this node was replaced");
                 }
             } else if self.detectors.contains_key(&node) && self.registry().learn(told) {

@@ -33,6 +33,8 @@ pub struct ReactorConfig {
     pub lease: Option<Lease>,
     /// Bytes of one log segment.
     pub segment_bytes: u64,
+    /// Where the log's salts come from: see `wal::LogConfig`.
+    pub log_seed: u64,
     /// Log writes in flight at once, at most. More let a slow disk overlap flushes; fewer let
     /// batches grow.
     pub log_writes_in_flight_max: usize,
@@ -49,6 +51,15 @@ impl ReactorConfig {
     /// The wall clock at `now`.
     pub(super) fn wall(&self, now: Time) -> WallTime {
         WallTime(now.0.saturating_add(self.wall_offset))
+    }
+
+    /// Its log.
+    pub fn log_config(&self) -> wal::LogConfig {
+        wal::LogConfig {
+            identity: self.identity(),
+            segment_bytes: self.segment_bytes,
+            seed: self.log_seed,
+        }
     }
 
     /// Whose log and snapshots these are.

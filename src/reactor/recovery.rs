@@ -39,12 +39,7 @@ pub(super) fn recover(
 ) -> Result<(Core, Vec<Replica>), RecoverError> {
     let Recovered { log, snapshots, snapshots_lost } = recovered;
     let wal::Recovered { groups: mut logs, state, lost_any, .. } = log;
-    let log_config = wal::LogConfig {
-        identity: config.identity(),
-        segment_bytes: config.segment_bytes,
-        seed: config.seed,
-    };
-    let log = wal::Log::resume(log_config, state);
+    let log = wal::Log::resume(config.log_config(), state);
     let mut newest = newest_snapshots(&config, &snapshots)?;
     let (mut replicas, mut resets, mut removals) = (Vec::new(), Vec::new(), Vec::new());
     let mut found = Vec::new();

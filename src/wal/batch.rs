@@ -172,6 +172,12 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// The salt and run of a batch at the front of `bytes`, if there may be one.
+pub(super) fn claimed_salt(bytes: &[u8]) -> Option<(u64, u32)> {
+    let begins = bytes.len() >= HEADER_BYTES && u32_at(bytes, AT_MAGIC) == MAGIC;
+    begins.then(|| (u64_at(bytes, AT_SALT), u32_at(bytes, AT_RUN)))
+}
+
 /// Whether what is at the front of `bytes` was meant to be this batch: most of what tells it is there.
 pub(super) fn resembles(bytes: &[u8], salt: u64, number: BatchNumber, chain: u32) -> bool {
     if bytes.len() < HEADER_BYTES {

@@ -20,9 +20,25 @@ pub struct LogConfig {
     pub identity: Identity,
     /// Bytes of each segment file: whole blocks, at least 8; [`super::SEGMENT_BYTES_MIN`] in service.
     pub segment_bytes: u64,
-    /// Where the salts come from; another one at each start. The order and run of a segment whose
-    /// header was lost are used again: with the salt too, batches left in it would count.
+    /// Where the salts of a node's logs come from: always the same for one log, and known to nobody
+    /// else, so that no payload is taken for a batch.
     pub seed: u64,
+}
+
+impl LogConfig {
+    /// The salt of the segment of this order, begun in this life of the process.
+    pub(super) fn salt(&self, order: u64, run: u32) -> u64 {
+        segment::salt(self.seed_of_core(), order, run)
+    }
+
+    /// The order of the segment that has this salt; nothing if none of this log has.
+    pub(super) fn order_of(&self, salt: u64, run: u32) -> Option<u64> {
+        segment::order_of(self.seed_of_core(), salt, run)
+    }
+
+    fn seed_of_core(&self) -> u64 {
+        self.seed ^ u64::from(self.identity.core.0) << 48
+    }
 }
 
 /// A write to perform durably.
@@ -330,6 +346,12 @@ impl Log {
         self.ledger.segments.front().filter(|_| self.live_segments() > 1).map(|oldest| oldest.id)
     }
 
+    /// The segment being written.
+    #[cfg(test)]
+    pub(super) fn head_segment(&self) -> Option<SegmentId> {
+        self.head.map(|head| head.segment)
+    }
+
     /// The first entry of `group` that can be read back, if any can.
     pub fn first_stored(&self, group: GroupId) -> Option<Index> {
         self.ledger.first_stored(group)
@@ -394,7 +416,7 @@ impl Log {
         let header = SegmentHeader {
             identity: self.config.identity,
             order: self.next_order,
-            salt: segment::salt(self.config.seed, self.next_order, self.run),
+            salt: self.config.salt(self.next_order, self.run),
             first_batch: self.window.issued().next(),
             run: self.run,
             durable_upto: self.window.durable(),

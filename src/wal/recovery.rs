@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::batch::Batch;
+use super::batch::{self, Batch};
 use super::damage::Damage;
 use super::ledger::Ledger;
 use super::log::Head;
 use super::segment::SegmentHeader;
 use super::strand::Strand;
 use super::{
-    BLOCK, BatchNumber, DoubtRecord, EntryRecord, HardStateRecord, Identity, LogError, SegmentId,
+    BLOCK, BatchNumber, DoubtRecord, EntryRecord, HardStateRecord, LogConfig, LogError, SegmentId,
     SnapshotMark,
 };
 use crate::base::GroupId;
@@ -17,7 +17,8 @@ use crate::base::GroupId;
 /// Reads a core's log after a restart.
 ///
 /// 1. [`Self::inspect_head`] with the first block of every segment file;
-/// 2. [`Self::feed`] with each whole file for which that gave a number, in ascending order of it;
+/// 2. [`Self::feed`] with each whole file, in ascending order of the number that gave; those for which
+///    it gave none at any time;
 /// 3. if [`Self::second_reading`] gives another recovery, the same again with that one;
 /// 4. [`Self::finish`].
 ///
@@ -26,8 +27,7 @@ use crate::base::GroupId;
 /// the last batches may have been read from a disk's cache.
 #[derive(Debug)]
 pub struct Recovery {
-    identity: Identity,
-    segment_bytes: u64,
+    config: LogConfig,
     /// Files without a header.
     blank: Vec<SegmentId>,
     /// Files with one.
@@ -141,11 +141,10 @@ impl RecoveredGroup {
 }
 
 impl Recovery {
-    /// A recovery of the log of `identity`, whose segment files have `segment_bytes` bytes.
-    pub fn new(identity: Identity, segment_bytes: u64) -> Self {
+    /// A recovery of the log that was written with this configuration.
+    pub fn new(config: LogConfig) -> Self {
         Self {
-            identity,
-            segment_bytes,
+            config,
             blank: Vec::new(),
             headers: BTreeMap::new(),
             fed: Vec::new(),
@@ -166,7 +165,7 @@ impl Recovery {
         damaged.then(|| Self {
             damaged: Some(self.told),
             told: self.told,
-            ..Self::new(self.identity, self.segment_bytes)
+            ..Self::new(self.config)
         })
     }
 
@@ -177,8 +176,8 @@ impl Recovery {
         self.fed.iter().rfind(begins).copied()
     }
 
-    /// Takes in the first block of a segment file. Returns the segment's place in the order, if it was
-    /// ever used; if not, it need not be fed.
+    /// Takes in the first block of a segment file. Returns the segment's place in the order, if its
+    /// header says that it was ever used.
     ///
     /// # Errors
     /// If the header is damaged, of an unknown version, or of another log.
@@ -187,7 +186,8 @@ impl Recovery {
         segment: SegmentId,
         first_block: &[u8],
     ) -> Result<Option<u64>, LogError> {
-        let Some(header) = SegmentHeader::decode(segment, first_block, &self.identity)? else {
+        let Some(header) = SegmentHeader::decode(segment, first_block, &self.config.identity)?
+        else {
             self.blank.push(segment);
             return Ok(None);
         };
@@ -205,11 +205,15 @@ impl Recovery {
     /// # Panics
     /// If its head was not inspected, or a segment of a higher order was fed before.
     pub fn feed(&mut self, segment: SegmentId, bytes: &[u8]) -> Result<(), LogError> {
-        let (found, expected) = (bytes.len() as u64, self.segment_bytes);
+        let (found, expected) = (bytes.len() as u64, self.config.segment_bytes);
         if found != expected {
             return Err(LogError::Length { segment, found, expected });
         }
-        let header = self.headers[&segment];
+        let Some(&header) = self.headers.get(&segment) else {
+            assert!(self.blank.contains(&segment), "{segment} fed before its head was inspected");
+            self.scan(segment, None, bytes, 0);
+            return Ok(());
+        };
         let previous = self.fed.last().map(|fed| self.headers[fed].order);
         assert!(previous < Some(header.order), "{segment} fed out of order");
         self.fed.push(segment);
@@ -218,7 +222,7 @@ impl Recovery {
             return Ok(());
         }
         let end = self.replay(segment, &header, bytes);
-        self.scan(segment, &header, bytes, end);
+        self.scan(segment, Some(&header), bytes, end);
         Ok(())
     }
 
@@ -275,12 +279,12 @@ impl Recovery {
     fn scan(
         &mut self,
         segment: SegmentId,
-        header: &SegmentHeader,
+        header: Option<&SegmentHeader>,
         bytes: &[u8],
         mut offset: usize,
     ) {
         while offset < bytes.len() {
-            let Some(batch) = Batch::parse(&bytes[offset..], header.salt) else {
+            let Some(batch) = self.loose_batch(header, &bytes[offset..]) else {
                 offset += BLOCK;
                 continue;
             };
@@ -291,6 +295,23 @@ impl Recovery {
             *self.loose.entry(segment).or_default() += extent as u64;
             offset += extent;
         }
+    }
+
+    /// The batch at the front of `bytes`, if it belongs to this segment; or to one begun later than its
+    /// header says, if it has one: the write of the later header, and whatever else is missing of that
+    /// segment, went astray.
+    fn loose_batch<'a>(
+        &self,
+        header: Option<&SegmentHeader>,
+        bytes: &'a [u8],
+    ) -> Option<Batch<'a>> {
+        let (salt, run) = batch::claimed_salt(bytes)?;
+        let belongs = header.is_some_and(|header| header.salt == salt);
+        let later = || {
+            let order = self.config.order_of(salt, run);
+            order.is_some_and(|order| header.is_none_or(|header| header.order < order))
+        };
+        if belongs || later() { Batch::parse(bytes, salt) } else { None }
     }
 
     /// Says what the log holds.

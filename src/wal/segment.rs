@@ -116,11 +116,21 @@ impl SegmentHeader {
 
 /// The salt of the segment of this order, begun in this life of the process.
 ///
-/// Two segments of one log have different salts because no order is used twice; the seed keeps the
-/// salts of two logs apart, so that a block of one is no batch in the other.
+/// Two segments of one log have different salts because no order is used twice within one run; the
+/// seed keeps the salts of two logs apart, so that a block of one is no batch in the other.
 pub(super) fn salt(seed: u64, order: u64, run: u32) -> u64 {
     scramble(scramble(seed ^ scramble(order)) ^ u64::from(run))
 }
+
+/// The order of the segment that was given this salt; nothing if none was. Whoever does not know the
+/// seed guesses a salt once in 2^32 attempts.
+pub(super) fn order_of(seed: u64, salt: u64, run: u32) -> Option<u64> {
+    let order = unscramble(unscramble(unscramble(salt) ^ u64::from(run)) ^ seed);
+    (order < ORDERS_MAX).then_some(order)
+}
+
+/// No log ever has that many segments.
+const ORDERS_MAX: u64 = 1 << 32;
 
 /// The finisher of splitmix64: a bijection that spreads each bit over the whole word.
 fn scramble(value: u64) -> u64 {
@@ -128,6 +138,14 @@ fn scramble(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     value ^ (value >> 31)
+}
+
+/// What `scramble` makes `value` of: its steps backwards, the factors being inverses modulo 2^64.
+fn unscramble(value: u64) -> u64 {
+    let value = (value ^ (value >> 31) ^ (value >> 62)).wrapping_mul(0x3196_42B2_D24D_8EC3);
+    let value = (value ^ (value >> 27) ^ (value >> 54)).wrapping_mul(0x96DE_1B17_3F11_9089);
+    let value = value ^ (value >> 30) ^ (value >> 60);
+    value.wrapping_sub(0x9E37_79B9_7F4A_7C15)
 }
 
 /// What a disk writes whole or not at all.
@@ -150,3 +168,18 @@ const AT_ORDER: usize = 48;
 const AT_SALT: usize = 56;
 const AT_FIRST_BATCH: usize = 64;
 const AT_DURABLE_UPTO: usize = 72;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_salt_names_the_order_to_who_knows_the_seed() {
+        for order in [0, 1, 77, ORDERS_MAX - 1] {
+            let salt = salt(0x5EED, order, 3);
+            assert_eq!(order_of(0x5EED, salt, 3), Some(order));
+            assert_eq!(order_of(0x5EED, salt, 4), None);
+            assert_eq!(order_of(0x5EEE, salt, 3), None);
+        }
+    }
+}

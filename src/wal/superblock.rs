@@ -6,10 +6,10 @@
 //! One damaged slot is what an interrupted change leaves behind, and the other one counts. Two damaged
 //! slots mean a lost node, never a new one.
 
-use super::BLOCK;
 use super::field::{put, u16_at, u32_at, u64_at};
+use super::{BLOCK, Identity, LogConfig};
 use crate::base::checksum::crc32c;
-use crate::base::{ClusterId, Incarnation, NodeId};
+use crate::base::{ClusterId, CoreId, Incarnation, NodeId};
 
 /// What a data directory says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Superblock {
     /// Which layout of the cores' directories counts: one more with each change of `smp` or
     /// `segment_bytes`.
     pub layout: u32,
+    /// Where the salts of this layout's logs come from; random.
+    pub log_seed: u64,
 }
 
 /// Why a superblock cannot be read.
@@ -89,10 +91,18 @@ impl Superblock {
         put(&mut bytes, AT_GROUPS, &self.groups.to_le_bytes());
         put(&mut bytes, AT_SMP, &self.smp.to_le_bytes());
         put(&mut bytes, AT_LAYOUT, &self.layout.to_le_bytes());
+        put(&mut bytes, AT_LOG_SEED, &self.log_seed.to_le_bytes());
         bytes[AT_SLOT] = slot;
         let crc = crc32c(&bytes[CHECKED_FROM..]);
         put(&mut bytes, AT_CRC, &crc.to_le_bytes());
         bytes
+    }
+
+    /// The log of one of its cores.
+    pub fn log_config(&self, core: CoreId) -> LogConfig {
+        let Self { cluster, node, incarnation, segment_bytes, log_seed, .. } = *self;
+        let identity = Identity { cluster, node, incarnation, core };
+        LogConfig { identity, segment_bytes, seed: log_seed }
     }
 
     /// Reads both slots (each as found; short or empty counts as damaged). Returns the newest
@@ -149,6 +159,7 @@ impl Superblock {
             groups: u32_at(bytes, AT_GROUPS),
             smp: u16_at(bytes, AT_SMP),
             layout: u32_at(bytes, AT_LAYOUT),
+            log_seed: u64_at(bytes, AT_LOG_SEED),
         }))
     }
 
@@ -182,6 +193,7 @@ const AT_GROUPS: usize = 56;
 const AT_SMP: usize = 60;
 const AT_SLOT: usize = 62;
 const AT_LAYOUT: usize = 64;
+const AT_LOG_SEED: usize = 72;
 
 #[cfg(test)]
 mod tests {
@@ -197,6 +209,7 @@ mod tests {
             groups: 12,
             segment_bytes: 64 << 20,
             layout: 5,
+            log_seed: 0xA1B2_C3D4_E5F6_0718,
         }
     }
 

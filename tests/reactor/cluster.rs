@@ -17,7 +17,9 @@ use sunstar::reactor::{
     AdminAnswer, CoreStatus, Effects, GroupAnswer, GroupOperation, GroupStatus, Input, LogRead,
     LogWrite, Offline, Reactor, ReactorConfig, Recovered,
 };
-use sunstar::wal::{Identity, LogError, Recovery, SegmentId, SnapshotWriter, read_snapshot};
+use sunstar::wal::{
+    BLOCK, LogConfig, LogError, Recovery, SegmentId, SnapshotWriter, read_snapshot,
+};
 use sunstar::wire::frame::{self, Scan};
 
 /// What a disk writes as a whole.
@@ -250,9 +252,7 @@ impl Cluster {
 
     /// What a node that does not run would start from.
     pub(crate) fn found(&self, id: NodeId) -> Result<Recovered, LogError> {
-        let (cluster, incarnation, core) = (ClusterId(7), self.incarnation(id), CoreId(0));
-        let identity = Identity { cluster, node: id, incarnation, core };
-        recover(identity, &self.disks[&id], self.segment_bytes)
+        recover(self.config(id).log_config(), &self.disks[&id])
     }
 
     /// Whether no node wants a turn by itself.
@@ -445,6 +445,7 @@ impl Cluster {
             heartbeat_interval: Micros::from_millis(10),
             lease: self.lease,
             segment_bytes: self.segment_bytes as u64,
+            log_seed: self.seed ^ id.0,
             log_writes_in_flight_max: 4,
             live_segments_max: self.live_segments_max,
             entries_memory_max: self.entries_memory_max,
@@ -611,8 +612,8 @@ pub(crate) fn for_each_frame(bytes: &[u8], mut handle: impl FnMut(&[u8])) {
     }
 }
 
-fn recover(identity: Identity, disk: &Disk, segment_bytes: usize) -> Result<Recovered, LogError> {
-    let mut recovery = Recovery::new(identity, segment_bytes as u64);
+fn recover(config: LogConfig, disk: &Disk) -> Result<Recovered, LogError> {
+    let mut recovery = Recovery::new(config);
     read_log(&mut recovery, disk)?;
     if let Some(mut second) = recovery.second_reading() {
         read_log(&mut second, disk)?;
@@ -629,14 +630,12 @@ fn recover(identity: Identity, disk: &Disk, segment_bytes: usize) -> Result<Reco
 }
 
 fn read_log(recovery: &mut Recovery, disk: &Disk) -> Result<(), LogError> {
-    let mut used = BTreeMap::new();
+    let mut ordered = BTreeSet::new();
     for (&segment, bytes) in &disk.segments {
-        let head = recovery.inspect_head(segment, &bytes[..sunstar::wal::BLOCK])?;
-        if let Some(order) = head {
-            used.insert(order, segment);
-        }
+        let order = recovery.inspect_head(segment, &bytes[..BLOCK])?;
+        ordered.insert((order.unwrap_or(u64::MAX), segment));
     }
-    for segment in used.into_values() {
+    for (_, segment) in ordered {
         recovery.feed(segment, &disk.segments[&segment])?;
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use sunstar::base::{GroupId, NodeId};
 use sunstar::reactor::Recovered;
+use sunstar::wal::{BLOCK, SegmentId};
 use sunstar::wire::client::OperationKind;
 
 use super::client::{Client, key_of};
@@ -25,6 +26,8 @@ fn with_a_stopped_follower(segment_bytes: usize, writes: usize) -> (Cluster, Nod
         }
     }
     cluster.run_until(3_000, |cluster| cluster.is_settled() && cluster.sleeps());
+    // Within a second it is said on the disk, too, that all of it is durable.
+    (0..1_000).for_each(|_| cluster.round());
     let leads = |id: &NodeId| groups().any(|group| cluster.leader(group) == Some(*id));
     let node = cluster.ids().into_iter().find(|id| !leads(id)).expect("two groups, three nodes");
     cluster.crash(node);
@@ -81,6 +84,62 @@ fn every_byte_of_a_small_log_is_repaired_or_refused() {
         cluster.disk_mut(node).segments.get_mut(&segment).expect("it is there")[at] ^= 0x10;
         heals(&mut cluster, node, &what);
     }
+}
+
+/// A write that never arrived, or arrived at another place, of every block of a log in turn.
+#[test]
+fn every_lost_or_misdirected_write_is_repaired_or_refused() {
+    let (mut cluster, node) = with_a_stopped_follower(64 << 10, 4);
+    let good: Disk = cluster.disk_mut(node).clone();
+    let whole = losses(&cluster.found(node).expect("nothing is wrong"));
+    let blocks: Vec<(SegmentId, usize)> = good
+        .segments
+        .iter()
+        .flat_map(|(&segment, bytes)| (0..bytes.len()).step_by(BLOCK).map(move |at| (segment, at)))
+        .collect();
+    let content = |(segment, at): (SegmentId, usize)| &good.segments[&segment][at..at + BLOCK];
+    let written = |block: &&(SegmentId, usize)| content(**block).iter().any(|&byte| byte != 0);
+    let (mut repaired, mut refused, mut harmless) = (0, 0, 0);
+    let mut classes = BTreeMap::new();
+    for &meant in blocks.iter().filter(written) {
+        for &arrived in &blocks {
+            let disk = disk_after(&good, meant, arrived);
+            *cluster.disk_mut(node) = disk.clone();
+            match cluster.found(node) {
+                Err(_) => refused += 1,
+                Ok(found) if found.log.damage.is_empty() => {
+                    assert_eq!(losses(&found), whole, "{meant:?} at {arrived:?}");
+                    harmless += 1;
+                }
+                Ok(found) => {
+                    repaired += 1;
+                    classes.insert(losses(&found), disk);
+                }
+            }
+        }
+    }
+    println!("{repaired} repaired, {refused} refused, {harmless} harmless");
+    assert!(repaired > 100 && classes.len() > 5, "{repaired}, {:?}", classes.keys());
+    for (what, disk) in classes {
+        *cluster.disk_mut(node) = disk;
+        heals(&mut cluster, node, &what);
+    }
+}
+
+/// The disk after the write of the block `meant` went to `arrived`; to nowhere, if that is the same. What
+/// was written later to where it arrived is there all the same.
+fn disk_after(good: &Disk, meant: (SegmentId, usize), arrived: (SegmentId, usize)) -> Disk {
+    let mut disk = good.clone();
+    let mut put = |(segment, at): (SegmentId, usize), bytes: &[u8]| {
+        let file = disk.segments.get_mut(&segment).expect("it is there");
+        file[at..at + BLOCK].copy_from_slice(bytes);
+    };
+    let content = |(segment, at): (SegmentId, usize)| &good.segments[&segment][at..at + BLOCK];
+    if arrived < meant || content(arrived).iter().all(|&byte| byte == 0) {
+        put(arrived, content(meant));
+    }
+    put(meant, &[0; BLOCK]);
+    disk
 }
 
 #[test]

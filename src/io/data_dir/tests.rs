@@ -42,12 +42,12 @@ fn a_directory_is_formatted_once_and_known_again() {
     let first = DataDir::open(&config).expect("a first start");
     assert!(first.formatted);
     assert!(first.layout().core_dir(1).is_dir());
-    let incarnation = first.incarnation();
+    let superblock = first.superblock();
     drop(first);
     DataDir::check(&config).expect("unlocked and ours");
     let second = DataDir::open(&config).expect("a second start");
     assert!(!second.formatted);
-    assert_eq!(second.incarnation(), incarnation);
+    assert_eq!(second.superblock(), superblock);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::base::{GroupId, Index};
 use crate::io::progress::Progress;
 use crate::io::recover::recover;
 use crate::io::snapshots::{snapshot_name, snapshot_of};
-use crate::wal::{Identity, WriteId};
+use crate::wal::{Identity, LogConfig, WriteId};
 
 const SEGMENT_BYTES: u64 = (ZEROES + 3 * BLOCK) as u64;
 
@@ -111,8 +111,9 @@ fn a_snapshot_appears_whole_and_replaces_the_older() {
         assert_eq!(names(), ["4-25.snap"]);
         fs::write(path.join("4-30.snap.tmp"), b"unfinished").expect("written");
         let progress = Progress::default();
-        let found =
-            recover(&path, Identity::default(), SEGMENT_BYTES, &progress).expect("readable");
+        let log =
+            LogConfig { identity: Identity::default(), segment_bytes: SEGMENT_BYTES, seed: 0 };
+        let found = recover(&path, log, &progress).expect("readable");
         // Its pieces make no snapshot: it counts as damaged, and a copy is kept.
         assert_eq!(found.recovered.snapshots_lost, [GroupId(4)]);
         assert_eq!(fs::read(path.join("4-25.snap")).expect("there"), b"beginend");

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use super::*;
 use crate::base::limits::HANDSHAKE_BODY_MAX;
-use crate::base::{AlignedBuf, ClusterId, GroupId, Micros};
+use crate::base::{AlignedBuf, ClusterId, GroupId, Incarnation, Micros};
 use crate::placement::{NodeInfo, ShardMap};
 use crate::wal::SEGMENT_BYTES_MIN;
 use crate::wire::frame::{FrameKind, PROTOCOL_VERSION, Scan, append_frame, scan};

@@ -67,7 +67,9 @@ fn filled(smp: usize) -> tempfile::TempDir {
     let data_dir = DataDir::open(&config).expect("a first start");
     let layout = data_dir.layout();
     let mut homes: Vec<_> = (0..config.cores())
-        .map(|core| Home::empty(&config, &data_dir, &layout, CoreId(core)).expect("no files yet"))
+        .map(|core| {
+            Home::empty(layout.core_dir(core), data_dir.superblock().log_config(CoreId(core)))
+        })
         .collect();
     for (group, found) in groups() {
         let home = &mut homes[usize::from(ShardMap::home_core(group, config.cores()).0)];
@@ -87,10 +89,10 @@ fn filled(smp: usize) -> tempfile::TempDir {
 }
 
 /// What a node would find: its groups, and what is in their newest snapshots.
-fn found(config: &NodeConfig, data_dir: &DataDir) -> (Groups, BTreeMap<GroupId, String>) {
+fn found(data_dir: &DataDir) -> (Groups, BTreeMap<GroupId, String>) {
     let (mut groups, mut snapshots) = (Groups::new(), BTreeMap::new());
     for core in (0..data_dir.cores()).map(CoreId) {
-        let found = read(config, data_dir, core, &Progress::default()).expect("undamaged");
+        let found = read(data_dir, core, &Progress::default()).expect("undamaged");
         groups.extend(found.groups);
         snapshots.extend(
             found
@@ -109,7 +111,7 @@ fn start(directory: &Path, smp: usize) {
     let data_dir = rehome(&config, opened, &Progress::default()).expect("done");
     assert_eq!(usize::from(data_dir.cores()), smp);
     let snapshots = (1..GROUPS).map(|group| (GroupId(group), format!("g{group} 100")));
-    assert_eq!(found(&config, &data_dir), (groups(), snapshots.collect()));
+    assert_eq!(found(&data_dir), (groups(), snapshots.collect()));
 
     let layout = data_dir.layout();
     let mut expected = vec!["lock".to_owned(), "superblock".to_owned()];
@@ -149,7 +151,7 @@ fn segments_change_their_size_in_the_same_way() {
     let data_dir =
         rehome(&config, DataDir::open(&config).expect("ours"), &Progress::default()).expect("done");
     assert_eq!((data_dir.segment_bytes(), data_dir.cores()), (2 * SEGMENT_BYTES, 2));
-    assert_eq!(found(&config, &data_dir).0, groups());
+    assert_eq!(found(&data_dir).0, groups());
     drop(data_dir);
     start(directory.path(), 2);
 }
@@ -253,11 +255,11 @@ fn what_a_log_has_lost_is_in_doubt_in_the_new_one_too() {
     };
     let config = config(directory.path(), 3);
     let data_dir = DataDir::open(&config).expect("ours");
-    let (before, _) = found(&config, &data_dir);
+    let (before, _) = found(&data_dir);
     assert!(before[&GroupId(1)].doubt_kind().is_some(), "the first batch of core 1 is damaged");
     assert_eq!(before[&GroupId(2)], groups()[&GroupId(2)], "another core's");
     let data_dir = rehome(&config, data_dir, &Progress::default()).expect("done");
-    let (after, _) = found(&config, &data_dir);
+    let (after, _) = found(&data_dir);
     assert_eq!(kinds(&after), kinds(&before));
     for (group, found) in &after {
         assert_eq!(found.entries, before[group].entries, "{group}");

@@ -9,8 +9,8 @@ use crate::base::GroupId;
 use crate::io::segment_of;
 use crate::server::failure::Failure;
 use crate::wal::{
-    BatchNumber, BatchView, HeaderView, Identity, LogError, LogView, RecordView, Recovered,
-    RecoveredGroup, Recovery, SegmentId, SegmentView, Superblock,
+    BatchNumber, BatchView, HeaderView, Identity, LogConfig, LogError, LogView, RecordView,
+    Recovered, RecoveredGroup, Recovery, SegmentId, SegmentView, Superblock,
 };
 
 /// A core's log: what lies there, and what recovery makes of it.
@@ -49,12 +49,19 @@ impl CoreLog {
         superblock: Option<&Superblock>,
     ) -> Result<Self, Failure> {
         let mut view = LogView::default();
+        let mut bytes_max = 0;
         for (&segment, path) in &core.segments {
-            view.push(SegmentView::of(segment, &read(path)?));
+            let bytes = read(path)?;
+            bytes_max = bytes_max.max(bytes.len() as u64);
+            view.push(SegmentView::of(segment, &bytes));
         }
         let first = view.segments.iter().find_map(header).map(|header| header.identity);
-        let identity = superblock.map(|block| core.identity(block)).or(first);
-        let (recovered, refused) = recover(core, &view, identity.unwrap_or_default(), superblock)?;
+        let identity = first.unwrap_or_default();
+        let config = superblock
+            .map_or(LogConfig { identity, segment_bytes: bytes_max, seed: 0 }, |superblock| {
+                superblock.log_config(core.core)
+            });
+        let (recovered, refused) = recover(core, &view, config)?;
         Ok(Self { view, recovered, refused })
     }
 }
@@ -63,22 +70,17 @@ impl CoreLog {
 fn recover(
     core: &CoreDirectory,
     view: &LogView,
-    identity: Identity,
-    superblock: Option<&Superblock>,
+    config: LogConfig,
 ) -> Result<(Result<Recovered, LogError>, Vec<LogError>), Failure> {
-    let mut recovery: Option<Recovery> = None;
-    let (mut used, mut refused) = (Vec::new(), Vec::new());
+    let mut recovery = Recovery::new(config);
+    let (mut readable, mut refused) = (Vec::new(), Vec::new());
     for segment in &view.segments {
-        let bytes = read(&core.segments[&segment.id])?;
-        let segment_bytes = superblock.map_or(bytes.len() as u64, |block| block.segment_bytes);
-        let recovery = recovery.get_or_insert_with(|| Recovery::new(identity, segment_bytes));
-        match recovery.inspect_head(segment.id, &bytes) {
-            Ok(order) => used.extend(order.map(|_| segment.id)),
+        match recovery.inspect_head(segment.id, &read(&core.segments[&segment.id])?) {
+            Ok(_) => readable.push(segment.id),
             Err(error) => refused.push(error),
         }
     }
-    let Some(mut recovery) = recovery else { return Ok((Ok(Recovered::default()), refused)) };
-    for segment in used {
+    for segment in readable {
         if let Err(error) = recovery.feed(segment, &read(&core.segments[&segment])?) {
             refused.push(error);
         }

@@ -9,7 +9,7 @@ use super::Wanted;
 use crate::base::{CoreId, GroupId, Index};
 use crate::io::{core_root, segment_of, snapshot_of};
 use crate::server::failure::Failure;
-use crate::wal::{BLOCK, Identity, SegmentId, Superblock};
+use crate::wal::{BLOCK, SegmentId, Superblock};
 
 /// A data directory, or one file.
 #[derive(Debug)]
@@ -109,12 +109,6 @@ impl CoreDirectory {
     /// The newest snapshot of each group.
     pub(super) fn newest_snapshots(&self) -> BTreeMap<GroupId, &Path> {
         self.snapshots.iter().map(|((group, _), path)| (*group, path.as_path())).collect()
-    }
-
-    /// Whose this directory ought to be.
-    pub(super) fn identity(&self, superblock: &Superblock) -> Identity {
-        let Superblock { cluster, node, incarnation, .. } = *superblock;
-        Identity { cluster, node, incarnation, core: self.core }
     }
 }
 

@@ -53,6 +53,8 @@ impl Made {
     }
 }
 
+const LOG_SEED: u64 = 5;
+
 fn identity() -> Identity {
     Identity {
         cluster: ClusterId(0xC1),
@@ -74,13 +76,14 @@ fn superblock() -> Vec<u8> {
         groups: 3,
         segment_bytes,
         layout: 0,
+        log_seed: LOG_SEED,
     };
     [old.encode(0), Superblock { sequence: 2, ..old }.encode(1)].concat()
 }
 
 fn segment() -> Vec<u8> {
     let segment_bytes = SEGMENT_BYTES as u64;
-    let mut log = Log::new(LogConfig { identity: identity(), segment_bytes, seed: 5 });
+    let mut log = Log::new(LogConfig { identity: identity(), segment_bytes, seed: LOG_SEED });
     let (mut bytes, mut wanted, mut writes) = (vec![0; SEGMENT_BYTES], Vec::new(), Vec::new());
     log.segments_wanted(&mut wanted);
     for segment in wanted {

@@ -1,6 +1,6 @@
 //! A disk of segment files that can lose power, and the whole path of reading a log back from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{ClusterId, CoreId, Incarnation, NodeId};
 use crate::wal::{
@@ -84,7 +84,7 @@ impl Disk {
 
     /// Reads everything back.
     pub(super) fn recover(&self, config: &LogConfig) -> Result<Recovered, LogError> {
-        let mut recovery = Recovery::new(config.identity, config.segment_bytes);
+        let mut recovery = Recovery::new(*config);
         self.read(&mut recovery)?;
         if let Some(mut second) = recovery.second_reading() {
             self.read(&mut second)?;
@@ -94,13 +94,12 @@ impl Disk {
     }
 
     fn read(&self, recovery: &mut Recovery) -> Result<(), LogError> {
-        let mut used = BTreeMap::new();
+        let mut ordered = BTreeSet::new();
         for (&segment, bytes) in &self.files {
-            if let Some(order) = recovery.inspect_head(segment, &bytes[..BLOCK])? {
-                assert!(used.insert(order, segment).is_none(), "order {order} is used twice");
-            }
+            let order = recovery.inspect_head(segment, &bytes[..BLOCK])?;
+            ordered.insert((order.unwrap_or(u64::MAX), segment));
         }
-        for segment in used.into_values() {
+        for (_, segment) in ordered {
             recovery.feed(segment, &self.files[&segment])?;
         }
         Ok(())

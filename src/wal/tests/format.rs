@@ -55,6 +55,7 @@ fn the_superblock_is_the_one_written_down() {
         groups: 12,
         segment_bytes: 64 << 20,
         layout: 5,
+        log_seed: 0x2122_2324_2526_2728,
     };
     let new = Superblock { sequence: 5, smp: 4, ..old };
     let written = [old.encode(0), new.encode(1)].concat();

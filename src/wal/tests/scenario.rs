@@ -630,6 +630,36 @@ fn a_log_whose_first_segment_never_arrived_is_empty() {
     }
 }
 
+/// The write that began a segment went nowhere: what lay there before is there still, zeros or the head of
+/// a segment long given up.
+#[test]
+fn the_lost_head_of_the_newest_segment_is_found() {
+    for segments in [1, 2, 9] {
+        let mut bench = Bench::new(16);
+        let (mut index, mut begun, mut before) = (0, 0, bench.disk.clone());
+        while begun < segments {
+            index += 1;
+            let newest = bench.log.head_segment();
+            let files = bench.disk.clone();
+            bench.write(G1, index, &[1; 3000]);
+            if bench.log.head_segment() != newest {
+                (begun, before) = (begun + 1, files);
+            }
+            bench.log.trim(G1, Index(index.saturating_sub(6)));
+        }
+        bench.write(G1, index + 1, b"acknowledged");
+        bench.seal_idle();
+        let newest = bench.log.head_segment().expect("one was begun");
+        let head = before.files[&newest][..BLOCK].to_vec();
+        assert_eq!(head.iter().all(|&byte| byte == 0), segments < 9, "used again in the end");
+        bench.file(newest)[..BLOCK].copy_from_slice(&head);
+        match bench.disk.recover(&bench.config) {
+            Ok(found) => assert!(found.groups[&G1].votes_lost, "{segments}: {found:?}"),
+            Err(error) => assert_eq!(error, LogError::Missing { start: BatchNumber(1) }),
+        }
+    }
+}
+
 /// Every batch is gone and the headers are left: they know that there was something.
 #[test]
 fn a_log_of_nothing_but_headers_is_refused() {
