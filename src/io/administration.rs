@@ -125,6 +125,7 @@ fn code_of(reason: GroupReason) -> StatusCode {
         GroupReason::UnknownGroup => StatusCode::NOT_FOUND,
         GroupReason::UnknownNode | GroupReason::Invalid => StatusCode::BAD_REQUEST,
         GroupReason::NoLeader | GroupReason::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+        GroupReason::NoRoom => StatusCode::INSUFFICIENT_STORAGE,
         GroupReason::NodeDown
         | GroupReason::NodeUp
         | GroupReason::UnderWay

@@ -277,16 +277,28 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), DataDirError> {
 
 /// Replaces the file `name` in `directory` whole: after a crash it is the old one or the new one.
 pub(super) fn replace_file(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), DataDirError> {
+    put_file(directory, name, bytes)?;
+    sync_directory(directory)
+}
+
+/// The same, until the directory is synced only as far as this process sees. On error the old file is
+/// in its place, and what was begun of the new one takes no room.
+pub(super) fn put_file(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), DataDirError> {
     let temporary = directory.join(format!("{name}.tmp"));
     let write = || -> io::Result<()> {
         let mut file = File::create(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(at("write", &temporary))?;
     let path = directory.join(name);
-    fs::rename(&temporary, &path).map_err(at("rename to", &path))?;
-    sync_directory(directory)
+    let put = write()
+        .map_err(at("write", &temporary))
+        .and_then(|()| fs::rename(&temporary, &path).map_err(at("rename to", &path)));
+    if put.is_err() {
+        // It is written over the next time if it cannot be removed.
+        let _ = fs::remove_file(&temporary);
+    }
+    put
 }
 
 fn lock(data_dir: &Path) -> Result<File, DataDirError> {

@@ -5,13 +5,17 @@
 //! node, `n2 00c0ffee00c0ffee 0`: the incarnation, and how often another one was put in the place of
 //! the one before (`replacement`). The first one met is believed; from then on every other is refused
 //! until an administrator lets it in, here or, with a higher number, at another node.
+//!
+//! What a full disk has no room to note is not believed: the node is refused, says so, and calls
+//! again, until there is room.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::data_dir::{DataDirError, at, replace_file};
+use super::data_dir::{DataDirError, at, put_file, sync_directory};
+use super::disk::{die, is_disk_full};
 use crate::base::{Incarnation, Micros, NodeId, Time};
 use crate::wire::handshake::Replaced;
 
@@ -23,6 +27,8 @@ pub(super) struct Registry {
     known: BTreeMap<NodeId, Known>,
     /// Who was refused lately, and when last; on its own account, not on the disk.
     refused: BTreeMap<(NodeId, Incarnation), Time>,
+    /// The last note found no room. It is said once, not at every try.
+    full: bool,
 }
 
 /// What counts of a node.
@@ -33,17 +39,29 @@ pub(super) struct Known {
     pub(super) generation: u64,
 }
 
-/// A node of a known name with another disk.
+/// Why a node is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotAdmitted {
+    /// It has a known name and another disk.
+    #[error(
+        "node {node} was known as incarnation {known} and now claims {claimed}: its data directory \
+         was formatted anew. If the old one is lost, let the new one in with `sunstar ctl member \
+         replace {node}`; else start the node on the old one"
+    )]
+    OtherIncarnation { node: NodeId, known: Incarnation, claimed: Incarnation },
+    /// Who it is cannot be noted.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+}
+
+/// The disk has no room for a note of who a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "node {node} was known as incarnation {known} and now claims {claimed}: its data directory was \
-     formatted anew. If the old one is lost, let the new one in with `sunstar ctl member replace \
-     {node}`; else start the node on the old one"
+    "the disk of the node that was asked is full, and it must take note of {node}'s incarnation \
+     first: make room there; it is tried again by itself"
 )]
-pub(super) struct OtherIncarnation {
+pub(super) struct NoRoom {
     node: NodeId,
-    known: Incarnation,
-    claimed: Incarnation,
 }
 
 const FILE: &str = "peers";
@@ -68,29 +86,26 @@ impl Registry {
         let known = text.lines().map(parse).collect::<Option<_>>().ok_or_else(|| {
             at("make sense of", &path)(io::Error::from(io::ErrorKind::InvalidData))
         })?;
-        Ok(Self { data_dir: data_dir.into(), known, refused: BTreeMap::new() })
+        Ok(Self { data_dir: data_dir.into(), known, refused: BTreeMap::new(), full: false })
     }
 
     /// Whether `incarnation` is the one of `node` that counts; the first one met does.
     ///
     /// # Errors
-    /// If it is another.
+    /// If it is another, or cannot be noted.
     pub(super) fn admit(
         &mut self,
         now: Time,
         node: NodeId,
         incarnation: Incarnation,
-    ) -> Result<(), OtherIncarnation> {
+    ) -> Result<(), NotAdmitted> {
         match self.known.get(&node) {
             Some(known) if known.incarnation == incarnation => Ok(()),
             Some(&Known { incarnation: known, .. }) => {
                 self.note_refusal(now, node, incarnation);
-                Err(OtherIncarnation { node, known, claimed: incarnation })
+                Err(NotAdmitted::OtherIncarnation { node, known, claimed: incarnation })
             }
-            None => {
-                self.store(node, Known { incarnation, generation: 0 });
-                Ok(())
-            }
+            None => Ok(self.store(node, Known { incarnation, generation: 0 })?),
         }
     }
 
@@ -111,27 +126,32 @@ impl Registry {
     }
 
     /// From now on `incarnation` counts. Returns whether another one did.
-    pub(super) fn replace(&mut self, node: NodeId, incarnation: Incarnation) -> bool {
+    ///
+    /// # Errors
+    /// If that cannot be noted: the other one still does.
+    pub(super) fn replace(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+    ) -> Result<bool, NoRoom> {
         let known = self.known(node);
         if known.is_some_and(|known| known.incarnation == incarnation && known.generation > 0) {
-            return false;
+            return Ok(false);
         }
         let generation = known.map_or(0, |known| known.generation) + 1;
-        self.store(node, Known { incarnation, generation });
-        true
+        self.store(node, Known { incarnation, generation })?;
+        Ok(true)
     }
 
-    /// Another node knows this of a replaced one. Returns whether it was news. Of two of one
-    /// generation, made by two administrators at once, all nodes settle on the same one.
+    /// Another node knows this of a replaced one. Returns whether it was news that could be noted; it
+    /// is told again and again. Of two of one generation, made by two administrators at once, all nodes
+    /// settle on the same one.
     pub(super) fn learn(&mut self, told: &Replaced) -> bool {
         let story = |known: Known| (known.generation, known.incarnation);
         let known = self.known(told.node).map(story);
         let newer = known.is_none_or(|known| known < (told.generation, told.incarnation));
-        if newer && told.generation > 0 {
-            let (incarnation, generation) = (told.incarnation, told.generation);
-            self.store(told.node, Known { incarnation, generation });
-        }
-        newer && told.generation > 0
+        let (incarnation, generation) = (told.incarnation, told.generation);
+        newer && generation > 0 && self.store(told.node, Known { incarnation, generation }).is_ok()
     }
 
     /// All replaced nodes, for others.
@@ -157,17 +177,38 @@ impl Registry {
 
     /// Takes note, durably. Happens a few times in the life of a pair of nodes, so it may block the
     /// core.
-    fn store(&mut self, node: NodeId, known: Known) {
+    fn store(&mut self, node: NodeId, known: Known) -> Result<(), NoRoom> {
         use std::fmt::Write;
 
-        self.known.insert(node, known);
-        self.refused.remove(&(node, known.incarnation));
+        let mut noted = self.known.clone();
+        noted.insert(node, known);
         let mut text = String::new();
-        for (node, Known { incarnation, generation }) in &self.known {
+        for (node, Known { incarnation, generation }) in &noted {
             writeln!(text, "{node} {incarnation} {generation}").expect("strings take all");
         }
-        if let Err(error) = replace_file(&self.data_dir, FILE, text.as_bytes()) {
-            super::disk::die("remembering a node's incarnation", &error);
+        self.write(node, text.as_bytes())?;
+        self.known = noted;
+        self.refused.remove(&(node, known.incarnation));
+        Ok(())
+    }
+
+    /// Until the name is in its place the file is what it was, so that want of room is no failure.
+    fn write(&mut self, node: NodeId, text: &[u8]) -> Result<(), NoRoom> {
+        let was_full = std::mem::take(&mut self.full);
+        let put = put_file(&self.data_dir, FILE, text);
+        let written = match put {
+            Err(DataDirError::Io { source, .. }) if is_disk_full(&source) => {
+                self.full = true;
+                if !was_full {
+                    tracing::warn!(%node, "the disk is full: who the node is cannot be noted");
+                }
+                return Err(NoRoom { node });
+            }
+            put => put.and_then(|()| sync_directory(&self.data_dir)),
+        };
+        match written {
+            Ok(()) => Ok(()),
+            Err(error) => die("remembering a node's incarnation", &error),
         }
     }
 }
@@ -203,12 +244,13 @@ mod tests {
 
         let mut reopened = Registry::open(directory.path()).expect("what was written");
         let error = admit(&mut reopened, 2, 0xC).expect_err("another disk");
-        assert_eq!((error.known.0, error.claimed.0), (0xA, 0xC));
+        let (known, claimed) = (Incarnation(0xA), Incarnation(0xC));
+        assert_eq!(error, NotAdmitted::OtherIncarnation { node: N2, known, claimed });
         assert_eq!(admit(&mut reopened, 3, 0xB), Ok(()));
         assert!(reopened.is_first(N2) && reopened.replaced().is_empty());
 
-        assert!(reopened.replace(N2, Incarnation(0xC)));
-        assert!(!reopened.replace(N2, Incarnation(0xC)), "it counts already");
+        assert_eq!(reopened.replace(N2, Incarnation(0xC)), Ok(true));
+        assert_eq!(reopened.replace(N2, Incarnation(0xC)), Ok(false), "it counts already");
         let mut reopened = Registry::open(directory.path()).expect("what was written");
         assert_eq!(admit(&mut reopened, 2, 0xC), Ok(()));
         assert!(admit(&mut reopened, 2, 0xA).is_err(), "the old disk is refused for ever");
@@ -224,7 +266,7 @@ mod tests {
         assert!(registry.learn(&told(0xC, 2)));
         assert!(!registry.learn(&told(0xF, 1)) && !registry.learn(&told(0xC, 2)));
         assert!(!registry.learn(&told(0xB, 2)) && registry.learn(&told(0xD, 2)), "one wins");
-        registry.replace(N2, Incarnation(0xE));
+        assert_eq!(registry.replace(N2, Incarnation(0xE)), Ok(true));
         assert_eq!(registry.replaced(), [told(0xE, 3)]);
         // What everybody meets first may have been replaced before.
         let other = tempfile::tempdir().expect("a temporary directory");
@@ -246,8 +288,38 @@ mod tests {
         registry.admit(later, N2, Incarnation(0xC)).expect_err("another disk");
         assert_eq!(refused(&registry, later), [(N2, Incarnation(0xC))]);
         assert!(refused(&registry, NOW).len() <= REFUSED_MAX);
-        registry.replace(N2, Incarnation(0xC));
+        assert_eq!(registry.replace(N2, Incarnation(0xC)), Ok(true));
         assert_eq!(refused(&registry, later), []);
+    }
+
+    /// No room for the temporary file: its name leads to where there never is any.
+    #[test]
+    fn what_cannot_be_noted_is_not_believed_until_there_is_room() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut registry = Registry::open(directory.path()).expect("nothing there");
+        registry.admit(NOW, N2, Incarnation(0xA)).expect("the first");
+        let full = || {
+            let name = directory.path().join("peers.tmp");
+            std::os::unix::fs::symlink("/dev/full", name).expect("a new name");
+        };
+        let n3 = NodeId(3);
+        full();
+        let error = registry.admit(NOW, n3, Incarnation(0xB)).expect_err("no room");
+        assert_eq!(error, NotAdmitted::NoRoom(NoRoom { node: n3 }));
+        assert!(error.to_string().contains("make room"), "{error}");
+        assert_eq!(registry.known(n3), None);
+        full();
+        assert_eq!(registry.replace(N2, Incarnation(0xC)), Err(NoRoom { node: N2 }));
+        full();
+        assert!(!registry.learn(&told(0xC, 1)), "it is told again");
+        let reopened = Registry::open(directory.path()).expect("as it was");
+        assert_eq!((reopened.known(N2), reopened.known(n3)), (registry.known(N2), None));
+        assert_eq!(registry.known(N2).map(|known| known.incarnation.0), Some(0xA));
+
+        registry.admit(NOW, n3, Incarnation(0xB)).expect("there is room");
+        assert!(registry.learn(&told(0xC, 1)));
+        let reopened = Registry::open(directory.path()).expect("what was written");
+        assert_eq!(reopened.known, registry.known);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use super::administration::{GroupQuery, body_of, respond};
 use super::core::Core;
 use super::inbox::{Event, Inbox};
 use super::mesh::Letter;
-use super::registry::Known;
+use super::registry::{Known, NoRoom};
 use super::sockets::{CloseReason, Role};
 use crate::base::{GroupId, Incarnation, NodeId};
 use crate::reactor::{GroupMembers, GroupOperation, GroupReason, GroupRefusal};
@@ -107,8 +107,11 @@ pub(super) struct MemberQuery {
     /// To be let in.
     accept: Option<Incarnation>,
     /// Nothing if the node is none, or this one.
-    answer: oneshot::Sender<Option<(MemberIdentity, Vec<GroupId>)>>,
+    answer: oneshot::Sender<Option<Identified>>,
 }
+
+/// Who a node is, and all groups; or nobody new can be let in.
+type Identified = Result<(MemberIdentity, Vec<GroupId>), NoRoom>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,14 +125,18 @@ impl Core {
     pub(super) fn ask_member(&mut self, query: MemberQuery) {
         let MemberQuery { node, accept, answer } = query;
         let is_other = self.detectors.contains_key(&node);
-        if let Some(incarnation) = accept.filter(|_| is_other)
-            && self.registry().replace(node, incarnation)
+        // Whoever asked may have gone.
+        let _ = answer.send(is_other.then(|| self.identify(node, accept)));
+    }
+
+    fn identify(&mut self, node: NodeId, accept: Option<Incarnation>) -> Identified {
+        if let Some(incarnation) = accept
+            && self.registry().replace(node, incarnation)?
         {
             self.node_replaced(node);
         }
         let groups = self.node.config.shard_map.groups.iter().map(|info| info.id).collect();
-        // Whoever asked may have gone.
-        let _ = answer.send(is_other.then(|| (self.identity(node), groups)));
+        Ok((self.identity(node), groups))
     }
 
     fn identity(&mut self, node: NodeId) -> MemberIdentity {
@@ -224,10 +231,15 @@ async fn identity_of(
     let (answer, answered) = oneshot::oneshot();
     inbox.push(Event::AskMember(MemberQuery { node, accept, answer }));
     let known = in_time(answered).await.flatten();
-    known.ok_or_else(|| GroupRefusal {
+    let known = known.ok_or_else(|| GroupRefusal {
         reason: GroupReason::UnknownNode,
         message: format!("{node} is no other node of the cluster"),
         remedy: "ask another node than the one that is to be replaced".to_owned(),
+    })?;
+    known.map_err(|error| GroupRefusal {
+        reason: GroupReason::NoRoom,
+        message: error.to_string(),
+        remedy: "make room, or ask another node: the others learn of it from there".to_owned(),
     })
 }
 

@@ -147,6 +147,8 @@ pub enum GroupReason {
     LastVoter,
     /// What is asked for makes no sense.
     Invalid,
+    /// The disk has no room to take note of it.
+    NoRoom,
 }
 
 /// What became of a request.
@@ -457,6 +459,7 @@ pub(super) fn refusal(reason: GroupReason, message: String) -> GroupRefusal {
         GroupReason::NotAVoter => "let it vote first: `sunstar ctl group add` or `promote`",
         GroupReason::LastVoter => "add another voter first",
         GroupReason::Invalid => "see `sunstar ctl group --help`",
+        GroupReason::NoRoom => "make room on the disk, or ask another node",
     };
     GroupRefusal { reason, message, remedy: remedy.to_owned() }
 }
