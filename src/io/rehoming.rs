@@ -13,7 +13,8 @@
 //!   are the same files under a second name, since nothing in them depends on the core.
 //! - A crash before the switch leaves the old layout and a piece of the new one, which the next start
 //!   removes; a crash after it leaves the new layout and a piece of the old one, likewise.
-//! - Every checksum is verified on the way. What a log has lost is in doubt in the new one too.
+//! - Every checksum is verified on the way. What a log has lost is in doubt in the new one too, of groups
+//!   as well of which it says nothing any more.
 //! - One core after the other, on one thread: it is done once in a while, and mostly waits for the disk.
 //!
 //! Other nodes learn of it with the next handshake: each tells how many cores it runs.
@@ -96,6 +97,8 @@ struct Found {
     groups: BTreeMap<GroupId, RecoveredGroup>,
     /// The newest of each group: where it is, and its name.
     snapshots: Vec<(GroupId, PathBuf, String)>,
+    /// Whether groups of which the log says nothing may have lost something, too.
+    lost_any: bool,
 }
 
 impl Rehoming {
@@ -118,7 +121,10 @@ impl Rehoming {
         let home = |group| usize::from(ShardMap::home_core(group, config.cores()).0);
         for core in (0..data_dir.cores()).map(CoreId) {
             let found = read(data_dir, core, progress);
-            let found = found.map_err(|source| RunError::RecoverFiles { core, source })?;
+            let mut found = found.map_err(|source| RunError::RecoverFiles { core, source })?;
+            if found.lost_any {
+                found.add_unrecorded(config, |group| is_home(group, data_dir, core));
+            }
             for (group, its) in found.groups {
                 homes[home(group)].groups.insert(group, its);
             }
@@ -212,15 +218,31 @@ fn read(data_dir: &DataDir, core: CoreId, progress: &Progress) -> Result<Found, 
     let log = data_dir.superblock().log_config(core);
     let (log, _) = read_log(&directory, &listed.segments, log, progress)?;
     // Of a group that is at home elsewhere, nothing here ever counted.
-    let is_ours = |group: GroupId| ShardMap::home_core(group, data_dir.cores()) == core;
-    let mut groups = log.groups;
+    let is_ours = |group: GroupId| is_home(group, data_dir, core);
+    let (mut groups, lost_any) = (log.groups, log.lost_any);
     groups.retain(|&group, _| is_ours(group));
     let newest = listed.snapshots.into_iter().filter(|&(group, _)| is_ours(group));
     let named = newest.map(|(group, index)| {
         let name = snapshot_name(group, index);
         (group, directory.join(&name), name)
     });
-    Ok(Found { groups, snapshots: named.collect() })
+    Ok(Found { groups, snapshots: named.collect(), lost_any })
+}
+
+/// Whether `core` is the home of a group in the layout that counts.
+fn is_home(group: GroupId, data_dir: &DataDir, core: CoreId) -> bool {
+    ShardMap::home_core(group, data_dir.cores()) == core
+}
+
+impl Found {
+    /// Adds all groups at home here that the log has lost what it said of, if it said anything.
+    fn add_unrecorded(&mut self, config: &NodeConfig, is_ours: impl Fn(GroupId) -> bool) {
+        for info in config.shard_map.groups.iter().filter(|info| is_ours(info.id)) {
+            let has_snapshot = self.snapshots.iter().any(|snapshot| snapshot.0 == info.id);
+            let here = has_snapshot || info.members.contains(&config.node);
+            self.groups.entry(info.id).or_insert_with(|| RecoveredGroup::unrecorded(here));
+        }
+    }
 }
 
 /// Gives a durable file a second name, or copies it where that cannot be.

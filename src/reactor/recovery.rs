@@ -42,11 +42,15 @@ pub(super) fn recover(
     let log = wal::Log::resume(config.log_config(), state);
     let mut newest = newest_snapshots(&config, &snapshots)?;
     let (mut replicas, mut resets, mut removals) = (Vec::new(), Vec::new(), Vec::new());
-    let mut found = Vec::new();
-    for info in groups_of(&config, &newest, &logs) {
+    let (mut found, mut retired) = (Vec::new(), Vec::new());
+    for info in groups_of(&config, &newest, &logs, lost_any) {
         let snapshot = newest.remove(&info.id);
-        let unknown = RecoveredGroup { votes_lost: lost_any, ..RecoveredGroup::default() };
-        let mut log = logs.remove(&info.id).unwrap_or(unknown);
+        let mut log = logs.remove(&info.id).unwrap_or_else(|| {
+            let here = snapshot.is_some() || info.members.contains(&config.node);
+            let unrecorded = lost_any.then(|| RecoveredGroup::unrecorded(here));
+            retired.extend(unrecorded.iter().filter(|_| !here).map(|_| info.id));
+            unrecorded.unwrap_or_default()
+        });
         let losses = Losses::of(&log, snapshots_lost.contains(&info.id));
         let after = snapshot.as_ref().map_or(Index::ZERO, |loaded| loaded.meta.index);
         if losses.begins_anew(after, &log) {
@@ -78,6 +82,9 @@ pub(super) fn recover(
     for (group, mark) in resets {
         core.persistence.log_mut().stage_reset(group, mark);
     }
+    for group in retired {
+        core.persistence.log_mut().stage_retirement(group);
+    }
     for (group, record) in found {
         core.persistence.log_mut().stage_doubt(group, record);
     }
@@ -90,16 +97,18 @@ pub(super) fn recover(
     Ok((core, replicas))
 }
 
-/// The groups this core has, or had, something of: those of the first start, and those that came.
+/// The groups this core has, or had, something of: those of the first start, and those that came. Any
+/// may have come, if the log has lost what it said of any.
 fn groups_of<'a>(
     config: &'a ReactorConfig,
     snapshots: &BTreeMap<GroupId, Loaded>,
     logs: &BTreeMap<GroupId, RecoveredGroup>,
+    lost_any: bool,
 ) -> Vec<&'a GroupInfo> {
     let ours = |info: &&GroupInfo| {
         let home = ShardMap::home_core(info.id, config.smp) == config.core;
         let known = snapshots.contains_key(&info.id) || logs.contains_key(&info.id);
-        home && (known || info.members.contains(&config.node))
+        home && (known || lost_any || info.members.contains(&config.node))
     };
     config.shard_map.groups.iter().filter(ours).collect()
 }

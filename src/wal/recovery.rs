@@ -129,6 +129,13 @@ impl Recovered {
 }
 
 impl RecoveredGroup {
+    /// A group of which a log says nothing that may have lost what it said of any: votes, at least.
+    /// `here`: it is known from elsewhere to have a replica here; else all that can matter is its votes.
+    #[must_use]
+    pub fn unrecorded(here: bool) -> Self {
+        Self { votes_lost: true, retired: !here, ..Self::default() }
+    }
+
     /// What its replica may have forgotten, noted or found: a kind of `DoubtRecord`.
     pub fn doubt_kind(&self) -> Option<u8> {
         match self.doubt.map(|doubt| doubt.kind) {

@@ -1,9 +1,11 @@
 use super::*;
 use crate::base::{Bytes, ClusterId, Index, Micros, NodeId, Term, WallTime};
 use crate::placement::{NodeInfo, ShardMap};
-use crate::wal::{EntryRecord, HardStateRecord, SnapshotMark};
+use crate::wal::{BLOCK, DoubtRecord, EntryRecord, HardStateRecord, SnapshotMark};
 
 const GROUPS: u32 = 7;
+/// Groups of the map of which no log says anything, one at home on each of two cores.
+const SILENT: [GroupId; 2] = [GroupId(GROUPS + 1), GroupId(GROUPS + 2)];
 const SEGMENT_BYTES: u64 = 64 << 10;
 
 fn config(directory: &Path, smp: usize) -> NodeConfig {
@@ -24,7 +26,7 @@ fn config(directory: &Path, smp: usize) -> NodeConfig {
         cpuset: vec![],
         overprovisioned: true,
         memory: 1 << 30,
-        shard_map: ShardMap::initial(vec![node], GROUPS).expect("one node"),
+        shard_map: ShardMap::initial(vec![node], GROUPS + 2).expect("one node"),
         election_timeout: Micros::from_secs(1),
         heartbeat_interval: Micros::from_millis(100),
         lease_drift_percent: 0,
@@ -264,6 +266,23 @@ fn what_a_log_has_lost_is_in_doubt_in_the_new_one_too() {
     for (group, found) in &after {
         assert_eq!(found.entries, before[group].entries, "{group}");
         assert_eq!(found.hard_state, before[group].hard_state, "{group}");
+    }
+}
+
+/// A batch is lost of which nothing can be read: it may have held anybody's vote.
+#[test]
+fn groups_that_a_damaged_log_says_nothing_of_are_in_doubt_too() {
+    let directory = filled(2);
+    let config = config(directory.path(), 3);
+    let damaged = 2 * BLOCK;
+    (damaged..damaged + 20).for_each(|position| flip(directory.path(), position));
+    let data_dir = DataDir::open(&config).expect("ours");
+    let data_dir = rehome(&config, data_dir, &Progress::default()).expect("done");
+    let (after, _) = found(&data_dir);
+    let kind = |group| after.get(&group).map(RecoveredGroup::doubt_kind);
+    assert_eq!(SILENT.map(kind), [None, Some(Some(DoubtRecord::VOTES))], "core 1 had the second");
+    for group in (1..=GROUPS).map(GroupId) {
+        assert!(group.0 % 2 == 1 || kind(group) == Some(None), "{group} is another core's");
     }
 }
 
