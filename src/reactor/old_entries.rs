@@ -9,7 +9,8 @@
 //!
 //! A segment that is read stays as it is until the read is done (`wal::Log::begin_read`). What was read
 //! is verified before anything is believed of it; damage is named in the log, and treated as if the
-//! entries were gone: the follower gets a snapshot.
+//! entries were gone: the follower gets a snapshot. So it does if that is far less than what would be
+//! read: entries that change the same keys again and again are many, and their state is small.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -67,8 +68,10 @@ impl Reactor {
         while self.core.old_entries.reading.len() < READS_MAX
             && let Some(wanted) = self.core.old_entries.waiting.pop_front()
         {
+            let cheaper = self.is_snapshot_cheaper(wanted);
             let log = self.core.persistence.log_mut();
             let stretch = match wanted {
+                Wanted::Entries { .. } if cheaper => None,
                 Wanted::Entries { group, from, .. } => log.begin_read(group, from, READ_BYTES_MAX),
                 Wanted::Copies(from) => log.begin_rewrite(from, READ_BYTES_MAX),
             };
@@ -82,6 +85,15 @@ impl Reactor {
                 (None, Wanted::Copies(_)) => self.rewrite_read(None),
             }
         }
+    }
+
+    /// Whether a follower had better be sent a snapshot than the entries it lacks.
+    fn is_snapshot_cheaper(&self, wanted: Wanted) -> bool {
+        let Wanted::Entries { group, from, .. } = wanted else { return false };
+        let Some(i) = self.position(group) else { return false };
+        let span = self.core.persistence.log().span_from(group, from);
+        let in_memory = self.core.config.entries_memory_max;
+        span.is_some_and(|span| prefers_snapshot(span, self.replicas[i].machine.bytes(), in_memory))
     }
 
     /// A read is done.
@@ -113,6 +125,35 @@ impl Reactor {
     ) {
         if let Some(i) = self.position(group) {
             self.step_raft(now, i, raft::Input::EntriesRead { to, from, entries });
+        }
+    }
+}
+
+/// Whether a state of so many bytes is sent rather than `span` bytes of log read. A state is sent whole
+/// and takes the place of another at the follower, so it must be less by far; and what is in memory
+/// anyway is no reason.
+fn prefers_snapshot(span: u64, state: u64, in_memory: u64) -> bool {
+    span > SPAN_RATIO * state + in_memory
+}
+
+/// How many times as much log as state.
+const SPAN_RATIO: u64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_sent_where_it_is_far_less() {
+        const MIB: u64 = 1 << 20;
+        for (span, state, expected) in [
+            (95 * MIB, 5 * MIB, true),
+            (95 * MIB, 40 * MIB, false),
+            (42 * MIB, 5 * MIB, false),
+            (40 * MIB, 0, true),
+            (30 * MIB, 0, false),
+        ] {
+            assert_eq!(prefers_snapshot(span, state, 32 * MIB), expected, "{span} for {state}");
         }
     }
 }

@@ -322,6 +322,16 @@ impl Ledger {
         Some(stretch)
     }
 
+    /// Bytes of the log from the batch on that holds the entry of `group` at `from`, about; nothing if
+    /// that is not there.
+    pub(super) fn span_from(&self, group: GroupId, from: Index) -> Option<u64> {
+        let first = self.places.get(&group)?.from(from).next()?;
+        let (_, extent) = self.extent(first.batch);
+        let segments = self.segments.range(self.segment_of(first.batch)..);
+        let ends: u64 = segments.map(|segment| segment.extents.end()).sum();
+        Some(ends.saturating_sub(extent.offset))
+    }
+
     /// Where a batch with entries lies.
     fn extent(&self, batch: BatchNumber) -> (&Segment, Extent) {
         let segment = &self.segments[self.segment_of(batch)];

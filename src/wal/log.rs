@@ -357,6 +357,12 @@ impl Log {
         self.ledger.first_stored(group)
     }
 
+    /// Bytes of this log, about, that are to be read to send all entries of `group` from `from` on,
+    /// whatever groups they are of; nothing if the first is not there any more.
+    pub fn span_from(&self, group: GroupId, from: Index) -> Option<u64> {
+        self.ledger.span_from(group, from)
+    }
+
     /// Where to read the entries of `group` from `from` on: as many durable ones as lie together in
     /// about `bytes_max`, at least one; nothing if that is not there any more, or not durable yet.
     /// Until [`Self::end_read`] the segment is not used again.

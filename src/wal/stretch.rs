@@ -179,6 +179,12 @@ impl Extents {
         });
     }
 
+    /// Where the last batch ends in the segment.
+    pub(super) fn end(&self) -> u64 {
+        let end = |line: &Line| (u64::from(line.block) + u64::from(line.blocks)) * BLOCK as u64;
+        self.lines.last().map_or(0, end)
+    }
+
     /// Where `number` lies.
     pub(super) fn find(&self, first: BatchNumber, number: BatchNumber) -> Option<Extent> {
         let wanted = number.0.checked_sub(first.0)?;

@@ -187,9 +187,10 @@ fn segments_are_recycled_and_a_far_follower_gets_a_snapshot() {
     cluster.assert_replicas_agree();
 }
 
-#[test]
-fn a_follower_behind_what_memory_holds_is_sent_entries_from_the_disk() {
-    let mut cluster = started(1, 12);
+/// A cluster in which a follower was away while 18 MiB were written, to so many keys: far more than
+/// memory holds of the entries. Also the leader and the follower.
+fn caught_up(seed: u64, keys: u32) -> (Cluster, NodeId, NodeId) {
+    let mut cluster = started(1, seed);
     cluster.entries_memory_max = 1 << 20;
     cluster.restart_all();
     cluster.run_until(2_000, |cluster| cluster.leader(G1).is_some() && cluster.is_settled());
@@ -199,13 +200,20 @@ fn a_follower_behind_what_memory_holds_is_sent_entries_from_the_disk() {
     cluster.crash(far);
     let value = vec![b'v'; 300 << 10];
     for i in 0..60 {
-        client.write(&mut cluster, OperationKind::Put, &format!("key-{}", i % 8), &value);
+        client.write(&mut cluster, OperationKind::Put, &format!("key-{}", i % keys), &value);
     }
     let held = cluster.status(leader).entries_in_memory_bytes;
     assert!(held < 3 << 20, "{held} bytes of 18 MiB in memory");
+    cluster.sent.clear();
     cluster.start(far);
     cluster.run_until(5_000, |cluster| cluster.is_settled());
     cluster.assert_replicas_agree();
+    (cluster, leader, far)
+}
+
+#[test]
+fn a_follower_behind_what_memory_holds_is_sent_entries_from_the_disk() {
+    let (cluster, ..) = caught_up(12, 60);
     let read: u64 = cluster.ids().iter().map(|&id| cluster.status(id).log_reads).sum();
     assert!(read >= 15, "{read} reads for 17 MiB");
     for id in cluster.ids() {
@@ -214,6 +222,15 @@ fn a_follower_behind_what_memory_holds_is_sent_entries_from_the_disk() {
         let held = status.entries_in_memory_bytes;
         assert!(held < 3 << 20, "{id}: {held} bytes in memory");
     }
+}
+
+#[test]
+fn a_state_that_is_far_less_than_its_entries_is_sent_instead() {
+    let (cluster, leader, far) = caught_up(12, 8);
+    assert_eq!(cluster.status(leader).log_reads, 0, "nothing is read to find that out");
+    assert!(cluster.status(far).groups[0].snapshot_index.0 > 50, "it was sent a snapshot");
+    let sent = cluster.sent[&(leader, far)];
+    assert!(sent < 6 << 20, "{sent} bytes for a state of 2.4 MiB and what memory holds");
 }
 
 #[test]
