@@ -64,6 +64,12 @@ pub(super) struct CoreReport {
     status: CoreStatus,
     /// Sockets of any kind.
     connections: usize,
+    /// Bytes of clients' frames that are not whole, and of replies that clients have not taken.
+    client_buffers_bytes: usize,
+    /// As many of them as may be; past it the client that holds most is closed.
+    client_buffers_max: usize,
+    /// The same of links to and from other nodes.
+    link_buffers_bytes: usize,
     /// Gaps of more than a second between two ticks.
     stalls: u64,
     /// The longest gap.
@@ -171,6 +177,9 @@ impl Core {
         CoreReport {
             status: self.reactor.status(with_hash),
             connections: self.sockets.len(),
+            client_buffers_bytes: self.sockets.buffers.clients(),
+            client_buffers_max: self.buffers_max,
+            link_buffers_bytes: self.sockets.buffers.peers(),
             stalls: self.stalls.count(),
             stall_max_ms: self.stalls.longest_millis(),
         }

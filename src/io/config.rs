@@ -55,4 +55,9 @@ impl NodeConfig {
     pub(super) fn cores(&self) -> u16 {
         u16::try_from(self.smp).expect("preflight limits the number of cores")
     }
+
+    /// A core's share of the memory.
+    pub(super) fn core_memory(&self) -> u64 {
+        self.memory / u64::from(self.cores())
+    }
 }

@@ -18,6 +18,7 @@ use rustix::event::epoll;
 
 use super::admin::Collector;
 use super::administration::Questions;
+use super::buffers::clients_max;
 use super::detector::Detector;
 use super::disk::Disk;
 use super::inbox::{Event, Inbox};
@@ -65,6 +66,8 @@ pub(super) struct Core {
     pub(super) inbox_events: Vec<Event>,
 
     pub(super) sockets: Sockets,
+    /// Bytes that clients' sockets may hold.
+    pub(super) buffers_max: usize,
     /// Where sockets are read into; taken out while a socket is read.
     pub(super) shared: AlignedBuf,
     /// Reused: empty between turns.
@@ -152,6 +155,7 @@ impl Core {
             inbox,
             inbox_events: Vec::new(),
             sockets: Sockets::new(epoll),
+            buffers_max: clients_max(node.config.core_memory()),
             shared,
             socket_events: Vec::with_capacity(EVENTS_MAX),
             unread: Vec::new(),

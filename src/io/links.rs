@@ -16,7 +16,10 @@ use crate::wire::frame::{Frame, PROTOCOL_VERSION};
 use crate::wire::handshake::{PeerHello, PeerHelloReply, PeerPurpose};
 
 /// Bytes that wait for a link, at most; what exceeds it is dropped.
-const QUEUED_MAX: usize = 64 << 20;
+const WAITING_MAX: usize = 64 << 20;
+
+/// Bytes that wait for a link being made, at most, unless it is one frame.
+const QUEUED_MAX: usize = 1 << 20;
 
 /// What the failure detector says of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,7 +92,8 @@ impl Core {
         let link = self.links.entry(to).or_default();
         if let State::Up(token) = link.state {
             let waiting = self.sockets.get(token).map_or(0, |socket| socket.unsent);
-            if waiting + bytes.len() <= QUEUED_MAX {
+            let is_full = self.sockets.buffers.is_link_full(waiting, self.links.len());
+            if waiting + bytes.len() <= WAITING_MAX && !is_full {
                 self.send(token, bytes);
             }
             return;
@@ -102,7 +106,7 @@ impl Core {
             self.look_up(Purpose::Link, to);
         }
         let link = self.links.entry(to).or_default();
-        if link.queued + bytes.len() <= QUEUED_MAX {
+        if link.queue.is_empty() || link.queued + bytes.len() <= QUEUED_MAX {
             link.queued += bytes.len();
             link.queue.push_back(bytes);
         }

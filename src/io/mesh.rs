@@ -2,7 +2,7 @@
 //!
 //! Messages are pushed during a turn and the receivers woken once, at its end. A core that is awake
 //! is not rung: it looks at its rings before it sleeps. A full ring queues at the sender and never
-//! makes it wait.
+//! makes it wait. What may be refused, is, when the bytes under way are too many.
 //!
 //! The bell's protocol is Dekker's: the sleeper announces itself, then looks at the rings; the sender
 //! pushes, then looks for the announcement. With a full fence on both sides at least one of them sees
@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
@@ -19,6 +19,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::admin::CoreReport;
 use super::clients::HandedClient;
 use super::peers::HandedPeer;
+use crate::base::limits::CLIENT_FRAME_BODY_MAX;
 use crate::base::{CoreId, GroupId, Incarnation, NodeId};
 use crate::reactor::{AdminAnswer, CoreMessage, GroupOperation};
 
@@ -86,7 +87,7 @@ pub(super) struct Mesh {
     me: CoreId,
     bells: Arc<[Bell]>,
     /// By sender; nothing from ourselves.
-    incoming: Vec<Option<Consumer<Letter>>>,
+    incoming: Vec<Option<Inlet>>,
     /// By receiver; nothing to ourselves.
     outgoing: Vec<Option<Lane>>,
     /// Lanes with letters pushed or waiting since the last `publish`.
@@ -100,12 +101,26 @@ struct Lane {
     waiting: VecDeque<Letter>,
     /// Something was pushed since the last `publish`.
     pushed: bool,
+    /// Bytes in both.
+    load: Arc<AtomicUsize>,
+}
+
+/// The way from one other core.
+struct Inlet {
+    ring: Consumer<Letter>,
+    /// As the sender has it.
+    load: Arc<AtomicUsize>,
 }
 
 /// Letters under way between two cores, at most; what exceeds it waits at the sender. All rings of a
 /// node together hold a bounded number.
 fn ring_capacity(cores: usize) -> usize {
     (16_384 / cores).clamp(64, 1_024)
+}
+
+/// Bytes of clients' frames under way between two cores, at most, unless it is one frame.
+fn load_max(cores: usize) -> usize {
+    ((64 << 20) / cores).max(CLIENT_FRAME_BODY_MAX)
 }
 
 /// The meshes of all cores of a node with these `bells`.
@@ -115,9 +130,10 @@ pub(super) fn mesh(bells: &Arc<[Bell]>) -> Vec<Mesh> {
     for from in 0..cores {
         for to in (0..cores).filter(|&to| to != from) {
             let (ring, consumer) = RingBuffer::new(ring_capacity(cores));
+            let load = Arc::new(AtomicUsize::new(0));
+            meshes[to].incoming[from] = Some(Inlet { ring: consumer, load: load.clone() });
             meshes[from].outgoing[to] =
-                Some(Lane { ring, waiting: VecDeque::new(), pushed: false });
-            meshes[to].incoming[from] = Some(consumer);
+                Some(Lane { ring, waiting: VecDeque::new(), pushed: false, load });
         }
     }
     meshes
@@ -148,6 +164,13 @@ impl Mesh {
         lane.send(letter);
     }
 
+    /// Whether `bytes` more for `to` would be too much. What is not refused then waits.
+    pub(super) fn is_full(&self, to: CoreId, bytes: usize) -> bool {
+        let lane = self.outgoing[usize::from(to.0)].as_ref();
+        let load = lane.map_or(0, |lane| lane.load.load(Ordering::Relaxed));
+        load > 0 && load + bytes > load_max(self.cores())
+    }
+
     /// Sends what `letter` makes to every other core.
     pub(super) fn broadcast(&mut self, mut letter: impl FnMut() -> Letter) {
         for lane in self.outgoing.iter_mut().flatten() {
@@ -173,7 +196,10 @@ impl Mesh {
 
     /// The next letter from `from`, if there is one.
     pub(super) fn receive(&mut self, from: usize) -> Option<Letter> {
-        self.incoming[from].as_mut()?.pop().ok()
+        let inlet = self.incoming[from].as_mut()?;
+        let letter = inlet.ring.pop().ok()?;
+        inlet.load.fetch_sub(letter.bytes(), Ordering::Relaxed);
+        Some(letter)
     }
 
     /// How many cores there are.
@@ -187,7 +213,7 @@ impl Mesh {
         let bell = &self.bells[usize::from(self.me.0)];
         bell.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if self.incoming.iter().flatten().any(|ring| !ring.is_empty()) {
+        if self.incoming.iter().flatten().any(|inlet| !inlet.ring.is_empty()) {
             bell.ring_if_asleep();
         }
     }
@@ -203,8 +229,20 @@ impl Mesh {
     }
 }
 
+impl Letter {
+    /// Bytes of clients' that it carries.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Core(CoreMessage::Request { frame, .. }) => frame.len(),
+            Self::Core(CoreMessage::Reply { bytes, .. }) => bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 impl Lane {
     fn send(&mut self, letter: Letter) {
+        self.load.fetch_add(letter.bytes(), Ordering::Relaxed);
         if self.waiting.is_empty() {
             self.push(letter);
         } else {

@@ -25,6 +25,7 @@
 
 mod admin;
 mod administration;
+mod buffers;
 mod clients;
 mod clock;
 mod config;

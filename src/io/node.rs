@@ -430,7 +430,7 @@ pub(super) fn reactor_config(
         log_writes_in_flight_max: LOG_WRITES_IN_FLIGHT_MAX,
         live_segments_max: LIVE_SEGMENTS_MAX,
         entries_memory_max: ENTRIES_MEMORY_MAX,
-        memory_max: config.memory / u64::from(config.cores()),
+        memory_max: config.core_memory(),
     }
 }
 

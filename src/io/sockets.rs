@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::epoll;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 
+use super::buffers::{Buffers, Held};
 use crate::base::limits::{CLIENT_FRAME_BODY_MAX, HANDSHAKE_BODY_MAX, PEER_FRAME_BODY_MAX};
 use crate::base::{AlignedBuf, NodeId, PeerCore, Time};
 use crate::wire::WireError;
@@ -111,6 +112,11 @@ pub(super) enum CloseReason {
     Lost,
     #[error("{0} bytes of replies were not taken")]
     TooSlow(usize),
+    #[error(
+        "it held {0} bytes, more than any other, when clients' connections held more than they may \
+         together: take replies sooner, or raise --memory"
+    )]
+    Crowded(usize),
     #[error("{0}")]
     Reactor(String),
     #[error("another connection took its place")]
@@ -157,6 +163,8 @@ pub(super) struct Socket {
     sent: usize,
     /// Bytes in `output` not yet sent.
     pub(super) unsent: usize,
+    /// Bytes in `partial` and `output`.
+    held: Held,
     /// To be closed once `output` is empty, and why.
     pub(super) closing: Option<String>,
 }
@@ -188,6 +196,8 @@ pub(super) struct Sockets {
     places: Vec<Place>,
     /// Places not in use.
     free: Vec<usize>,
+    /// What all sockets hold.
+    pub(super) buffers: Buffers,
 }
 
 struct Place {
@@ -198,7 +208,7 @@ struct Place {
 
 impl Sockets {
     pub(super) fn new(epoll: OwnedFd) -> Self {
-        Self { epoll, places: Vec::new(), free: Vec::new() }
+        Self { epoll, places: Vec::new(), free: Vec::new(), buffers: Buffers::default() }
     }
 
     /// Takes in a connected or connecting socket.
@@ -220,7 +230,7 @@ impl Sockets {
             self.free.push(token.place());
             return Err(error.into());
         }
-        self.places[token.place()].socket = Some(Socket {
+        let mut socket = Socket {
             stream,
             address,
             role,
@@ -230,8 +240,11 @@ impl Sockets {
             output: VecDeque::new(),
             sent: 0,
             unsent: 0,
+            held: self.buffers.begin(role),
             closing: None,
-        });
+        };
+        socket.count();
+        self.places[token.place()].socket = Some(socket);
         Ok(token)
     }
 
@@ -285,6 +298,16 @@ impl Sockets {
         self.places.iter().all(|place| place.socket.as_ref().is_none_or(sent))
     }
 
+    /// The client's socket that holds most, and how many bytes that is.
+    pub(super) fn heaviest_client(&self) -> Option<(Token, usize)> {
+        let sockets = self.places.iter().enumerate().filter_map(|(number, place)| {
+            let socket = place.socket.as_ref()?;
+            let is_client = matches!(socket.role, Role::ClientGreeting | Role::Client);
+            is_client.then(|| (token(place.uses, number), socket.held.bytes()))
+        });
+        sockets.max_by_key(|&(_, held)| held)
+    }
+
     /// How many sockets there are.
     pub(super) fn len(&self) -> usize {
         self.places.len() - self.free.len()
@@ -331,7 +354,9 @@ impl Socket {
             return Ok(Filled::Nothing);
         }
         if self.needed > shared.len() {
-            return self.fill_large();
+            let filled = self.fill_large();
+            self.count();
+            return filled;
         }
         let kept = self.partial.len();
         let buffer = shared.as_mut_slice();
@@ -344,6 +369,7 @@ impl Socket {
         };
         self.unscanned = false;
         self.partial.clear();
+        self.count();
         Ok(Filled::Shared { filled: kept + arrived, more: kept + arrived == shared.len() })
     }
 
@@ -368,7 +394,14 @@ impl Socket {
     /// The whole large frame.
     pub(super) fn take_large(&mut self) -> AlignedBuf {
         self.needed = HEADER;
-        std::mem::take(&mut self.partial)
+        let frame = std::mem::take(&mut self.partial);
+        self.count();
+        frame
+    }
+
+    /// Takes note of what it holds.
+    fn count(&mut self) {
+        self.held.set(self.partial.len() + self.unsent);
     }
 
     /// Keeps the beginning of a frame that needs `needed` bytes.
@@ -380,6 +413,7 @@ impl Socket {
         } else {
             self.partial = AlignedBuf::copy_of(rest);
         }
+        self.count();
     }
 
     /// Sends `bytes`, at once if the socket takes them.
@@ -397,6 +431,7 @@ impl Socket {
         }
         self.unsent += bytes.len() - taken;
         self.output.push_back(bytes);
+        self.count();
         Ok(())
     }
 
@@ -419,6 +454,7 @@ impl Socket {
             }
             self.forget_sent(taken);
         }
+        self.count();
         Ok(was_paused && self.unsent <= PAUSE_BYTES)
     }
 

@@ -8,7 +8,7 @@ use super::inbox::Event;
 use super::mesh::Letter;
 use super::sockets::{CloseReason, Filled, Role, Token};
 use crate::base::{AlignedBuf, ConnectionId, CoreId, Time};
-use crate::reactor::{Close, CoreSend, Effects, Input, Reply};
+use crate::reactor::{Close, CoreMessage, CoreSend, Effects, Input, Reply};
 use crate::wire::frame::{Frame, Scan, scan};
 
 /// Letters taken from one core in one turn, at most.
@@ -88,7 +88,7 @@ impl Core {
             self.disk.read(read);
         }
         for CoreSend { to, message } in effects.core_sends.drain(..) {
-            self.mesh.send(to, Letter::Core(message));
+            self.send_to_core(to, message);
         }
         for Reply { connection, bytes } in effects.replies.drain(..) {
             self.send(Token(connection.0), bytes);
@@ -110,6 +110,16 @@ impl Core {
         }
         for answer in effects.admin_answers.drain(..) {
             self.answer_administrator(answer);
+        }
+    }
+
+    /// Sends to another core of this node, unless too much waits there already.
+    fn send_to_core(&mut self, to: CoreId, message: CoreMessage) {
+        match message {
+            CoreMessage::Request { connection, frame } if self.mesh.is_full(to, frame.len()) => {
+                self.step(Input::NotForwarded { connection, frame: &frame });
+            }
+            message => self.mesh.send(to, Letter::Core(message)),
         }
     }
 
@@ -288,6 +298,16 @@ impl Core {
             self.unread.push(token);
         }
         self.shared = shared;
+        self.relieve_buffers();
+    }
+
+    /// Closes the clients that hold most until all together hold no more than they may.
+    fn relieve_buffers(&mut self) {
+        while self.sockets.buffers.clients() > self.buffers_max
+            && let Some((token, held)) = self.sockets.heaviest_client()
+        {
+            self.close(token, &CloseReason::Crowded(held));
+        }
     }
 
     fn read_once(
@@ -379,6 +399,7 @@ impl Core {
         if unsent > UNSENT_MAX && socket.role == Role::Client {
             self.close(token, &CloseReason::TooSlow(unsent));
         }
+        self.relieve_buffers();
     }
 
     fn close_when_sent(&mut self, token: Token, reason: String) {

@@ -2,8 +2,9 @@
 
 use super::convert;
 use super::queue::Waiting;
+use super::reads::Round;
 use super::replies::Replies;
-use crate::base::{AlignedBuf, GroupId, Index, NodeId, SessionId};
+use crate::base::{GroupId, Index, NodeId, SessionId};
 use crate::kv::{self, Machine, Place};
 use crate::raft;
 use crate::wire::client::{
@@ -73,20 +74,22 @@ impl Answers {
         }
     }
 
-    /// Answers a round of reads from `machine`, everything they must see being applied.
+    /// Answers a round of reads from `machine`, everything they must see being applied, as far as one
+    /// turn may. Returns whether it was answered to its end.
     pub(super) fn read(
         &mut self,
         machine: &Machine,
-        frames: &AlignedBuf,
-        waiting: &[Waiting],
+        round: &mut Round,
         context: Context,
         replies: &mut Replies,
-    ) {
+    ) -> bool {
         let (applied, ..) = machine.applied();
-        let mut rest: &[u8] = frames;
-        for waiting in waiting {
+        while let Some(waiting) = round.waiting.get(round.answered) {
+            if replies.is_full() {
+                return false;
+            }
+            let rest = &round.frames[round.answered_bytes..];
             let frame = frame::scan_trusted(rest).expect("a round holds a frame per waiter");
-            rest = &rest[frame.bytes.len()..];
             let Ok(Request::Read(batch)) = parse_request(&frame) else {
                 unreachable!("only read frames that could be parsed are gathered")
             };
@@ -95,9 +98,12 @@ impl Answers {
                 self.push_read(machine, operation.key, applied);
             }
             let head = context.head(waiting.request, Outcome::Ok);
-            self.builder.encode(&head, replies.buffer(waiting.origin));
+            replies.append_values(waiting.origin, |out| self.builder.encode(&head, out));
             self.builder.clear();
+            round.answered += 1;
+            round.answered_bytes += frame.bytes.len();
         }
+        true
     }
 
     /// Tells a waiter that its frame did not and will not happen.

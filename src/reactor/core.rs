@@ -6,6 +6,7 @@ use super::answers::Answers;
 use super::config::ReactorConfig;
 use super::directory::Directory;
 use super::effects::{Effects, SnapshotWrite};
+use super::holdings::Holdings;
 use super::old_entries::OldEntries;
 use super::peers::Peers;
 use super::persistence::Persistence;
@@ -34,6 +35,8 @@ pub(super) struct Core {
     pub snapshot_removals: Vec<GroupId>,
     /// Snapshots on their way to followers.
     pub sendings: Sendings,
+    /// What all replicas hold together: the sum of their `counted`.
+    pub held: Holdings,
     /// Applied entries in memory.
     pub trailing: Trailing,
     /// Entries being read back from the log.
@@ -69,6 +72,7 @@ impl Core {
             replies: Replies::default(),
             answers: Answers::default(),
             sendings: Sendings::default(),
+            held: Holdings::default(),
             trailing: Trailing::default(),
             old_entries: OldEntries::default(),
             rewriting: None,
@@ -109,6 +113,12 @@ impl Core {
     pub(super) fn can_make(&mut self, now: Time) -> bool {
         self.paused_until.take_if(|until| *until <= now);
         self.making.is_none() && self.paused_until.is_none()
+    }
+
+    /// Bytes of state that snapshots under way hold on to, as far as it is written over meanwhile.
+    pub(super) fn frozen_bytes(&self) -> u64 {
+        let making = self.making.as_ref().map_or(0, |making| making.stream.frozen_bytes());
+        making + self.sendings.frozen_bytes()
     }
 
     /// Until when no snapshot is begun, if one might be wanted.

@@ -34,6 +34,13 @@ pub enum Input<'a> {
         /// What it says.
         message: CoreMessage,
     },
+    /// A client's frame was not sent to the core it was for: too much waits there.
+    NotForwarded {
+        /// The connection.
+        connection: ConnectionId,
+        /// The frame, as it was to be sent.
+        frame: &'a [u8],
+    },
     /// A log write is durable. Completions may come in any order.
     LogWritten {
         /// As given in `LogWrite`.

@@ -38,6 +38,7 @@ mod core;
 mod directory;
 mod disk_full;
 mod effects;
+mod holdings;
 mod input;
 mod leadership;
 mod losses;
@@ -111,9 +112,6 @@ pub struct Reactor {
     comparisons: Comparisons,
     /// What is to be told to other cores of this node.
     forwards: Vec<CoreSend>,
-    /// Bytes of state that the replicas hold: the sum of `replicas[i].state_bytes`. Kept, because
-    /// every write asks for it and there may be thousands of groups.
-    state_bytes: u64,
     /// When leadership is looked at next; never while all is as it ought to be.
     leadership_at: Time,
     /// The node is about to stop: nothing is to be led here.
@@ -137,7 +135,6 @@ impl Reactor {
         for (i, replica) in replicas.iter().enumerate() {
             timers.insert(replica.timer, i);
         }
-        let state_bytes = replicas.iter().map(|replica| replica.state_bytes).sum();
         let mut reactor = Self {
             core,
             replicas,
@@ -149,11 +146,11 @@ impl Reactor {
             administration: Administration::default(),
             comparisons: Comparisons::default(),
             forwards: Vec::new(),
-            state_bytes,
             leadership_at: now,
             leaving: false,
             turns: 0,
         };
+        (0..reactor.replicas.len()).for_each(|i| reactor.count(i));
         reactor.campaign_where_preferred(now);
         Ok(reactor)
     }
@@ -166,6 +163,7 @@ impl Reactor {
             }
             Input::PeerFrame { from, frame } => self.peer_frame(now, from, frame),
             Input::CoreMessage { from, message } => self.core_message(from, message),
+            Input::NotForwarded { connection, frame } => self.not_forwarded(connection, frame),
             Input::LogWritten { write } => {
                 let ready = self.core.persistence.written(write);
                 self.release(now, ready);
@@ -253,7 +251,7 @@ impl Reactor {
         CoreStatus {
             core: self.core.config.core,
             groups: self.statuses(with_hash),
-            state_bytes: self.state_bytes,
+            state_bytes: self.core.held.state,
             memory_max: self.core.config.memory_max,
             disk_full: self.core.persistence.is_full(),
             turns: self.turns,
@@ -267,7 +265,11 @@ impl Reactor {
             log_segment_wait_max_ms: self.core.persistence.waits.longest.0 / 1_000,
             log_reads: self.core.old_entries.count,
             log_segments: self.core.persistence.log().live_segments() as u64,
-            entries_in_memory_bytes: self.entries_bytes(),
+            entries_in_memory_bytes: self.core.held.entries,
+            under_way_bytes: self.under_way(),
+            under_way_max: self.core.config.under_way_max(),
+            snapshots_frozen_bytes: self.core.frozen_bytes(),
+            snapshots_received_bytes: self.core.held.received,
             snapshots: self.core.snapshots,
             makes_snapshot: self.core.makes_snapshot(),
             divergences: self.core.divergences,
@@ -277,12 +279,7 @@ impl Reactor {
     /// Asserts what must hold between the parts, after any turn. For tests and simulators.
     pub fn check_invariants(&self) {
         self.replicas.iter().for_each(Replica::check_invariants);
-        let held: u64 = self.replicas.iter().map(|replica| replica.machine.bytes()).sum();
-        assert_eq!(self.state_bytes, held, "bytes of state are counted as they change");
-    }
-
-    fn entries_bytes(&self) -> u64 {
-        self.replicas.iter().map(|replica| replica.raft.entries_bytes() as u64).sum()
+        self.check_holdings();
     }
 
     fn statuses(&self, with_hash: bool) -> Vec<GroupStatus> {
@@ -463,14 +460,12 @@ impl Reactor {
             replica.touched = false;
             replica.ask(&mut self.core, now);
             replica.perform(&mut self.core, now);
-            self.state_bytes -= replica.state_bytes;
-            replica.state_bytes = replica.machine.bytes();
-            self.state_bytes += replica.state_bytes;
             looks |= replica.is_to_be_looked_at(full);
             if replica.raft.deadline() < replica.timer {
                 self.timers.remove(replica.timer, i);
                 self.rearm(i);
             }
+            self.count(i);
             self.tell_whereabouts(i);
             self.ask_whereabouts(now, i);
             self.update_presence(now, i);
@@ -481,9 +476,13 @@ impl Reactor {
         }
         assert!(self.touched.is_empty(), "performing touches no other replica");
         touched.retain(|&i| {
-            self.replicas[i].touched = self.replicas[i].has_more_to_apply();
-            self.replicas[i].touched
+            let replica = &mut self.replicas[i];
+            replica.touched = replica.has_more_to_apply() || replica.has_more_to_answer();
+            replica.touched
         });
+        // What a turn may spend is not always spent by the same.
+        let first = touched.len().min(1);
+        touched.rotate_left(first);
         self.touched = touched;
     }
 

@@ -268,8 +268,8 @@ impl Reactor {
         let i = self.replicas.len();
         self.timers.insert(replica.timer, i);
         self.positions.insert(group, i);
-        self.state_bytes += replica.state_bytes;
         self.replicas.push(replica);
+        self.count(i);
         Some(i)
     }
 
@@ -284,11 +284,12 @@ impl Reactor {
         self.core.persistence.stage_retirement(group);
         let vacant = recovery::vacant(now, &self.core.config, group, votes, salt);
         let vacant = vacant.expect("a group of the map");
-        self.state_bytes = self.state_bytes - replica.state_bytes + vacant.state_bytes;
         let replaced = std::mem::replace(replica, vacant);
         // Its places on the turn's list and in the timer table are still the same.
         (replica.touched, replica.timer) = (replaced.touched, replaced.timer);
+        replica.counted = replaced.counted;
         replica.presence = Presence::Going;
+        self.count(i);
         tracing::info!(%group, core = %self.core.config.core, "the replica is out of its group: it goes");
     }
 

@@ -50,6 +50,11 @@ impl Queue {
         self.drafts.is_empty()
     }
 
+    /// Bytes of all drafts.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether another frame of `length` bytes would exceed the bound.
     pub(super) fn is_full(&self, length: usize) -> bool {
         self.bytes + length > QUEUE_BYTES_MAX

@@ -25,6 +25,10 @@ const BYTES_MAX: usize = 8 << 20;
 pub(super) struct Round {
     pub frames: AlignedBuf,
     pub waiting: Vec<Waiting>,
+    /// How many of `waiting` were answered, the first ones.
+    pub answered: usize,
+    /// Where in `frames` theirs end.
+    pub answered_bytes: usize,
 }
 
 /// One group's reads.
@@ -37,6 +41,8 @@ pub(super) struct Reads {
     confirmed: VecDeque<(Index, Round)>,
     /// The context of the newest round.
     context: u64,
+    /// Bytes of frames in all rounds.
+    bytes: usize,
 }
 
 impl Reads {
@@ -44,7 +50,13 @@ impl Reads {
         self.gathering.frames.len() + length > BYTES_MAX
     }
 
+    /// Bytes of all frames held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn push(&mut self, waiting: Waiting, frame: &[u8]) {
+        self.bytes += frame.len();
         self.gathering.frames.extend_from_slice(frame);
         self.gathering.waiting.push(waiting);
     }
@@ -71,11 +83,14 @@ impl Reads {
 
     /// The round `context` failed: its reads.
     pub(super) fn failed(&mut self, context: u64) -> Option<Round> {
-        self.remove(context)
+        let round = self.remove(context)?;
+        self.bytes -= round.frames.len();
+        Some(round)
     }
 
     /// A failed round's reads wait for the next: nobody was told anything of them.
     pub(super) fn ask_again(&mut self, round: Round) {
+        self.bytes += round.frames.len();
         self.gathering.frames.extend_from_slice(&round.frames);
         self.gathering.waiting.extend(round.waiting);
     }
@@ -83,16 +98,31 @@ impl Reads {
     /// A round whose index is applied, if there is one.
     pub(super) fn pop_applied(&mut self, applied: Index) -> Option<Round> {
         let at = self.confirmed.iter().position(|(index, _)| *index <= applied)?;
-        self.confirmed.remove(at).map(|(_, round)| round)
+        let (_, round) = self.confirmed.remove(at)?;
+        self.bytes -= round.frames.len();
+        Some(round)
+    }
+
+    /// A round whose index is applied was not answered to its end.
+    pub(super) fn put_back(&mut self, round: Round) {
+        self.bytes += round.frames.len();
+        self.confirmed.push_front((Index::ZERO, round));
+    }
+
+    /// Whether a round's index is applied.
+    pub(super) fn has_applied(&self, applied: Index) -> bool {
+        self.confirmed.iter().any(|(index, _)| *index <= applied)
     }
 
     /// All reads not yet asked for: there is no one to ask.
     pub(super) fn take_gathering(&mut self) -> Round {
+        self.bytes -= self.gathering.frames.len();
         std::mem::take(&mut self.gathering)
     }
 
     /// All reads there are: nothing will come of them.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Round> {
+        self.bytes = 0;
         let asked = self.asked.drain(..).map(|(_, round)| round);
         let confirmed = self.confirmed.drain(..).map(|(_, round)| round);
         asked.chain(confirmed).chain([std::mem::take(&mut self.gathering)])

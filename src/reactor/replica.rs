@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::agreement::Agreement;
 use super::answers::Context;
 use super::core::Core;
+use super::holdings::Holdings;
 use super::leadership::Leadership;
 use super::losses;
 use super::old_entries::Wanted;
@@ -27,8 +28,8 @@ pub(super) struct Replica {
     pub output: raft::Output,
     /// State at `machine.applied()`: advanced only by committed entries, in order.
     pub machine: Machine,
-    /// Bytes of `machine` as the core last counted them, at the end of a turn.
-    pub state_bytes: u64,
+    /// What it holds, as the core last counted it: part of `Core::held`.
+    pub counted: Holdings,
     /// Commands not yet in the log.
     pub queue: Queue,
     /// Proposed entries whose outcome is awaited here, ascending by index.
@@ -64,14 +65,14 @@ pub(super) struct Replica {
 impl Replica {
     pub(super) fn new(group: GroupId, raft: Raft, machine: Machine) -> Self {
         let (snapshot_index, ..) = machine.applied();
-        let (timer, state_bytes) = (raft.deadline(), machine.bytes());
+        let timer = raft.deadline();
         let durable_index = raft.last_index();
         Self {
             group,
             raft,
             output: raft::Output::default(),
             machine,
-            state_bytes,
+            counted: Holdings::default(),
             queue: Queue::default(),
             pending: VecDeque::new(),
             reads: Reads::default(),
@@ -289,6 +290,11 @@ impl Replica {
         !self.output.committed.is_empty()
     }
 
+    /// Whether there are more reads to answer than one turn may spend on it.
+    pub(super) fn has_more_to_answer(&self) -> bool {
+        self.reads.has_applied(self.applied_index())
+    }
+
     fn apply_committed(&mut self, core: &mut Core, now: Time) {
         let Some(last) = self.output.committed.last().map(|entry| entry.index) else { return };
         let context = self.context(core);
@@ -339,9 +345,10 @@ impl Replica {
 
     fn answer_reads(&mut self, core: &mut Core) {
         let context = self.context(core);
-        while let Some(round) = self.reads.pop_applied(self.applied_index()) {
-            let (frames, waiting) = (&round.frames, &round.waiting);
-            core.answers.read(&self.machine, frames, waiting, context, &mut core.replies);
+        while let Some(mut round) = self.reads.pop_applied(self.applied_index()) {
+            if !core.answers.read(&self.machine, &mut round, context, &mut core.replies) {
+                return self.reads.put_back(round);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::effects::{Close, CoreMessage, CoreSend, Effects, Reply};
+use super::holdings::ANSWER_BYTES_MAX;
 use crate::base::{ConnectionId, CoreId};
 
 /// Who awaits an answer.
@@ -19,12 +20,28 @@ pub(super) struct Origin {
 pub(super) struct Replies {
     buffers: BTreeMap<Origin, Vec<u8>>,
     closes: Vec<Close>,
+    /// Bytes of replies with values read.
+    values: usize,
 }
 
 impl Replies {
     /// The buffer to append whole frames to.
     pub(super) fn buffer(&mut self, origin: Origin) -> &mut Vec<u8> {
         self.buffers.entry(origin).or_default()
+    }
+
+    /// Appends a reply that holds values read.
+    pub(super) fn append_values(&mut self, origin: Origin, append: impl FnOnce(&mut Vec<u8>)) {
+        let buffer = self.buffer(origin);
+        let before = buffer.len();
+        append(buffer);
+        let appended = buffer.len() - before;
+        self.values += appended;
+    }
+
+    /// Whether the turn has answered with as many values as it may.
+    pub(super) fn is_full(&self) -> bool {
+        self.values >= ANSWER_BYTES_MAX
     }
 
     /// Closes a connection of this core after its replies.
@@ -48,5 +65,6 @@ impl Replies {
             }
         }
         effects.closes.append(&mut self.closes);
+        self.values = 0;
     }
 }

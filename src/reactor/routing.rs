@@ -6,7 +6,7 @@ use super::answers::Context;
 use super::effects::{CoreMessage, CoreSend};
 use super::queue::Waiting;
 use super::replies::Origin;
-use crate::base::{AlignedBuf, CoreId, GroupId};
+use crate::base::{AlignedBuf, ConnectionId, CoreId, GroupId};
 use crate::placement::ShardMap;
 use crate::wire::client::{OperationKind, Outcome, Request, parse_request};
 use crate::wire::frame::{self, Frame};
@@ -62,14 +62,15 @@ impl Reactor {
     /// A frame that belongs into the log; `too_much`: there is no memory for it.
     fn write(&mut self, waiting: Waiting, group: GroupId, frame: &Frame<'_>, too_much: bool) {
         let Some(i) = self.position(group) else { return self.elsewhere(waiting, group, frame) };
-        let replica = &mut self.replicas[i];
         let length = frame.bytes.len();
+        let crowded = self.is_crowded(length);
+        let replica = &mut self.replicas[i];
         let leads = replica.is_leader() || replica.awaits_leader();
         let refusal = if !leads || replica.is_quarantined() {
             Some(Outcome::NotLeader)
         } else if too_much {
             Some(Outcome::MemoryFull)
-        } else if replica.queue.is_full(length) {
+        } else if crowded || replica.queue.is_full(length) {
             Some(Outcome::Overloaded)
         } else {
             None
@@ -81,26 +82,29 @@ impl Reactor {
             self.queued.push(i);
         }
         replica.queue.push(waiting, frame.bytes);
+        self.count(i);
     }
 
     /// Reads are served by any replica that can reach its leader.
     fn read(&mut self, waiting: Waiting, group: GroupId, frame: &Frame<'_>) {
         let Some(i) = self.position(group) else { return self.elsewhere(waiting, group, frame) };
         let behind = self.core.persistence.is_reserve_low();
+        let crowded = self.is_crowded(frame.bytes.len());
         let replica = self.touch(i);
         // Its log stands still: what the leader has committed by now it may never see.
         let stands = behind && !replica.is_leader() && !replica.awaits_leader();
         let refusal = if stands || replica.is_quarantined() {
             Some(Outcome::NotLeader)
-        } else if replica.reads.is_full(frame.bytes.len()) {
+        } else if crowded || replica.reads.is_full(frame.bytes.len()) {
             Some(Outcome::Overloaded)
         } else {
             None
         };
-        match refusal {
-            Some(outcome) => self.replicas[i].refuse_all(&mut self.core, &[waiting], outcome),
-            None => replica.reads.push(waiting, frame.bytes),
+        if let Some(outcome) = refusal {
+            return self.replicas[i].refuse_all(&mut self.core, &[waiting], outcome);
         }
+        replica.reads.push(waiting, frame.bytes);
+        self.count(i);
     }
 
     /// The group lives on another core, or on other nodes only.
@@ -120,6 +124,25 @@ impl Reactor {
         let context = Context { group, epoch: config.shard_map.epoch, leader };
         let (answers, replies) = (&mut self.core.answers, &mut self.core.replies);
         answers.refuse(waiting, Outcome::WrongGroup, None, context, replies);
+    }
+
+    /// Too much waits for the core that this frame was to go to.
+    pub(super) fn not_forwarded(&mut self, connection: ConnectionId, bytes: &[u8]) {
+        let frame = frame::scan_trusted(bytes).expect("it was a frame when it left");
+        let (request, group) = match parse_request(&frame) {
+            Ok(Request::Read(batch)) => (batch.request, batch.group),
+            Ok(Request::Write(batch)) => (batch.request, batch.group),
+            Ok(
+                Request::OpenSession { request, group }
+                | Request::CloseSession { request, group, .. },
+            ) => (request, group),
+            Ok(Request::Map { .. }) | Err(_) => unreachable!("nothing else is for another core"),
+        };
+        let waiting = Waiting { origin: Origin { core: None, connection }, request };
+        let leader = self.core.known_leader(group);
+        let context = Context { group, epoch: self.core.config.shard_map.epoch, leader };
+        let (answers, replies) = (&mut self.core.answers, &mut self.core.replies);
+        answers.refuse(waiting, Outcome::Overloaded, None, context, replies);
     }
 
     /// Answers with the shard map, and who leads as far as is known here.
@@ -170,11 +193,5 @@ impl Reactor {
             None => self.core.replies.close(origin.connection, reason),
             Some(core) => tracing::error!(%core, reason, "a core forwarded a malformed frame"),
         }
-    }
-
-    /// Whether writes that take memory are refused. Only leaders are asked: what is committed is
-    /// applied, whatever it takes.
-    fn is_memory_full(&self) -> bool {
-        self.state_bytes > self.core.config.memory_max
     }
 }

@@ -8,7 +8,8 @@
 //!
 //! Pieces are kept until the follower has them, so that a transfer survives its link: what was on
 //! its way when the link was reset goes again. What the follower says it has is the truth. The
-//! number of transfers bounds the bytes on their way; a follower beyond it asks again by itself.
+//! number of transfers bounds the bytes on their way, and the states they are of what they may keep in
+//! memory while it is written over; a follower beyond it asks again by itself.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -136,14 +137,24 @@ pub(super) struct Sendings {
     check_at: Option<Time>,
 }
 
+/// Bytes of state that transfers may hold on to, all together, unless there is only one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FrozenMax(pub u64);
+
 impl Sendings {
     pub(super) fn is_empty(&self) -> bool {
         self.sendings.is_empty()
     }
 
-    /// Whether no further transfer may begin.
-    pub(super) fn is_full(&self) -> bool {
-        self.sendings.len() >= SENDINGS_MAX
+    /// Whether no further transfer may begin, of a state of so many bytes.
+    pub(super) fn is_full(&self, bytes: u64, FrozenMax(max): FrozenMax) -> bool {
+        let too_much = !self.is_empty() && self.frozen_bytes() + bytes > max;
+        too_much || self.sendings.len() >= SENDINGS_MAX
+    }
+
+    /// Bytes of state that the transfers hold on to, at most.
+    pub(super) fn frozen_bytes(&self) -> u64 {
+        self.sendings.values().map(|sending| sending.stream.frozen_bytes()).sum()
     }
 
     pub(super) fn contains(&self, group: GroupId, to: NodeId) -> bool {
@@ -158,7 +169,8 @@ impl Sendings {
         (transfer, term): (u64, Term),
         stream: SnapshotStream,
     ) {
-        assert!(!self.is_full() && !self.contains(group, to), "{group} to {to}: not to begin");
+        let free = self.sendings.len() < SENDINGS_MAX;
+        assert!(free && !self.contains(group, to), "{group} to {to}: not to begin");
         let sending = Sending {
             transfer,
             term,

@@ -17,6 +17,8 @@ pub(super) struct SnapshotStream {
     pub meta: SnapshotMeta,
     writer: SnapshotWriter,
     contents: kv::Snapshot,
+    /// Bytes of the state it is of.
+    frozen_bytes: u64,
     begun: bool,
 }
 
@@ -32,7 +34,13 @@ impl SnapshotStream {
         let configuration = configuration.clone();
         let meta = SnapshotMeta { index, term, timestamp, configuration };
         let writer = SnapshotWriter::new(&header_of(identity, group, &meta));
-        Self { meta, writer, contents: machine.snapshot(), begun: false }
+        let frozen_bytes = machine.bytes();
+        Self { meta, writer, contents: machine.snapshot(), frozen_bytes, begun: false }
+    }
+
+    /// Bytes of state that it may hold on to.
+    pub(super) fn frozen_bytes(&self) -> u64 {
+        self.frozen_bytes
     }
 
     /// The next piece, and whether it is the last.

@@ -42,6 +42,15 @@ pub struct CoreStatus {
     pub log_segments: u64,
     /// Bytes of log entries held in memory, about.
     pub entries_in_memory_bytes: u64,
+    /// Bytes of commands and reads that wait, and of entries that are not applied.
+    pub under_way_bytes: u64,
+    /// As many of them as may be; past it clients are told that this node is overloaded.
+    pub under_way_max: u64,
+    /// Bytes of state that snapshots in the making or on their way to followers hold on to, at most:
+    /// what of it is written over meanwhile is in memory twice.
+    pub snapshots_frozen_bytes: u64,
+    /// Bytes of snapshots on their way in.
+    pub snapshots_received_bytes: u64,
     /// Snapshots finished.
     pub snapshots: u64,
     /// Whether another is being written.

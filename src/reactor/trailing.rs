@@ -42,6 +42,11 @@ impl Trailing {
         }
     }
 
+    /// Bytes of all of them.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The oldest entries, if all together cost more than `bytes_max`.
     pub(super) fn excess(&self, bytes_max: u64) -> Option<Stretch> {
         self.stretches.front().copied().filter(|_| self.bytes > bytes_max)

@@ -7,13 +7,13 @@
 
 use super::core::Core;
 use super::replica::Replica;
-use super::sendings::Progress;
+use super::sendings::{FrozenMax, Progress};
 use super::snapshots::{self, Install, SnapshotStream};
 use crate::base::{Index, NodeId, Term, Time};
 use crate::raft;
 use crate::wire::peer::PeerBody;
 
-/// Bytes of a snapshot that a replica takes in, at most, beyond what the node may hold anyway.
+/// Bytes of snapshots that a core takes in, at most, beyond what it may hold anyway.
 const RECEIVED_SLACK: u64 = 64 << 20;
 
 /// A piece of a snapshot. Pieces come in order.
@@ -47,6 +47,8 @@ pub(super) struct Receiving {
     next_offset: u64,
     /// Whether all of it arrived and is about to be installed.
     whole: bool,
+    /// Bytes of the state that was made of it and waits to be installed.
+    state_bytes: u64,
 }
 
 /// A leader numbers its sendings in ascending order within its term, being one process for so long.
@@ -69,12 +71,17 @@ enum Taken {
 
 impl Receiving {
     fn new(sender: Sender) -> Self {
-        Self { sender, bytes: Vec::new(), next_offset: 0, whole: false }
+        Self { sender, bytes: Vec::new(), next_offset: 0, whole: false, state_bytes: 0 }
     }
 
     /// How much is acknowledged.
     pub(super) fn received(&self) -> u64 {
         self.next_offset
+    }
+
+    /// Bytes held of it.
+    pub(super) fn held(&self) -> u64 {
+        self.bytes.len() as u64 + self.state_bytes
     }
 
     /// Takes a piece of this sending, `bytes_max` being the most that is held.
@@ -101,7 +108,8 @@ impl Replica {
         if core.sendings.contains(self.group, to) {
             return;
         }
-        if !core.peers.is_up(to) || core.sendings.is_full() {
+        let frozen_max = FrozenMax(core.config.memory_max);
+        if !core.peers.is_up(to) || core.sendings.is_full(self.machine.bytes(), frozen_max) {
             self.step(now, raft::Input::SnapshotFailed { to });
             return;
         }
@@ -161,7 +169,9 @@ impl Replica {
             _ if chunk.offset > 0 => return self.acknowledge(core, sender, 0, false),
             other => other.insert(Receiving::new(sender)),
         };
-        match receiving.take(chunk, core.config.memory_max.saturating_add(RECEIVED_SLACK)) {
+        let others = core.held.received - self.counted.received;
+        let bytes_max = core.config.memory_max.saturating_add(RECEIVED_SLACK);
+        match receiving.take(chunk, bytes_max.saturating_sub(others)) {
             Taken::Has(next_offset) => self.acknowledge(core, sender, next_offset, false),
             Taken::Whole if self.install_received(core, chunk) => {}
             Taken::Whole | Taken::Useless => {
@@ -203,6 +213,7 @@ impl Replica {
             {
                 let (transfer, bytes, machine) =
                     (chunk.transfer, bytes.len() as u64, loaded.machine);
+                self.receiving.as_mut().expect("looked at above").state_bytes = machine.bytes();
                 let install = Install { from, transfer, bytes, machine };
                 core.install_wanted(group, loaded.meta, install);
                 true

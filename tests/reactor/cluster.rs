@@ -100,6 +100,7 @@ pub(crate) struct Cluster {
     pub(crate) admin_answers: Vec<AdminAnswer>,
     pub(crate) live_segments_max: usize,
     pub(crate) entries_memory_max: u64,
+    pub(crate) memory_max: u64,
     pub(crate) faults: Faults,
     /// On all nodes alike.
     lease: Option<Lease>,
@@ -149,6 +150,7 @@ impl Cluster {
             admin_answers: Vec::new(),
             live_segments_max: 2,
             entries_memory_max: 4 << 20,
+            memory_max: 1 << 30,
             faults: Faults::default(),
             lease,
             cuts: BTreeSet::new(),
@@ -449,7 +451,7 @@ impl Cluster {
             log_writes_in_flight_max: 4,
             live_segments_max: self.live_segments_max,
             entries_memory_max: self.entries_memory_max,
-            memory_max: 1 << 30,
+            memory_max: self.memory_max,
         }
     }
 

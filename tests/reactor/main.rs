@@ -6,6 +6,7 @@ mod agreement;
 mod client;
 mod cluster;
 mod disk_full;
+mod holdings;
 mod leadership;
 mod membership;
 mod quiet;

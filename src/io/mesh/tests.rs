@@ -1,6 +1,7 @@
 use std::thread;
 
 use super::*;
+use crate::base::{AlignedBuf, ConnectionId};
 
 fn bells(cores: usize) -> Arc<[Bell]> {
     (0..cores).map(|_| Bell::new().expect("descriptors are left")).collect()
@@ -94,4 +95,27 @@ fn a_sleeper_never_misses_a_letter() {
         thread::yield_now();
     }
     receiving.join().expect("every letter arrived in order");
+}
+
+#[test]
+fn clients_frames_are_refused_when_too_many_bytes_wait() {
+    let bells = bells(2);
+    let mut meshes = mesh(&bells);
+    let (mut receiver, mut sender) = (meshes.pop().expect("two"), meshes.pop().expect("two"));
+    let connection = ConnectionId(1);
+    let mut frame = AlignedBuf::new();
+    frame.resize(CLIENT_FRAME_BODY_MAX);
+    let max = load_max(2) / frame.len();
+    for _ in 0..max {
+        assert!(!sender.is_full(CoreId(1), frame.len()));
+        let frame = frame.clone();
+        sender.send(CoreId(1), Letter::Core(CoreMessage::Request { connection, frame }));
+    }
+    assert!(sender.is_full(CoreId(1), frame.len()));
+    sender.publish();
+    receiver.receive(0).expect("sent");
+    assert!(!sender.is_full(CoreId(1), frame.len()), "one was taken");
+    assert!(sender.is_full(CoreId(1), frame.len() + 1));
+    while receiver.receive(0).is_some() {}
+    assert!(!sender.is_full(CoreId(1), usize::MAX / 2), "one of any size, if nothing waits");
 }

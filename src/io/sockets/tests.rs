@@ -169,3 +169,37 @@ fn a_call_to_nobody_fails_when_it_is_looked_at() {
     let socket = sockets.get_mut(token).expect("there");
     assert!(socket.take_error().is_err(), "loopback refuses at once");
 }
+
+#[test]
+fn what_a_socket_holds_is_counted_as_it_comes_and_goes() {
+    let mut pair = pair();
+    let large = frame(3 * LARGE_STEP);
+    let (begin, end) = large.split_at(2 * LARGE_STEP);
+    let mut other = pair.other.try_clone().expect("a descriptor");
+    std::thread::scope(|scope| {
+        scope.spawn(move || other.write_all(begin).expect("it is read"));
+        while pair.sockets.buffers.clients() < begin.len() {
+            assert!(pair.read().is_empty());
+        }
+    });
+    assert_eq!(pair.sockets.buffers.clients(), begin.len());
+    assert_eq!(pair.sockets.heaviest_client(), Some((pair.token, begin.len())));
+    let mut bodies = Vec::new();
+    let mut other = pair.other.try_clone().expect("a descriptor");
+    std::thread::scope(|scope| {
+        scope.spawn(move || other.write_all(end).expect("it is read"));
+        while bodies.is_empty() {
+            bodies.extend(pair.read());
+        }
+    });
+    assert_eq!(pair.sockets.buffers.clients(), 0, "the frame is whole");
+    let socket = pair.sockets.get_mut(pair.token).expect("in the table");
+    for _ in 0..64 {
+        socket.send(vec![0; LARGE_STEP]).expect("alive");
+    }
+    let unsent = socket.unsent;
+    assert!(unsent > 0, "more than the system takes");
+    assert_eq!(pair.sockets.buffers.clients(), unsent);
+    drop(pair.sockets.remove(pair.token));
+    assert_eq!(pair.sockets.buffers.clients(), 0);
+}

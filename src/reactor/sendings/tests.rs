@@ -145,10 +145,24 @@ fn transfers_end_with_their_term() {
 #[test]
 fn their_number_is_bounded() {
     let mut sendings = Sendings::default();
+    let is_full = |sendings: &Sendings| sendings.is_full(0, FrozenMax(u64::MAX));
     for follower in 1..=SENDINGS_MAX as u64 {
-        assert!(!sendings.is_full());
+        assert!(!is_full(&sendings));
         let name = (follower, TERM);
         sendings.begin(Time(0), (GROUP, NodeId(follower)), name, stream(1));
     }
-    assert!(sendings.is_full());
+    assert!(is_full(&sendings));
+}
+
+#[test]
+fn so_is_the_state_that_they_hold_on_to_but_for_one() {
+    let bytes_max = 1 << 20;
+    let max = FrozenMax(bytes_max);
+    let mut sendings = Sendings::default();
+    assert!(!sendings.is_full(5 * bytes_max, max), "one state of any size can be sent");
+    sendings.begin(Time(0), FOLLOWER, (1, TERM), stream(1));
+    let frozen = sendings.frozen_bytes();
+    assert!(frozen > 0 && frozen < bytes_max, "a key and what it costs: {frozen}");
+    assert!(!sendings.is_full(bytes_max - frozen, max));
+    assert!(sendings.is_full(bytes_max - frozen + 1, max));
 }

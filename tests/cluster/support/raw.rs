@@ -136,11 +136,24 @@ impl RawConnection {
 
     /// Asks for a key, without waiting for the reply.
     pub(crate) fn send_read(&mut self, request: u64, group: GroupId, key: &[u8]) {
+        self.try_send_read(request, group, key).expect("a server that reads");
+    }
+
+    /// The same of a server that may have had enough.
+    ///
+    /// # Errors
+    /// If it has closed the connection.
+    pub(crate) fn try_send_read(
+        &mut self,
+        request: u64,
+        group: GroupId,
+        key: &[u8],
+    ) -> io::Result<()> {
         let mut builder = RequestBuilder::new();
         builder.push_get(key);
         let mut bytes = Vec::new();
         builder.encode_read(request, group, &mut bytes);
-        self.send(&bytes).expect("a server that reads");
+        self.send(&bytes)
     }
 
     fn ask(&mut self, request: &[u8]) -> RawReply {

@@ -26,6 +26,8 @@ pub(crate) struct CoreStatus {
     pub(crate) log_reads: u64,
     pub(crate) snapshots: u64,
     pub(crate) entries_in_memory_bytes: u64,
+    pub(crate) client_buffers_bytes: u64,
+    pub(crate) client_buffers_max: u64,
 }
 
 /// One replica, as far as the tests look at it.
