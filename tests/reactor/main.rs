@@ -10,6 +10,7 @@ mod holdings;
 mod leadership;
 mod membership;
 mod quiet;
+mod refusals;
 mod replacement;
 mod rot;
 mod scenarios;
