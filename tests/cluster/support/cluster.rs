@@ -50,10 +50,7 @@ impl Cluster {
 
     /// Lays out directories and addresses; starts nothing.
     pub(crate) fn prepare(shape: Shape) -> Self {
-        let directory = tempfile::Builder::new()
-            .prefix("cluster-")
-            .tempdir_in(place::room())
-            .expect("cargo's directory for tests");
+        let directory = Self::new_directory();
         let mut plans: Vec<_> = (1..=shape.nodes)
             .map(|id| NodePlan {
                 id: id as u64,
@@ -77,7 +74,18 @@ impl Cluster {
                 plan.initial_nodes = initial.join(",");
             }
         }
+        Self::of(plans, directory)
+    }
+
+    /// Nodes that are started by these plans, in this directory.
+    pub(crate) fn of(plans: Vec<NodePlan>, directory: TempDir) -> Self {
         Self { nodes: plans.into_iter().map(Node::new).collect(), directory }
+    }
+
+    /// Where a cluster may be laid out.
+    pub(crate) fn new_directory() -> TempDir {
+        let builder = tempfile::Builder::new().prefix("cluster-").tempdir_in(place::room());
+        builder.expect("cargo's directory for tests")
     }
 
     /// Where everything lies.

@@ -23,6 +23,7 @@
 pub mod export;
 pub mod filesystem;
 pub mod loop_device;
+pub mod network;
 pub mod programs;
 mod qmp;
 

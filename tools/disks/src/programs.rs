@@ -7,7 +7,8 @@ use std::process::Command;
 use super::DiskError;
 
 /// Programs of this crate and the Debian packages that bring them.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 7] = [
+    ("ip", "iproute2"),
     ("losetup", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),

@@ -12,6 +12,7 @@
 
 mod crash_points;
 mod image;
+mod lanes;
 mod load;
 mod power_loss;
 mod recording;
@@ -30,7 +31,7 @@ use crash_points::{CrashPoint, Moment, choose, choose_lies};
 use power_loss::Damage;
 use recording::{Recording, prepare, record};
 use room::Room;
-use trial::{Found, Trials};
+use trial::Found;
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -49,7 +50,7 @@ pub(crate) struct Extent {
 /// # Panics
 /// If the cluster does not serve.
 pub(crate) fn check(extent: &Extent) -> Result<(), Box<dyn Error>> {
-    require(&["losetup", "mkfs.ext4", "mount", "qemu-storage-daemon", "setpriv", "umount"])?;
+    require(&["ip", "losetup", "mkfs.ext4", "mount", "qemu-storage-daemon", "setpriv", "umount"])?;
     let seed = extent.seed.unwrap_or_else(|| fastrand::u64(..));
     println!("seed {seed}");
     let room = Room::new()?;
@@ -60,15 +61,23 @@ pub(crate) fn check(extent: &Extent) -> Result<(), Box<dyn Error>> {
     let mut points = choose(&recording.write_log, extent.images, &mut rng);
     points.extend(choose_lies(&recording.write_log, LIES, &mut rng));
     points.sort_by_key(|point| point.happened);
-    let mut trials = Trials::new(&recording, &room, cluster, rng)?;
+    room.note(format!("seed {seed}"));
+    let lanes = lanes::lay(&recording, &room, cluster, &points, &mut rng)?;
     let mut tally = Tally::default();
-    for point in points {
-        room.note(format!("seed {seed}, {point:?}"));
-        tally.add(&point, trials.perform(&point)?)?;
+    for (point, found) in lanes::perform(lanes, judge)? {
+        tally.add(&point, &found);
     }
-    drop(trials);
     room.succeeded();
     tally.conclude()
+}
+
+/// # Errors
+/// If something was lost by a disk that did not lie.
+fn judge(point: &CrashPoint, found: &Found) -> Result<(), String> {
+    match &found.complaint {
+        Some(complaint) if !point.is_lie() => Err(complaint.clone()),
+        _ => Ok(()),
+    }
 }
 
 fn describe(recording: &Recording) {
@@ -96,21 +105,15 @@ struct Tally {
 }
 
 impl Tally {
-    /// # Errors
-    /// If something was lost by a disk that did not lie.
-    fn add(&mut self, point: &CrashPoint, found: Found) -> Result<(), String> {
+    fn add(&mut self, point: &CrashPoint, found: &Found) {
         if point.is_lie() {
             self.lies.0 += 1;
             self.lies.1 += usize::from(found.complaint.is_some());
-            return Ok(());
-        }
-        if let Some(complaint) = found.complaint {
-            return Err(complaint);
+            return;
         }
         *self.images.entry(point.moment).or_default() += 1;
         self.damage.add(found.damage);
         self.found += found.acknowledged;
-        Ok(())
     }
 
     /// # Errors

@@ -46,11 +46,16 @@ impl Drop for Serving<'_> {
 pub(crate) fn prepare(mounted: &Path) -> Cluster {
     let mut cluster = Cluster::prepare(Shape { nodes: 3, smp: 1 });
     for node in cluster.nodes() {
-        let name = &node.plan().data_dir;
-        std::os::unix::fs::symlink(directory_of(node, mounted), name).expect("a new directory");
+        link_data(node, mounted);
         node.pass(&[GROUPS]);
     }
     cluster
+}
+
+/// Has a node find its data under `mounted`.
+pub(crate) fn link_data(node: &Node, mounted: &Path) {
+    let name = &node.plan().data_dir;
+    std::os::unix::fs::symlink(directory_of(node, mounted), name).expect("a new directory");
 }
 
 /// Where a node's data really lies.

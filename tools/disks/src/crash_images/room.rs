@@ -34,14 +34,9 @@ impl Room {
         &self.path
     }
 
-    /// The disk before anything happened to it; then what is on it for certain.
+    /// The disk before anything happened to it.
     pub(crate) fn formatted(&self) -> PathBuf {
         self.path.join("formatted")
-    }
-
-    /// The disk after a power failure.
-    pub(crate) fn image(&self) -> PathBuf {
-        self.path.join("image")
     }
 
     /// Where the nodes find their data.

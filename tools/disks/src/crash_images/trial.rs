@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 use sunstar::client::blocking::Client;
@@ -15,7 +15,6 @@ use super::crash_points::CrashPoint;
 use super::image;
 use super::power_loss::{Aftermath, Damage, PoweredDisk};
 use super::recording::{IMAGE_BYTES, Recording, Serving};
-use super::room::Room;
 use super::verdict::Expected;
 use crate::support::Cluster;
 
@@ -42,18 +41,26 @@ pub(crate) struct Found {
 }
 
 impl<'a> Trials<'a> {
+    /// `formatted`: the disk before anything happened to it; `directory` for the images; where they
+    /// are mounted.
+    ///
     /// # Errors
-    /// If the image cannot be made.
+    /// If the images cannot be made.
     pub(crate) fn new(
         recording: &'a Recording,
-        room: &Room,
+        (formatted, directory, mounted): (&Path, &Path, &Path),
         cluster: Cluster,
         rng: Rng,
     ) -> Result<Self, Box<dyn Error>> {
-        let disk = PoweredDisk::new(&recording.write_log, image::open(&room.formatted())?);
-        let (image_path, mounted) = (room.image(), room.mounted());
-        create_image(&image_path, IMAGE_BYTES)?;
-        let image = image::open(&image_path)?;
+        let create = |name| -> Result<_, Box<dyn Error>> {
+            let path = directory.join(name);
+            create_image(&path, IMAGE_BYTES)?;
+            Ok((image::open(&path)?, path))
+        };
+        let (certain, _) = create("certain")?;
+        image::restore(&certain, &image::open(formatted)?)?;
+        let disk = PoweredDisk::new(&recording.write_log, certain);
+        let ((image, image_path), mounted) = (create("image")?, mounted.to_owned());
         Ok(Self { recording, disk, image, image_path, mounted, cluster, rng })
     }
 
