@@ -102,10 +102,12 @@ impl OfflineNode {
     fn recover(&self, core: CoreId) -> Result<Offline, RunError> {
         let superblock = self.data_dir.superblock();
         let directory = self.data_dir.layout().core_dir(core.0);
-        let found = recover(&directory, superblock.log_config(core), &Progress::default())
+        let progress = Progress::default();
+        let mut found = recover(&directory, superblock.log_config(core), &progress)
             .map_err(|source| RunError::RecoverFiles { core, source })?;
         let config = reactor_config(&self.config, &superblock, &self.clock, core);
-        Offline::recover(config, found.recovered).map_err(|source| RunError::Recover {
+        let recovered = found.restore(core, &config.shard_map, &progress)?;
+        Offline::recover(config, recovered).map_err(|source| RunError::Recover {
             core,
             directory,
             source,

@@ -45,6 +45,7 @@ mod offline_log;
 mod peers;
 mod preflight;
 mod progress;
+mod read_ahead;
 mod recover;
 mod registry;
 mod rehoming;

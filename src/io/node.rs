@@ -382,10 +382,10 @@ impl Start {
         let progress = &node.starting.progress;
         let mut found = recover(&directory, node.superblock.log_config(core), progress)
             .map_err(|source| RunError::RecoverFiles { core, source })?;
-        let recovered = std::mem::take(&mut found.recovered);
+        let config = reactor_config(&node.config, &node.superblock, &node.clock, core);
+        let recovered = found.restore(core, &config.shard_map, progress)?;
         let (batches, torn_bytes) = (recovered.log.batches, recovered.log.torn_bytes);
         let snapshots = recovered.snapshots.len();
-        let config = reactor_config(&node.config, &node.superblock, &node.clock, core);
         let reactor = Reactor::new(node.clock.now(), config, recovered)
             .map_err(|source| RunError::Recover { core, directory, source })?;
         tracing::info!(
@@ -394,7 +394,10 @@ impl Start {
             snapshots,
             batches,
             torn_bytes,
-            read_bytes = found.bytes,
+            read_bytes = found.spent.bytes,
+            waited_for_disk_ms = found.spent.waited.0 / 1_000,
+            log_ms = found.spent.log.0 / 1_000,
+            snapshots_ms = found.spent.snapshots.0 / 1_000,
             took_ms = node.clock.now().since(began).0 / 1_000,
             "recovered"
         );

@@ -1,17 +1,22 @@
 //! Reads what one core left on its disk: its log's segments, its groups' snapshots.
 //!
-//! Runs on the core's own thread before it serves, so reading may block.
+//! Runs on the core's own thread before it serves, so reading may block. Another thread reads ahead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::mem;
 use std::path::{Path, PathBuf};
 
+use super::RunError;
+use super::clock::Clock;
 use super::disk::{segment_name, segment_of};
 use super::progress::Progress;
+use super::read_ahead::ReadAhead;
 use super::snapshots::{snapshot_name, snapshot_of};
-use crate::base::{GroupId, Index};
-use crate::reactor::Recovered;
+use crate::base::{CoreId, GroupId, Index, Micros};
+use crate::placement::ShardMap;
+use crate::reactor::{LoadedSnapshot, RecoverError, Recovered};
 use crate::wal::{self, BLOCK, LogConfig, LogError, Recovery, SegmentId, SnapshotError};
 
 /// Why a core cannot read its own data.
@@ -41,14 +46,31 @@ pub enum RecoverFilesError {
 
 /// What was found, and what is needed to go on writing.
 pub(super) struct Found {
-    pub(super) recovered: Recovered,
+    directory: PathBuf,
+    /// What the log holds; empty once taken by `restore`.
+    log: wal::Recovered,
     /// All segment files, used or blank.
     pub(super) segments: Vec<SegmentId>,
-    /// Bytes read.
-    pub(super) bytes: u64,
+    /// The newest snapshot of each group.
+    pub(super) snapshots: Vec<(GroupId, PathBuf)>,
+    /// What reading took so far.
+    pub(super) spent: Spent,
 }
 
-/// Reads everything in a core's directory.
+/// What reading took.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    /// Bytes read.
+    pub(super) bytes: u64,
+    /// Waiting for the disk.
+    pub(super) waited: Micros,
+    /// Verifying the log and taking it in.
+    pub(super) log: Micros,
+    /// Verifying the snapshots and restoring what is in them.
+    pub(super) snapshots: Micros,
+}
+
+/// Reads the log in a core's directory, and lists its snapshots.
 ///
 /// # Errors
 /// If a file cannot be read or the log is damaged.
@@ -58,27 +80,55 @@ pub(super) fn recover(
     progress: &Progress,
 ) -> Result<Found, RecoverFilesError> {
     let listed = list(directory)?;
-    let mut paths = Vec::new();
+    let mut snapshots = Vec::new();
     for (&group, &index) in &listed.snapshots {
         let path = directory.join(snapshot_name(group, index));
         progress.expect(fs::metadata(&path).map_err(at(&path))?.len());
-        paths.push((group, path));
+        snapshots.push((group, path));
     }
-    let (log, mut bytes) = read_log(directory, &listed.segments, log, progress)?;
-    let (mut snapshots, mut snapshots_lost) = (Vec::new(), Vec::new());
-    for (group, path) in paths {
-        let content = read(&path)?;
-        progress.advance(content.len() as u64);
-        bytes += content.len() as u64;
-        if let Err(error) = wal::read_snapshot(&content) {
-            set_aside(&path, &error)?;
-            snapshots_lost.push(group);
-        } else {
-            snapshots.push(content);
+    let segments = listed.segments;
+    let (log, spent) = read_log(directory, &segments, log, progress)?;
+    Ok(Found { directory: directory.into(), log, segments, snapshots, spent })
+}
+
+impl Found {
+    /// Reads the snapshots, restores the state in each that is whole, and adds the log.
+    ///
+    /// # Errors
+    /// If one cannot be read, or is not what this version writes.
+    pub(super) fn restore(
+        &mut self,
+        core: CoreId,
+        map: &ShardMap,
+        progress: &Progress,
+    ) -> Result<Recovered, RunError> {
+        let clock = Clock::start();
+        let unread = |source| RunError::RecoverFiles { core, source };
+        let paths = self.snapshots.iter().map(|(_, path)| path.clone()).collect();
+        let mut files =
+            ReadAhead::begin(paths, false).map_err(at(&self.directory)).map_err(unread)?;
+        let mut recovered = Recovered { log: mem::take(&mut self.log), ..Recovered::default() };
+        for (group, path) in &self.snapshots {
+            let content = files.next().map_err(at(path)).map_err(unread)?;
+            progress.advance(content.len() as u64);
+            self.spent.bytes += content.len() as u64;
+            let began = clock.now();
+            match LoadedSnapshot::load(map, &content) {
+                Ok(loaded) => recovered.snapshots.push(loaded),
+                Err(RecoverError::Snapshot(error)) => {
+                    set_aside(path, &error).map_err(unread)?;
+                    recovered.snapshots_lost.push(*group);
+                }
+                Err(source) => {
+                    let directory = self.directory.clone();
+                    return Err(RunError::Recover { core, directory, source });
+                }
+            }
+            self.spent.snapshots.0 += clock.now().since(began).0;
         }
+        self.spent.waited.0 += files.waited().0;
+        Ok(recovered)
     }
-    let recovered = Recovered { log, snapshots, snapshots_lost };
-    Ok(Found { recovered, segments: listed.segments, bytes })
 }
 
 /// Keeps a damaged snapshot for who wants to look at it; the group gets another from its leader.
@@ -93,7 +143,7 @@ fn set_aside(path: &Path, error: &SnapshotError) -> Result<(), RecoverFilesError
     Ok(())
 }
 
-/// Reads the log made of `segments`; returns it and how many bytes were read.
+/// Reads the log made of `segments`; returns it and what that took.
 ///
 /// # Errors
 /// If a file cannot be read or the log is damaged.
@@ -102,12 +152,13 @@ pub(super) fn read_log(
     segments: &[SegmentId],
     config: LogConfig,
     progress: &Progress,
-) -> Result<(wal::Recovered, u64), RecoverFilesError> {
+) -> Result<(wal::Recovered, Spent), RecoverFilesError> {
     let log_error = |source| RecoverFilesError::Log { directory: directory.into(), source };
     let mut recovery = Recovery::new(config);
-    let mut bytes = feed(directory, segments, &mut recovery, progress)?;
+    let mut spent = Spent::default();
+    feed(directory, segments, &mut recovery, progress, &mut spent)?;
     if let Some(mut second) = recovery.second_reading() {
-        bytes += feed(directory, segments, &mut second, progress)?;
+        feed(directory, segments, &mut second, progress, &mut spent)?;
         recovery = second;
     }
     let log = recovery.finish().map_err(log_error)?;
@@ -115,32 +166,41 @@ pub(super) fn read_log(
         let directory = directory.display();
         tracing::warn!(%directory, %damage, "the log is damaged: to be repaired from peers");
     }
-    Ok((log, bytes))
+    Ok((log, spent))
 }
 
-/// Gives a recovery all it asks for; returns how many bytes that was.
+/// Gives a recovery all it asks for.
 fn feed(
     directory: &Path,
     segments: &[SegmentId],
     recovery: &mut Recovery,
     progress: &Progress,
-) -> Result<u64, RecoverFilesError> {
+    spent: &mut Spent,
+) -> Result<(), RecoverFilesError> {
     let log_error = |source| RecoverFilesError::Log { directory: directory.into(), source };
     let mut ordered = BTreeSet::new();
     for &segment in segments {
         let path = directory.join(segment_name(segment));
-        let order = recovery.inspect_head(segment, &read_head(&path)?).map_err(log_error)?;
-        ordered.insert((order.unwrap_or(u64::MAX), segment));
-        progress.expect(fs::metadata(&path).map_err(at(&path))?.len());
+        let (head, length) = read_head(&path)?;
+        let order = recovery.inspect_head(segment, &head).map_err(log_error)?;
+        ordered.insert((order.unwrap_or(u64::MAX), segment, path));
+        progress.expect(length);
     }
-    let mut bytes = 0;
-    for (_, segment) in ordered {
-        let content = read_durable(&directory.join(segment_name(segment)))?;
+    let clock = Clock::start();
+    // Writes that were in flight when the process died may be in the device's cache only: they
+    // count from now on, so they must stay.
+    let paths = ordered.iter().map(|(_, _, path)| path.clone()).collect();
+    let mut files = ReadAhead::begin(paths, true).map_err(at(directory))?;
+    for (_, segment, path) in &ordered {
+        let content = files.next().map_err(at(path))?;
         progress.advance(content.len() as u64);
-        bytes += content.len() as u64;
-        recovery.feed(segment, &content).map_err(log_error)?;
+        spent.bytes += content.len() as u64;
+        let began = clock.now();
+        recovery.feed(*segment, &content).map_err(log_error)?;
+        spent.log.0 += clock.now().since(began).0;
     }
-    Ok(bytes)
+    spent.waited.0 += files.waited().0;
+    Ok(())
 }
 
 /// What is in a core's directory.
@@ -175,24 +235,13 @@ pub(super) fn list(directory: &Path) -> Result<Listed, RecoverFilesError> {
     Ok(listed)
 }
 
-fn read_head(path: &Path) -> Result<Vec<u8>, RecoverFilesError> {
+/// The first block of a file, and how long the file is.
+fn read_head(path: &Path) -> Result<(Vec<u8>, u64), RecoverFilesError> {
     let mut head = Vec::with_capacity(BLOCK);
-    File::open(path)
-        .and_then(|file| file.take(BLOCK as u64).read_to_end(&mut head))
-        .map_err(at(path))?;
-    Ok(head)
-}
-
-/// Reads a segment and makes sure that what was read is on the disk. Writes that were in flight when
-/// the process died may be in the device's cache only: they count from now on, so they must stay.
-fn read_durable(path: &Path) -> Result<Vec<u8>, RecoverFilesError> {
-    let content = read(path)?;
-    File::open(path).and_then(|file| file.sync_data()).map_err(at(path))?;
-    Ok(content)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, RecoverFilesError> {
-    fs::read(path).map_err(at(path))
+    let file = File::open(path).map_err(at(path))?;
+    let length = file.metadata().map_err(at(path))?.len();
+    file.take(BLOCK as u64).read_to_end(&mut head).map_err(at(path))?;
+    Ok((head, length))
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> RecoverFilesError {

@@ -5,6 +5,8 @@ use crate::placement::ShardMap;
 use crate::raft::Lease;
 use crate::wal;
 
+use super::snapshots::LoadedSnapshot;
+
 /// The settings of one core's reactor.
 #[derive(Clone, Debug)]
 pub struct ReactorConfig {
@@ -78,8 +80,8 @@ impl ReactorConfig {
 pub struct Recovered {
     /// What the log holds.
     pub log: wal::Recovered,
-    /// Every snapshot file of this core, whole, in any order.
-    pub snapshots: Vec<Vec<u8>>,
+    /// Every snapshot of this core that is whole, in any order.
+    pub snapshots: Vec<LoadedSnapshot>,
     /// Groups whose newest snapshot is damaged.
     pub snapshots_lost: Vec<GroupId>,
 }

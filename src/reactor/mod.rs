@@ -76,6 +76,7 @@ pub use effects::{
 };
 pub use input::Input;
 pub use lost_quorum::{Offline, Survivor};
+pub use snapshots::LoadedSnapshot;
 pub use status::{CoreStatus, DifferenceStatus, GroupStatus};
 
 use self::admin::Administration;

@@ -9,7 +9,7 @@ use super::losses::Losses;
 use super::persistence::Persistence;
 use super::presence::Presence;
 use super::replica::Replica;
-use super::snapshots::{self, LoadError, Loaded};
+use super::snapshots::{LoadError, Loaded, LoadedSnapshot};
 use crate::base::{GroupId, Index, NodeId, SlotSet, Time};
 use crate::kv::Machine;
 use crate::placement::{GroupInfo, ShardMap};
@@ -40,7 +40,7 @@ pub(super) fn recover(
     let Recovered { log, snapshots, snapshots_lost } = recovered;
     let wal::Recovered { groups: mut logs, state, lost_any, .. } = log;
     let log = wal::Log::resume(config.log_config(), state);
-    let mut newest = newest_snapshots(&config, &snapshots)?;
+    let mut newest = newest_snapshots(snapshots);
     let (mut replicas, mut resets, mut removals) = (Vec::new(), Vec::new(), Vec::new());
     let (mut found, mut retired) = (Vec::new(), Vec::new());
     for info in groups_of(&config, &newest, &logs, lost_any) {
@@ -163,19 +163,15 @@ fn hard_state_of(log: &RecoveredGroup) -> HardState {
     record.unwrap_or_default()
 }
 
-fn newest_snapshots(
-    config: &ReactorConfig,
-    files: &[Vec<u8>],
-) -> Result<BTreeMap<GroupId, Loaded>, RecoverError> {
+fn newest_snapshots(snapshots: Vec<LoadedSnapshot>) -> BTreeMap<GroupId, Loaded> {
     let mut newest: BTreeMap<GroupId, Loaded> = BTreeMap::new();
-    for file in files {
-        let loaded = snapshots::load(file, |group| owned(config, group))?;
+    for LoadedSnapshot(loaded) in snapshots {
         let known = newest.get(&loaded.group).map(|known| known.meta.index);
         if known.is_none_or(|index| index < loaded.meta.index) {
             newest.insert(loaded.group, loaded);
         }
     }
-    Ok(newest)
+    newest
 }
 
 /// `begins_anew`: the log goes on after the snapshot with nothing of what it holds.

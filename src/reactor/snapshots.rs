@@ -4,8 +4,12 @@
 //! the receiver verifies it whole before it believes any of it. Contents come from copy-on-write
 //! clones, in pieces, between turns: writes go on meanwhile.
 
+use std::fmt;
+
+use super::config::RecoverError;
 use crate::base::{GroupId, NodeId};
 use crate::kv::{self, Machine};
+use crate::placement::ShardMap;
 use crate::raft::{Configuration, SnapshotMeta};
 use crate::wal::{self, SnapshotHeader, SnapshotWriter};
 
@@ -90,6 +94,26 @@ pub(super) struct Loaded {
     pub group: GroupId,
     pub meta: SnapshotMeta,
     pub machine: Machine,
+}
+
+/// The state that a stored snapshot holds: of a file, it is all that is needed.
+pub struct LoadedSnapshot(pub(super) Loaded);
+
+impl LoadedSnapshot {
+    /// Verifies a whole snapshot file and restores the state in it.
+    ///
+    /// # Errors
+    /// [`RecoverError::Snapshot`] if it is damaged: its group goes to `Recovered::snapshots_lost`. Others
+    /// if it is not what this version writes.
+    pub fn load(map: &ShardMap, file: &[u8]) -> Result<Self, RecoverError> {
+        Ok(Self(load(file, |group| map.owned(group))?))
+    }
+}
+
+impl fmt::Debug for LoadedSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the snapshot of {} at {}", self.0.group, self.0.meta.index)
+    }
 }
 
 /// Why a snapshot file could not be loaded.

@@ -14,8 +14,8 @@ use sunstar::kv::Machine;
 use sunstar::placement::{NodeInfo, ShardMap};
 use sunstar::raft::Lease;
 use sunstar::reactor::{
-    AdminAnswer, CoreStatus, Effects, GroupAnswer, GroupOperation, GroupStatus, Input, LogRead,
-    LogWrite, Offline, Reactor, ReactorConfig, Recovered,
+    AdminAnswer, CoreStatus, Effects, GroupAnswer, GroupOperation, GroupStatus, Input,
+    LoadedSnapshot, LogRead, LogWrite, Offline, Reactor, ReactorConfig, RecoverError, Recovered,
 };
 use sunstar::wal::{
     BLOCK, LogConfig, LogError, Recovery, SegmentId, SnapshotWriter, read_snapshot,
@@ -254,7 +254,7 @@ impl Cluster {
 
     /// What a node that does not run would start from.
     pub(crate) fn found(&self, id: NodeId) -> Result<Recovered, LogError> {
-        recover(self.config(id).log_config(), &self.disks[&id])
+        recover(self.config(id).log_config(), &self.map, &self.disks[&id])
     }
 
     /// Whether no node wants a turn by itself.
@@ -614,7 +614,7 @@ pub(crate) fn for_each_frame(bytes: &[u8], mut handle: impl FnMut(&[u8])) {
     }
 }
 
-fn recover(config: LogConfig, disk: &Disk) -> Result<Recovered, LogError> {
+fn recover(config: LogConfig, map: &ShardMap, disk: &Disk) -> Result<Recovered, LogError> {
     let mut recovery = Recovery::new(config);
     read_log(&mut recovery, disk)?;
     if let Some(mut second) = recovery.second_reading() {
@@ -623,9 +623,10 @@ fn recover(config: LogConfig, disk: &Disk) -> Result<Recovered, LogError> {
     }
     let (mut snapshots, mut snapshots_lost) = (Vec::new(), Vec::new());
     for (&group, (_, file)) in &disk.snapshots {
-        match read_snapshot(file) {
-            Ok(_) => snapshots.push(file.clone()),
-            Err(_) => snapshots_lost.push(group),
+        match LoadedSnapshot::load(map, file) {
+            Ok(loaded) => snapshots.push(loaded),
+            Err(RecoverError::Snapshot(_)) => snapshots_lost.push(group),
+            Err(error) => panic!("{error}"),
         }
     }
     Ok(Recovered { log: recovery.finish()?, snapshots, snapshots_lost })

@@ -1,17 +1,25 @@
 use std::fs;
 use std::future::Future;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 
 use glommio::LocalExecutor;
 
 use super::*;
-use crate::base::{GroupId, Index};
+use crate::base::{CoreId, GroupId, Index, NodeId};
 use crate::io::progress::Progress;
 use crate::io::recover::recover;
 use crate::io::snapshots::{snapshot_name, snapshot_of};
+use crate::placement::{NodeInfo, ShardMap};
 use crate::wal::{Identity, LogConfig, WriteId};
 
 const SEGMENT_BYTES: u64 = (ZEROES + 3 * BLOCK) as u64;
+
+fn shard_map() -> ShardMap {
+    let (client_address, peer_address) = ("host:1".to_owned(), "host:2".to_owned());
+    let node = NodeInfo { id: NodeId(1), client_address, peer_address };
+    ShardMap::initial(vec![node], 8).expect("one node")
+}
 
 /// Runs `test` on an executor with a disk in a directory of its own.
 fn with_disk<F: Future<Output = ()>>(test: impl FnOnce(PathBuf, Disk, Rc<Inbox>) -> F) {
@@ -113,12 +121,14 @@ fn a_snapshot_appears_whole_and_replaces_the_older() {
         let progress = Progress::default();
         let log =
             LogConfig { identity: Identity::default(), segment_bytes: SEGMENT_BYTES, seed: 0 };
-        let found = recover(&path, log, &progress).expect("readable");
+        let mut found = recover(&path, log, &progress).expect("readable");
+        assert_eq!(found.snapshots, [(GroupId(4), path.join("4-25.snap"))]);
+        assert_eq!(names(), ["4-25.snap"], "what a crash left is removed");
         // Its pieces make no snapshot: it counts as damaged, and a copy is kept.
-        assert_eq!(found.recovered.snapshots_lost, [GroupId(4)]);
+        let recovered = found.restore(CoreId(0), &shard_map(), &progress).expect("readable");
+        assert_eq!(recovered.snapshots_lost, [GroupId(4)]);
         assert_eq!(fs::read(path.join("4-25.snap")).expect("there"), b"beginend");
-        let left = ["4-25.snap", "4-25.snap.damaged"];
-        assert_eq!(names(), left, "what a crash left is removed");
+        assert_eq!(names(), ["4-25.snap", "4-25.snap.damaged"]);
     });
 }
 
@@ -131,4 +141,22 @@ fn file_names_read_back() {
     let name = snapshot_name(GroupId(7), Index(99));
     assert_eq!(snapshot_of(&name), Some((GroupId(7), Index(99))));
     assert_eq!(snapshot_of("7-99.snap.tmp"), None);
+}
+
+#[test]
+fn a_hurried_segment_is_as_long_and_as_blank_as_any() {
+    with_disk(|path, mut disk, inbox| async move {
+        let segment = SegmentId(1);
+        disk.hurry(segment);
+        prepared(&mut disk, &inbox, segment).await;
+        let file = path.join(segment_name(segment));
+        let blocks = fs::metadata(&file).expect("there");
+        assert_eq!(blocks.len(), SEGMENT_BYTES);
+        assert!(blocks.blocks() * 512 >= SEGMENT_BYTES, "all of it is allocated");
+        assert!(fs::read(&file).expect("there").iter().all(|&byte| byte == 0));
+        let offset = SEGMENT_BYTES - BLOCK as u64;
+        disk.write(LogWrite { write: WriteId(2), segment, offset, bytes: vec![7; BLOCK] });
+        assert!(matches!(next(&inbox).await, Event::LogWritten(WriteId(2))));
+        assert!(fs::read(&file).expect("there").ends_with(&[7; BLOCK]));
+    });
 }
