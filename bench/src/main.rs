@@ -5,8 +5,12 @@ mod child;
 mod compare;
 mod cpu;
 mod error;
+#[cfg(feature = "server")]
+mod log;
 mod nodes;
 mod raft;
+mod recovery;
+mod snapshot;
 mod soak;
 
 use std::process::ExitCode;
@@ -30,6 +34,13 @@ enum Command {
     Soak(soak::Options),
     /// Our Raft library beside TiKV's: CPU time per proposal, in memory and in one thread.
     Raft(raft::Options),
+    /// Our log beside the crate `raft-engine` and beside a bare loop of durable writes.
+    #[cfg(feature = "server")]
+    Log(log::Options),
+    /// How fast a node reads its log and snapshots when it starts, beside its disk.
+    Recovery(recovery::Options),
+    /// What writes feel of a snapshot that is made beside them.
+    Snapshot(snapshot::Options),
     /// One client of one run, in a process of its own so that its CPU time is counted apart.
     #[command(subcommand, hide = true)]
     Drive(compare::Drive),
@@ -46,6 +57,10 @@ fn main() -> ExitCode {
         Command::Compare(against) => compare::run(&against),
         Command::Soak(options) => soak::run(&options),
         Command::Raft(options) => raft::run(&options),
+        #[cfg(feature = "server")]
+        Command::Log(options) => log::run(&options),
+        Command::Recovery(options) => recovery::run(&options),
+        Command::Snapshot(options) => snapshot::run(&options),
         Command::BusyLoop => loop {
             std::hint::black_box(());
         },

@@ -19,6 +19,11 @@ pub(crate) struct Nodes {
     clients: Vec<SocketAddr>,
     /// Administration addresses, in the nodes' order.
     admins: Vec<SocketAddr>,
+    program: PathBuf,
+    directory: PathBuf,
+    shape: Shape,
+    /// One for each role of each node.
+    ports: Vec<u16>,
 }
 
 impl Nodes {
@@ -31,25 +36,56 @@ impl Nodes {
         directory: &Path,
         interrupt: &Interrupt,
     ) -> Result<Self, BenchError> {
-        let ports = free_ports(3 * NODES)?;
-        let plan = Plan { ports: &ports, directory };
-        let servers: Result<Vec<_>, _> = (0..NODES)
-            .map(|node| {
-                let log = directory.join(format!("n{}.log", node + 1));
-                let name = format!("sunstar node n{}", node + 1);
-                Server::start(name, program, plan.arguments(node), &log)
-            })
-            .collect();
+        Self::start_shaped(program, directory, Shape::default(), interrupt)
+    }
+
+    /// The same, of this shape.
+    ///
+    /// # Errors
+    /// If a node ends, or a group has no leader in time.
+    pub(crate) fn start_shaped(
+        program: &Path,
+        directory: &Path,
+        shape: Shape,
+        interrupt: &Interrupt,
+    ) -> Result<Self, BenchError> {
+        let ports = free_ports(3 * shape.nodes)?;
+        let plan = Plan { ports: &ports, directory, shape };
         let mut cluster = Self {
-            servers: servers?,
-            clients: (0..NODES).map(|node| plan.address(Role::Client, node)).collect(),
-            admins: (0..NODES).map(|node| plan.address(Role::Admin, node)).collect(),
+            servers: Vec::new(),
+            clients: (0..shape.nodes).map(|node| plan.address(Role::Client, node)).collect(),
+            admins: (0..shape.nodes).map(|node| plan.address(Role::Admin, node)).collect(),
+            program: program.to_owned(),
+            directory: directory.to_owned(),
+            shape,
+            ports,
         };
-        interrupt.wait_until("every group has a leader", PATIENCE, || {
-            cluster.servers.iter_mut().try_for_each(Server::check_alive)?;
-            Ok(cluster.has_leaders())
-        })?;
+        cluster.restart(interrupt)?;
         Ok(cluster)
+    }
+
+    /// Kills the nodes.
+    pub(crate) fn kill(&mut self) {
+        self.servers.clear();
+    }
+
+    /// Kills the nodes, if they run, and starts them on what they left.
+    ///
+    /// # Errors
+    /// If a node ends, or a group has no leader in time.
+    pub(crate) fn restart(&mut self, interrupt: &Interrupt) -> Result<(), BenchError> {
+        self.kill();
+        let plan = Plan { ports: &self.ports, directory: &self.directory, shape: self.shape };
+        for node in 0..self.shape.nodes {
+            let log = self.directory.join(format!("n{}.log", node + 1));
+            let name = format!("sunstar node n{}", node + 1);
+            let server = Server::start(name, &self.program, plan.arguments(node), &log)?;
+            self.servers.push(server);
+        }
+        interrupt.wait_until("every group has a leader", PATIENCE, || {
+            self.servers.iter_mut().try_for_each(Server::check_alive)?;
+            Ok(self.has_leaders())
+        })
     }
 
     /// Process ids of the nodes.
@@ -83,9 +119,36 @@ impl Nodes {
     }
 }
 
+/// What a cluster is like.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) nodes: usize,
+    /// Bytes of state that each node may hold.
+    pub(crate) memory: u64,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { nodes: NODES, memory: 1 << 30 }
+    }
+}
+
 /// One core, as far as the benchmarks look at it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct Core {
+    /// Bytes of state held.
+    pub(crate) state_bytes: u64,
+    /// Bytes written to the log.
+    pub(crate) log_bytes: u64,
+    /// Times the log waited for a segment.
+    pub(crate) log_segment_waits: u64,
+    /// The longest of these waits.
+    pub(crate) log_segment_wait_max_ms: u64,
+    /// Snapshots finished.
+    pub(crate) snapshots: u64,
+    /// Whether another is being written.
+    pub(crate) makes_snapshot: bool,
     /// Times the core stood still for more than a second.
     pub(crate) stalls: u64,
     /// The longest it ever stood still.
@@ -122,6 +185,7 @@ struct Plan<'a> {
     /// One for each role of each node.
     ports: &'a [u16],
     directory: &'a Path,
+    shape: Shape,
 }
 
 #[derive(Clone, Copy)]
@@ -133,13 +197,13 @@ enum Role {
 
 impl Plan<'_> {
     fn address(self, role: Role, node: usize) -> SocketAddr {
-        let port = self.ports[role as usize * NODES + node];
+        let port = self.ports[role as usize * self.shape.nodes + node];
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
     }
 
     /// The default log and memory; `--overprovisioned`, since the nodes share the CPUs.
     fn arguments(self, node: usize) -> Vec<String> {
-        let initial: Vec<_> = (0..NODES)
+        let initial: Vec<_> = (0..self.shape.nodes)
             .map(|node| {
                 let (peer, client) =
                     (self.address(Role::Peer, node), self.address(Role::Client, node));
@@ -155,7 +219,7 @@ impl Plan<'_> {
             ("admin-addr", self.address(Role::Admin, node).to_string()),
             ("initial-nodes", initial.join(",")),
             ("smp", "1".to_owned()),
-            ("memory", "1GiB".to_owned()),
+            ("memory", self.shape.memory.to_string()),
         ];
         let flags = pairs.into_iter().map(|(flag, value)| format!("--{flag}={value}"));
         ["start", "--overprovisioned"].map(str::to_owned).into_iter().chain(flags).collect()
@@ -221,7 +285,7 @@ mod tests {
     #[test]
     fn all_nodes_are_given_the_same_list_and_ports_of_their_own() {
         let ports: Vec<u16> = (1..=9).collect();
-        let plan = Plan { ports: &ports, directory: Path::new("/d") };
+        let plan = Plan { ports: &ports, directory: Path::new("/d"), shape: Shape::default() };
         let list = "--initial-nodes=n1=127.0.0.1:4/127.0.0.1:1,n2=127.0.0.1:5/127.0.0.1:2,\
                     n3=127.0.0.1:6/127.0.0.1:3";
         for node in 0..NODES {

@@ -25,6 +25,7 @@
 
 mod admin;
 mod administration;
+pub mod bench;
 mod buffers;
 mod clients;
 mod clock;

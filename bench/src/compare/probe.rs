@@ -39,7 +39,7 @@ fn probe(path: &Path) -> Result<f64, BenchError> {
         .map(|sample| {
             let started = Instant::now();
             write_at(&file, &blocks[..BLOCK], sample % BLOCKS)?;
-            Ok(started.elapsed())
+            Ok::<_, BenchError>(started.elapsed())
         })
         .scan(Instant::now() + PATIENCE, |deadline, sample| {
             (Instant::now() < *deadline).then_some(sample)
