@@ -60,23 +60,27 @@ impl Reactor {
     fn free_segment(&mut self, segment: SegmentId, effects: &mut Effects) {
         let mut holders = Vec::new();
         self.core.persistence.log().groups_holding_oldest(&mut holders);
+        if holders.is_empty() {
+            return;
+        }
         let bytes: u64 = holders.iter().map(|holder| holder.bytes as u64).sum();
         let little = bytes <= self.core.config.segment_bytes / REWRITTEN_PART
             && !self.core.persistence.is_reserve_low();
         let readable = self.core.unreadable != Some(segment);
-        let heaviest = holders.iter().filter_map(|holder| self.weight(holder)).max();
-        match heaviest {
-            _ if holders.is_empty() => {}
-            Some((_, i)) if !(little && readable) => {
-                self.core.make_trim(&self.replicas[i], effects);
-            }
-            _ if !readable => {}
-            _ => {
-                let (next, found) = (BatchNumber::default(), Vec::new());
-                self.core.rewriting = Some(Rewriting { segment, next, reads: false, found });
-                self.go_on_rewriting();
-            }
+        let heaviest = || holders.iter().filter_map(|holder| self.weight(holder)).max();
+        if little && readable {
+            self.begin_rewriting(segment);
+        } else if let Some((_, i)) = heaviest() {
+            self.core.make_trim(&self.replicas[i], effects);
+        } else if readable {
+            self.begin_rewriting(segment);
         }
+    }
+
+    fn begin_rewriting(&mut self, segment: SegmentId) {
+        let (next, found) = (BatchNumber::default(), Vec::new());
+        self.core.rewriting = Some(Rewriting { segment, next, reads: false, found });
+        self.go_on_rewriting();
     }
 
     /// What a snapshot of a group's replica would free, and where that is, if there is anything to
