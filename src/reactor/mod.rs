@@ -38,6 +38,7 @@ mod core;
 mod directory;
 mod disk_full;
 mod effects;
+mod healing;
 mod holdings;
 mod input;
 mod leadership;

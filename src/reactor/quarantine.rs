@@ -247,6 +247,7 @@ impl Replica {
         );
         core.divergences += 1;
         self.quarantine = Some(Quarantine::default());
+        self.healing.begin(now, core.config.election_timeout);
         self.raft.bar(true);
         self.turn_everyone_away(core);
         self.hand_over(core, now);
@@ -260,8 +261,31 @@ impl Replica {
         let waits = self.receiving.is_some()
             || core.has_snapshot_under_way(self.group)
             || self.quarantine.as_ref().is_some_and(|it| it.healing.is_some());
-        if let Some(leader) = self.raft.leader().filter(|_| !waits) {
+        let timeout = core.config.election_timeout;
+        if waits {
+            return self.healing.put_off(now, timeout);
+        }
+        if let Some(leader) = self.raft.leader()
+            && self.healing.ask(now, timeout)
+        {
+            self.report_attempt(leader);
             self.say(core, leader, StateMessage::Wants);
+        }
+    }
+
+    fn report_attempt(&self, leader: NodeId) {
+        let (group, attempts) = (self.group, self.healing.attempts());
+        if self.healing.is_hopeless() {
+            tracing::error!(
+                %group,
+                %leader,
+                attempts,
+                "this replica is still quarantined: it asks for the leader's state once more, and \
+                 ever less often. Look for what keeps it from healing (no room on the disk, failing \
+                 memory), or replace this node"
+            );
+        } else {
+            tracing::warn!(%group, %leader, attempts, "a quarantined replica asks for the leader's state");
         }
     }
 

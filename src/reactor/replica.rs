@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::agreement::Agreement;
 use super::answers::Context;
 use super::core::Core;
+use super::healing::Healing;
 use super::holdings::Holdings;
 use super::leadership::Leadership;
 use super::losses;
@@ -60,6 +61,8 @@ pub(super) struct Replica {
     pub compares: bool,
     /// Its state is known to be wrong.
     pub quarantine: Option<Quarantine>,
+    /// How often it asked for another.
+    pub healing: Healing,
 }
 
 impl Replica {
@@ -89,6 +92,7 @@ impl Replica {
             noted: None,
             compares: false,
             quarantine: None,
+            healing: Healing::default(),
         }
     }
 
@@ -270,6 +274,7 @@ impl Replica {
             keys: self.machine.keys(),
             sessions: self.machine.sessions() as u64,
             quarantined: self.is_quarantined(),
+            heal_attempts: self.healing.attempts(),
             agreed_index: self.agreement.agreed(),
             difference: self.agreement.difference().map(DifferenceStatus::of),
             state_hash: with_hash.then(|| format!("{:016x}", self.machine.recomputed_state_hash())),

@@ -91,6 +91,9 @@ pub struct GroupStatus {
     pub sessions: u64,
     /// Its state is not that of the majority: it serves nothing, and waits for the leader's state.
     pub quarantined: bool,
+    /// How often it asked its leader for that, in this quarantine and in those shortly before: more than
+    /// once or twice, and something keeps it from healing, as its log says.
+    pub heal_attempts: u32,
     /// The last entry after which this replica, leading, found all members' states equal.
     pub agreed_index: Index,
     /// The last difference between members that was found.

@@ -129,6 +129,29 @@ fn a_replica_is_healed_under_load() {
     cluster.assert_replicas_agree();
 }
 
+/// Each attempt costs the leader a whole state: one that cannot be put on the disk is not asked for
+/// over and over.
+#[test]
+fn a_replica_that_cannot_be_healed_asks_less_and_less_often() {
+    let (mut cluster, mut client, key) = started(6);
+    let victim = follower(&cluster);
+    cluster.crash(victim);
+    cluster.forge_snapshot(victim, G1);
+    cluster.full.insert(victim);
+    cluster.start(victim);
+    cluster.run_until(ROUNDS, |cluster| is_quarantined(cluster, victim));
+    for _ in 0..30_000 {
+        cluster.round();
+    }
+    let attempts = status(&cluster, victim).heal_attempts;
+    assert!((5..12).contains(&attempts), "{attempts} in 300 election timeouts");
+    cluster.full.clear();
+    cluster.run_until(10_000, |cluster| !is_quarantined(cluster, victim));
+    client.write(&mut cluster, OperationKind::Append, &key, b"z");
+    cluster.run_until(ROUNDS, |cluster| cluster.is_settled());
+    cluster.assert_replicas_agree();
+}
+
 #[test]
 fn a_leader_with_another_state_stops_leading() {
     let (mut cluster, mut client, key) = started(4);
