@@ -59,9 +59,12 @@ pub struct RecordView {
     pub kind: &'static str,
     /// What the entry is for, if it is one; opaque here.
     pub entry_kind: Option<u8>,
+    /// What may be forgotten, if it is a doubt: a kind of `DoubtRecord`.
+    pub doubt_kind: Option<u8>,
     /// The term.
     pub term: Term,
-    /// The index; of a hard state the node voted for, 0 for none.
+    /// The index; of a hard state the node voted for, 0 for none; of a doubt the entry after which the
+    /// group's log goes on.
     pub index: Index,
     /// The leader's time stamp, if it is an entry.
     pub timestamp: Option<WallTime>,
@@ -173,6 +176,7 @@ fn record_view(descriptor: Descriptor<'_>) -> RecordView {
         group: descriptor.group(),
         kind: descriptor.kind_name(),
         entry_kind: is_entry.then(|| descriptor.entry_kind()),
+        doubt_kind: descriptor.is_doubt().then(|| descriptor.entry_kind()),
         term: descriptor.term(),
         index: descriptor.index(),
         timestamp: is_entry.then(|| descriptor.timestamp()),

@@ -156,6 +156,11 @@ impl Descriptor<'_> {
         self.0[AT_KIND] == KIND_COPY
     }
 
+    /// Whether it says that something may be forgotten.
+    pub(super) fn is_doubt(self) -> bool {
+        self.0[AT_KIND] == KIND_DOUBT
+    }
+
     /// Bytes in the payload section.
     pub(super) fn payload_length(self) -> usize {
         u32_at(self.0, AT_LENGTH) as usize
@@ -202,11 +207,13 @@ impl Descriptor<'_> {
             KIND_RESET => "reset",
             KIND_STANDING => "standing reset",
             KIND_RETIRED => "retired",
+            KIND_DOUBT => "doubt",
+            KIND_CERTAIN => "certain",
             _ => "unknown",
         }
     }
 
-    /// What an entry is for.
+    /// What an entry is for; of a doubt, what may be forgotten.
     pub(super) fn entry_kind(self) -> u8 {
         self.0[AT_ENTRY_KIND]
     }

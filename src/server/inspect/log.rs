@@ -5,12 +5,12 @@ use serde_json::Value;
 use super::Wanted;
 use super::place::{CoreDirectory, Place, name_of, read};
 use super::report::{Part, Report, Table};
-use crate::base::GroupId;
+use crate::base::{GroupId, Index};
 use crate::io::segment_of;
 use crate::server::failure::Failure;
 use crate::wal::{
-    BatchNumber, BatchView, HeaderView, Identity, LogConfig, LogError, LogView, RecordView,
-    Recovered, RecoveredGroup, Recovery, SegmentId, SegmentView, Superblock,
+    BatchNumber, BatchView, DoubtRecord, HeaderView, Identity, LogConfig, LogError, LogView,
+    RecordView, Recovered, RecoveredGroup, Recovery, SegmentId, SegmentView, Superblock,
 };
 
 /// A core's log: what lies there, and what recovery makes of it.
@@ -80,12 +80,29 @@ fn recover(
             Err(error) => refused.push(error),
         }
     }
-    for segment in readable {
-        if let Err(error) = recovery.feed(segment, &read(&core.segments[&segment])?) {
-            refused.push(error);
+    refused.extend(feed(core, &mut recovery, &readable)?);
+    if let Some(mut second) = recovery.second_reading() {
+        for segment in &view.segments {
+            // What kept one out the first time does so again.
+            _ = second.inspect_head(segment.id, &read(&core.segments[&segment.id])?);
         }
+        _ = feed(core, &mut second, &readable)?;
+        recovery = second;
     }
     Ok((recovery.finish(), refused))
+}
+
+/// Feeds whole files, in order. Returns why some of them are no part of the log.
+fn feed(
+    core: &CoreDirectory,
+    recovery: &mut Recovery,
+    readable: &[SegmentId],
+) -> Result<Vec<LogError>, Failure> {
+    let mut refused = Vec::new();
+    for &segment in readable {
+        refused.extend(recovery.feed(segment, &read(&core.segments[&segment])?).err());
+    }
+    Ok(refused)
 }
 
 fn header(segment: &SegmentView) -> Option<HeaderView> {
@@ -107,6 +124,7 @@ fn summary(name: &str, log: &CoreLog, wanted: &Wanted) -> Part {
             part.fact("batches", recovered.batches);
             part.fact("bytes", recovered.bytes);
             part.fact("torn_bytes", recovered.torn_bytes);
+            recovered.damage.iter().for_each(|damage| part.damage(damage));
             part.table(groups(recovered, wanted));
         }
         Err(error) => part.damage(error),
@@ -120,7 +138,17 @@ fn groups(recovered: &Recovered, wanted: &Wanted) -> Table {
     let rows = recovered.groups.iter().filter(is_wanted);
     Table {
         name: "groups",
-        columns: &["group", "term", "vote", "first", "last", "last_term", "reset", "retired"],
+        columns: &[
+            "group",
+            "term",
+            "vote",
+            "first",
+            "last",
+            "last_term",
+            "reset",
+            "retired",
+            "doubt",
+        ],
         rows: rows.map(|(group, found)| group_row(*group, found)).collect(),
     }
 }
@@ -137,6 +165,7 @@ fn group_row(group: GroupId, found: &RecoveredGroup) -> Vec<Value> {
         last.map(|entry| entry.term.0).into(),
         found.reset.map(|mark| mark.index.0).into(),
         found.retired.into(),
+        found.doubt_kind().map(doubt_kind).into(),
     ]
 }
 
@@ -200,7 +229,7 @@ fn batch_row(view: &LogView, batch: &BatchView) -> Vec<Value> {
 }
 
 const RECORD_COLUMNS: &[&str] =
-    &["batch", "group", "record", "entry_kind", "term", "index", "bytes", "timestamp"];
+    &["batch", "group", "record", "kind", "term", "index", "bytes", "timestamp"];
 
 fn record_rows(batch: &BatchView, wanted: &Wanted) -> Vec<Vec<Value>> {
     let records = batch.records.iter();
@@ -210,9 +239,9 @@ fn record_rows(batch: &BatchView, wanted: &Wanted) -> Vec<Vec<Value>> {
             batch.number.0.into(),
             record.group.to_string().into(),
             record.kind.into(),
-            record.entry_kind.map(entry_kind).into(),
+            record.entry_kind.map(entry_kind).or(record.doubt_kind.map(doubt_kind)).into(),
             record.term.0.into(),
-            record.index.0.into(),
+            index_of(record).into(),
             record.bytes.into(),
             record.timestamp.map(|stamp| stamp.0).into(),
         ]
@@ -228,6 +257,22 @@ fn entry_kind(number: u8) -> String {
         2 => "configuration".to_owned(),
         other => format!("unknown ({other})"),
     }
+}
+
+/// What a replica may have forgotten, as `/status` says it.
+fn doubt_kind(number: u8) -> String {
+    match number {
+        DoubtRecord::ENTRIES => "entries".to_owned(),
+        DoubtRecord::VOTES => "votes".to_owned(),
+        DoubtRecord::EVERYTHING => "everything".to_owned(),
+        other => format!("unknown ({other})"),
+    }
+}
+
+/// A doubt that a preamble repeats drops nothing, and names no entry.
+fn index_of(record: &RecordView) -> Option<u64> {
+    let standing = record.doubt_kind.is_some() && record.index == Index(u64::MAX);
+    (!standing).then_some(record.index.0)
 }
 
 /// A bad payload is damage where the batch was durable; otherwise its write never finished.

@@ -10,8 +10,8 @@ use crate::base::{
 };
 use crate::kv::{Command, Machine, Operation, Place as At};
 use crate::wal::{
-    BLOCK, EntryRecord, HardStateRecord, Identity, Log, LogConfig, SegmentId, SnapshotHeader,
-    SnapshotWriter, Superblock,
+    BLOCK, DoubtRecord, EntryRecord, HardStateRecord, Identity, Log, LogConfig, SegmentId,
+    SnapshotHeader, SnapshotWriter, Superblock,
 };
 
 const G1: GroupId = GroupId(1);
@@ -81,7 +81,28 @@ fn superblock() -> Vec<u8> {
     [old.encode(0), Superblock { sequence: 2, ..old }.encode(1)].concat()
 }
 
+/// A hard state and three entries, a batch each.
 fn segment() -> Vec<u8> {
+    let state = HardStateRecord { term: Term(2), vote: Some(NodeId(3)) };
+    segment_of(&[
+        &|log| {
+            log.stage_hard_state(G1, state);
+            log.stage_entry(G1, entry(1));
+        },
+        &|log| log.stage_entry(G1, entry(2)),
+        &|log| log.stage_entry(G1, entry(3)),
+    ])
+}
+
+fn entry(index: u64) -> EntryRecord {
+    let (kind, payload) = if index == 1 { (1, &b""[..]) } else { (0, &b"frames"[..]) };
+    let timestamp = WallTime(1_700_000_000_000_000 + index);
+    let payload = Bytes::copy_of(payload);
+    EntryRecord { term: Term(2), index: Index(index), timestamp, kind, payload }
+}
+
+/// The first segment of a log in which each turn makes a batch.
+fn segment_of(turns: &[&dyn Fn(&mut Log)]) -> Vec<u8> {
     let segment_bytes = SEGMENT_BYTES as u64;
     let mut log = Log::new(LogConfig { identity: identity(), segment_bytes, seed: LOG_SEED });
     let (mut bytes, mut wanted, mut writes) = (vec![0; SEGMENT_BYTES], Vec::new(), Vec::new());
@@ -89,13 +110,8 @@ fn segment() -> Vec<u8> {
     for segment in wanted {
         log.segment_ready(segment);
     }
-    log.stage_hard_state(G1, HardStateRecord { term: Term(2), vote: Some(NodeId(3)) });
-    for index in 1..=3 {
-        let (kind, payload) = if index == 1 { (1, &b""[..]) } else { (0, &b"frames"[..]) };
-        let (term, index) = (Term(2), Index(index));
-        let timestamp = WallTime(1_700_000_000_000_000 + index.0);
-        let payload = Bytes::copy_of(payload);
-        log.stage_entry(G1, EntryRecord { term, index, timestamp, kind, payload });
+    for turn in turns {
+        turn(&mut log);
         log.seal(&mut writes).expect("a segment is ready");
         for write in writes.drain(..).filter(|write| write.segment == SegmentId(0)) {
             let at = usize::try_from(write.offset).expect("small");
@@ -175,8 +191,8 @@ fn a_log_is_shown_batch_by_batch() {
           bytes         16384
           torn bytes    0
 
-          GROUP  TERM  VOTE  FIRST  LAST  LAST TERM  RESET  RETIRED
-          g1     2     n3    1      3     2          -      no
+          GROUP  TERM  VOTE  FIRST  LAST  LAST TERM  RESET  RETIRED  DOUBT
+          g1     2     n3    1      3     2          -      no       -
 
         core-0/segment-0.log
           cluster      00000000000000c1
@@ -194,11 +210,11 @@ fn a_log_is_shown_batch_by_batch() {
           3      12288   4096   1    2             1      1        ok     ok
           4      16384   4096   1    3             1      1        ok     ok
 
-          BATCH  GROUP  RECORD      ENTRY KIND  TERM  INDEX  BYTES  TIMESTAMP
-          2      g1     hard state  -           2     3      0      -
-          2      g1     entry       no-op       2     1      0      1700000000000001
-          3      g1     entry       command     2     2      6      1700000000000002
-          4      g1     entry       command     2     3      6      1700000000000003
+          BATCH  GROUP  RECORD      KIND     TERM  INDEX  BYTES  TIMESTAMP
+          2      g1     hard state  -        2     3      0      -
+          2      g1     entry       no-op    2     1      0      1700000000000001
+          3      g1     entry       command  2     2      6      1700000000000002
+          4      g1     entry       command  2     3      6      1700000000000003
 
         core-0/segment-1.log
           state  never used
@@ -220,7 +236,14 @@ fn damage_to_a_log_is_named_with_the_entries() {
           segments      2
           start         1
           durable upto  3
-          DAMAGE: batch 3 was durable and is damaged: segment-0, offset 12288, entries [(GroupId(1), Index(2))]
+          end           4
+          batches       4
+          bytes         16384
+          torn bytes    0
+
+          GROUP  TERM  VOTE  FIRST  LAST  LAST TERM  RESET  RETIRED  DOUBT
+          g1     2     n3    1      1     2          -      no       entries
+          DAMAGE: segment-0, offset 12288: batches 3 to 3 are damaged; entries lost: g1/2
 
         core-0/segment-0.log
           cluster      00000000000000c1
@@ -244,6 +267,47 @@ fn damage_to_a_log_is_named_with_the_entries() {
 
         DAMAGED in 2 places
     "#]].assert_eq(&report.to_text());
+}
+
+#[test]
+fn copies_and_doubts_are_shown_by_name() {
+    let made = Made::new();
+    let doubt = |kind| DoubtRecord { kind, resume_after: Index(2) };
+    let log = segment_of(&[
+        &|log| (1..=2).for_each(|index| log.stage_entry(G1, entry(index))),
+        &|log| log.stage_doubt(G1, doubt(DoubtRecord::VOTES)),
+        &|log| log.stage_doubt(GroupId(2), doubt(DoubtRecord::EVERYTHING)),
+        &|log| log.stage_copy(G1, entry(1)),
+        &|log| log.stage_certainty(G1),
+    ]);
+    fs::write(made.path("core-0/segment-0.log"), log).expect("writes");
+    let report = made.look("log", &Wanted { entries: true, ..Wanted::default() });
+    let text = report.to_text();
+    let shown = |head: &str, lines: usize| -> String {
+        let rows = text.lines().skip_while(|line| !line.contains(head)).take(lines);
+        rows.map(|line| format!("{line}\n")).collect()
+    };
+    expect![[r#"
+          GROUP  TERM  VOTE  FIRST  LAST  LAST TERM  RESET  RETIRED  DOUBT
+          g1     -     -     1      2     2          -      no       -
+          g2     -     -     -      -     -          -      no       everything
+    "#]]
+    .assert_eq(&shown("RETIRED", 3));
+    expect![[r#"
+          BATCH  GROUP  RECORD   KIND        TERM  INDEX  BYTES  TIMESTAMP
+          2      g1     entry    no-op       2     1      0      1700000000000001
+          2      g1     entry    command     2     2      6      1700000000000002
+          3      g1     doubt    votes       0     2      0      -
+          4      g2     doubt    everything  0     2      0      -
+          5      g1     copy     no-op       2     1      0      1700000000000001
+          6      g1     certain  -           0     0      0      -
+    "#]]
+    .assert_eq(&shown("RECORD  ", 7));
+    let json: serde_json::Value = serde_json::from_str(&report.to_json("DIR")).expect("JSON");
+    assert_eq!(json["parts"][0]["groups"][1]["doubt"], "everything");
+    let records = &json["parts"][1]["records"];
+    assert_eq!((&records[2]["record"], &records[2]["kind"]), (&"doubt".into(), &"votes".into()));
+    assert_eq!((&records[4]["record"], &records[5]["record"]), (&"copy".into(), &"certain".into()));
 }
 
 #[test]
