@@ -18,6 +18,7 @@
 use std::fmt;
 
 use super::batch::{self, Batch};
+use super::segment::scramble;
 use super::{BatchNumber, SegmentId};
 use crate::base::checksum::crc32c;
 use crate::base::{GroupId, Index};
@@ -46,6 +47,27 @@ impl fmt::Display for Damage {
         };
         write!(f, "entries lost:")?;
         entries.iter().try_for_each(|(group, index)| write!(f, " {group}/{index}"))
+    }
+}
+
+/// One damage, as a number, by which a doubt says that it knows of it. 0 is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Loss(pub(super) u64);
+
+impl Loss {
+    pub(super) const NONE: Self = Self(0);
+}
+
+impl Damage {
+    pub(super) fn loss(&self) -> Loss {
+        let last = self.last.0 << 1 | u64::from(self.entries.is_some());
+        Loss(scramble(scramble(self.first.0) ^ last).max(1))
+    }
+
+    /// Whether anything of `group` may be lost by it.
+    pub(super) fn concerns(&self, group: GroupId) -> bool {
+        let named = self.entries.as_ref();
+        named.is_none_or(|entries| entries.iter().any(|&(its, _)| its == group))
     }
 }
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
+use super::damage::Loss;
 use super::places::Places;
 use super::record::{GroupRecord, Record};
 use super::stretch::{Extent, Extents, Stretch};
@@ -30,6 +31,9 @@ pub(super) struct Segment {
     pub(super) id: SegmentId,
     /// The number of its preamble.
     pub(super) first_batch: BatchNumber,
+    /// Its preamble was found damaged: the log cannot begin with it, so it is given up together with the
+    /// one before it.
+    beheaded: bool,
     /// What its batches carry.
     salt: u64,
     /// Where those with entries lie.
@@ -107,12 +111,18 @@ impl Ledger {
         self.segments.push_back(Segment {
             id,
             first_batch,
+            beheaded: false,
             salt,
             extents: Extents::default(),
             held: BTreeMap::new(),
             empty_since: None,
             readers: 0,
         });
+    }
+
+    /// The preamble of the last segment is damaged.
+    pub(super) fn lose_preamble(&mut self) {
+        self.segments.back_mut().expect("a preamble lies in a segment").beheaded = true;
     }
 
     /// The batch whose records are being noted lies there, in the last segment.
@@ -154,7 +164,7 @@ impl Ledger {
                 *book = GroupBook { hard_state, doubt, retired: true, ..GroupBook::default() };
                 self.drop_entries(group);
             }
-            Record::Doubt(doubt) => {
+            Record::Doubt(doubt, _) => {
                 book.doubt = Some(*doubt);
                 book.mark.take_if(|mark| mark.index > doubt.resume_after);
                 self.cut(group, doubt.resume_after);
@@ -162,6 +172,11 @@ impl Ledger {
             Record::Certain => book.doubt = None,
         }
         Ok(true)
+    }
+
+    /// Whether a copy of the entry at `index` would not count if it were written next.
+    pub(super) fn is_past(&self, group: GroupId, index: Index) -> bool {
+        self.groups.get(&group).is_some_and(|book| book.is_past(index))
     }
 
     /// The group's entries after `index` do not count.
@@ -262,20 +277,42 @@ impl Ledger {
         }
     }
 
+    /// How many segments the log gives up at once: the oldest, and those behind it that it cannot begin
+    /// with.
+    fn given_up_together(&self) -> usize {
+        1 + self.segments.iter().skip(1).take_while(|segment| segment.beheaded).count()
+    }
+
+    /// The oldest segment that somebody needs, of those that are to be given up next; the oldest of all
+    /// if nobody needs them. Not the one being written.
+    pub(super) fn oldest(&self) -> Option<&Segment> {
+        self.position_of_oldest().map(|at| &self.segments[at])
+    }
+
+    fn position_of_oldest(&self) -> Option<usize> {
+        let mut next = self.segments.iter().take(self.given_up_together());
+        let at = next.position(|segment| !segment.held.is_empty()).unwrap_or_default();
+        (at + 1 < self.segments.len()).then_some(at)
+    }
+
     /// Takes the oldest segment out of use if nobody needs it and what made it so is durable.
     pub(super) fn take_unneeded(
         &mut self,
         issued: BatchNumber,
         durable: BatchNumber,
     ) -> Option<SegmentId> {
-        if self.segments.len() < 2 {
+        let together = self.given_up_together();
+        if self.segments.len() <= together {
             return None;
         }
-        let unneeded = |oldest: &&mut Segment| oldest.held.is_empty() && oldest.readers == 0;
-        let oldest = self.segments.front_mut().filter(unneeded)?;
-        let since = *oldest.empty_since.get_or_insert(issued);
-        if since > durable {
-            return None;
+        for segment in self.segments.iter_mut().take(together) {
+            if !segment.held.is_empty() || segment.readers > 0 {
+                return None;
+            }
+            let since = *segment.empty_since.get_or_insert(issued);
+            if since > durable {
+                return None;
+            }
         }
         let given_up = self.segments.pop_front().map(|oldest| oldest.id);
         self.forget_places();
@@ -351,15 +388,16 @@ impl Ledger {
 
     /// Appends who needs the oldest segment, in order of the groups.
     pub(super) fn holding_oldest(&self, out: &mut Vec<Holder>) {
-        let held = self.segments.front().into_iter().flat_map(|oldest| &oldest.held);
+        let held = self.oldest().into_iter().flat_map(|oldest| &oldest.held);
         out.extend(held.map(|(&group, &Holding { last, bytes })| Holder { group, last, bytes }));
     }
 
     /// Where entries for which the oldest segment is needed lie, from batch `from` on: as many as lie
     /// together in `bytes_max`, but at least one batch; nothing if there are none.
     pub(super) fn locate_needed(&self, from: BatchNumber, bytes_max: usize) -> Option<Stretch> {
-        let oldest = self.segments.front()?;
-        let mut batches = self.batches_of(0);
+        let at = self.position_of_oldest()?;
+        let oldest = &self.segments[at];
+        let mut batches = self.batches_of(at);
         batches.start = batches.start.max(from);
         let mut needed = BTreeMap::new();
         for &group in oldest.held.keys() {
@@ -386,8 +424,11 @@ impl Ledger {
             let standing = book.mark.map(Record::Standing);
             let retired = book.retired.then_some(Record::Retired);
             let hard_state = book.hard_state.map(Record::HardState);
-            let standing_doubt = |doubt| DoubtRecord { resume_after: Index(u64::MAX), ..doubt };
-            let doubt = book.doubt.map(|doubt| Record::Doubt(standing_doubt(doubt)));
+            let standing_doubt = |doubt| {
+                let doubt = DoubtRecord { resume_after: Index(u64::MAX), ..doubt };
+                Record::Doubt(doubt, Loss::NONE)
+            };
+            let doubt = book.doubt.map(standing_doubt);
             let records = hard_state.into_iter().chain(standing).chain(retired).chain(doubt);
             out.extend(records.map(|record| GroupRecord { group, record }));
         }

@@ -1,6 +1,7 @@
 //! The writing side of a core's log.
 
 use super::batch::{self, BatchHeader};
+use super::damage::Loss;
 use super::ledger::{Holder, Ledger};
 use super::pool::{Pool, Position};
 use super::record::{GroupRecord, Record};
@@ -66,6 +67,8 @@ pub struct Log {
     config: LogConfig,
     /// Which life of the process this is; higher than any found on disk.
     run: u32,
+    /// What of it was found lost when it was read.
+    losses: Vec<Loss>,
     /// What is in the log, by what was sealed (not by what is staged).
     ledger: Ledger,
     /// Records of the next batches, in order.
@@ -119,6 +122,7 @@ impl Log {
         let mut log = Self {
             config,
             run: recovered.run + 1,
+            losses: recovered.losses,
             ledger: recovered.ledger,
             staged: Vec::new(),
             staged_bytes: 0,
@@ -170,7 +174,12 @@ impl Log {
     /// Stages what the group's replica may have forgotten. Repeated in preambles, until
     /// [`Self::stage_certainty`].
     pub fn stage_doubt(&mut self, group: GroupId, record: DoubtRecord) {
-        self.stage(group, Record::Doubt(record));
+        // It says what was lost before it, so long as nothing else is.
+        let knows = DoubtRecord { resume_after: Index(u64::MAX), ..record };
+        for loss in self.losses.clone() {
+            self.stage(group, Record::Doubt(knows, loss));
+        }
+        self.stage(group, Record::Doubt(record, Loss::NONE));
     }
 
     /// Stages that the group's replica is certain again.
@@ -341,9 +350,9 @@ impl Log {
         self.ledger.holding_oldest(out);
     }
 
-    /// The oldest segment in use, if it is not the one being written.
+    /// The oldest segment that is needed, if it is not the one being written.
     pub fn oldest_segment(&self) -> Option<SegmentId> {
-        self.ledger.segments.front().filter(|_| self.live_segments() > 1).map(|oldest| oldest.id)
+        self.ledger.oldest().map(|oldest| oldest.id)
     }
 
     /// The segment being written.

@@ -45,6 +45,7 @@
 //! unfinished writes; "Can Applications Recover from fsync Failures?" (ATC '20).
 
 mod batch;
+mod copies;
 mod damage;
 mod error;
 mod field;

@@ -1,5 +1,6 @@
 //! What a log keeps of a group: entries, hard states, restarts.
 
+use super::damage::Loss;
 use super::field::{put, u32_at, u64_at};
 use crate::base::{Bytes, GroupId, Index, NodeId, Term, WallTime};
 
@@ -79,8 +80,9 @@ pub(super) enum Record {
     /// The group is not held here any more: all earlier entries are gone, the hard state stays. Ends
     /// with the next reset.
     Retired,
-    /// The group's replica may have forgotten something.
-    Doubt(DoubtRecord),
+    /// The group's replica may have forgotten something; and one loss that was known when it was written:
+    /// damage done since is not.
+    Doubt(DoubtRecord, Loss),
     /// It has forgotten nothing any more that matters.
     Certain,
 }
@@ -115,7 +117,7 @@ impl GroupRecord {
             Record::Reset(mark) => (KIND_RESET, mark.term, mark.index.0),
             Record::Standing(mark) => (KIND_STANDING, mark.term, mark.index.0),
             Record::Retired => (KIND_RETIRED, Term(0), 0),
-            Record::Doubt(doubt) => (KIND_DOUBT, Term(0), doubt.resume_after.0),
+            Record::Doubt(doubt, _) => (KIND_DOUBT, Term(0), doubt.resume_after.0),
             Record::Certain => (KIND_CERTAIN, Term(0), 0),
         };
         let mut bytes = [0; DESCRIPTOR_BYTES];
@@ -123,8 +125,9 @@ impl GroupRecord {
         bytes[AT_KIND] = kind;
         put(&mut bytes, AT_TERM, &term.0.to_le_bytes());
         put(&mut bytes, AT_INDEX, &index.to_le_bytes());
-        if let Record::Doubt(doubt) = &self.record {
+        if let Record::Doubt(doubt, loss) = &self.record {
             bytes[AT_ENTRY_KIND] = doubt.kind;
+            put(&mut bytes, AT_TIMESTAMP, &loss.0.to_le_bytes());
         }
         if let Record::Entry(entry) | Record::Copy(entry) = &self.record {
             let length = u32::try_from(entry.payload.len()).expect("an entry fits a segment");
@@ -178,10 +181,10 @@ impl Descriptor<'_> {
             KIND_RESET => Record::Reset(self.mark()),
             KIND_STANDING => Record::Standing(self.mark()),
             KIND_RETIRED => Record::Retired,
-            KIND_DOUBT => Record::Doubt(DoubtRecord {
-                kind: self.0[AT_ENTRY_KIND],
-                resume_after: self.index(),
-            }),
+            KIND_DOUBT => {
+                let doubt = DoubtRecord { kind: self.0[AT_ENTRY_KIND], resume_after: self.index() };
+                Record::Doubt(doubt, Loss(u64_at(self.0, AT_TIMESTAMP)))
+            }
             KIND_CERTAIN => Record::Certain,
             _ => return None,
         };

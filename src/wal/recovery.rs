@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::batch::{self, Batch};
-use super::damage::Damage;
+use super::damage::{Damage, Loss};
 use super::ledger::Ledger;
 use super::log::Head;
 use super::segment::SegmentHeader;
-use super::strand::Strand;
+use super::strand::{Bounds, Strand};
 use super::{
     BLOCK, BatchNumber, DoubtRecord, EntryRecord, HardStateRecord, LogConfig, LogError, SegmentId,
     SnapshotMark,
@@ -114,6 +114,8 @@ pub struct LogState {
     pub(super) next_order: u64,
     /// One more than the highest segment id found.
     pub(super) next_id: u32,
+    /// What of it is lost.
+    pub(super) losses: Vec<Loss>,
     /// Segments that can be written over.
     pub(super) spares: VecDeque<SegmentId>,
     /// Segments given up, as a batch says that may itself be no part of the log: they can be written
@@ -257,7 +259,9 @@ impl Recovery {
             strand.fault = Some(LogError::Missing { start: strand.end.next() });
             return;
         }
-        strand.salvage(segment, header, bytes, told.durable_upto);
+        let later = self.headers.values().filter(|later| later.order > header.order);
+        let later = later.map(|later| (later.first_batch, later.run)).collect();
+        strand.salvage(segment, header, bytes, &Bounds { upto: told.durable_upto, later });
     }
 
     /// Replays the row of batches at the segment's beginning, which goes on with a known row or is a new
@@ -334,9 +338,10 @@ impl Recovery {
         let (damage, lost_any) = (std::mem::take(&mut strand.damage), strand.lost_any);
         let groups = strand.take_groups();
         let (batches, bytes) = (strand.batches, strand.bytes);
+        let losses = damage.iter().map(Damage::loss).collect();
         let torn_bytes = strand.head.and_then(|head| self.loose.get(&head.segment).copied());
         let torn_bytes = torn_bytes.unwrap_or(0);
-        let state = self.state(strand);
+        let state = LogState { losses, ..self.state(strand) };
         Ok(Recovered { groups, state, batches, bytes, torn_bytes, damage, lost_any })
     }
 
@@ -424,6 +429,7 @@ impl Recovery {
             released,
             run: self.told.run,
             told: self.told.durable_upto,
+            losses: Vec::new(),
             end: strand.end,
             chain: strand.chain,
             last_filled: strand.last_filled,

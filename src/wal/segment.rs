@@ -133,7 +133,7 @@ pub(super) fn order_of(seed: u64, salt: u64, run: u32) -> Option<u64> {
 const ORDERS_MAX: u64 = 1 << 32;
 
 /// The finisher of splitmix64: a bijection that spreads each bit over the whole word.
-fn scramble(value: u64) -> u64 {
+pub(super) fn scramble(value: u64) -> u64 {
     let value = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

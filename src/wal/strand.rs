@@ -4,10 +4,11 @@
 //! never finished; remains of segments that were being written over. Each is replayed by itself, and
 //! in the end it is known which one is the log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::batch::{Batch, BatchHeader};
-use super::damage::{self, Damage};
+use super::copies::Copies;
+use super::damage::{self, Damage, Loss};
 use super::ledger::Ledger;
 use super::log::Head;
 use super::record::{GroupRecord, Record};
@@ -25,6 +26,8 @@ pub(super) struct Strand {
     groups: BTreeMap<GroupId, RecoveredGroup>,
     /// Groups whose entries do not count at present, since some are lost before them.
     holes: BTreeMap<GroupId, Hole>,
+    /// Losses that doubts of the groups know of.
+    known: BTreeMap<GroupId, BTreeSet<Loss>>,
     /// What is lost.
     pub(super) damage: Vec<Damage>,
     /// Whether batches are lost of which nothing is known: any group may have lost something.
@@ -32,7 +35,7 @@ pub(super) struct Strand {
     /// Whether it ends before a batch that was finished and is damaged.
     pub(super) head_damaged: bool,
     /// Entries that were written again.
-    copies: BTreeMap<GroupId, BTreeMap<Index, EntryRecord>>,
+    copies: BTreeMap<GroupId, Copies>,
     /// Its last batch.
     pub(super) end: BatchNumber,
     /// That batch's header checksum.
@@ -51,6 +54,22 @@ pub(super) struct Strand {
     pub(super) bytes: u64,
     /// Why it cannot be the log, though its checksums are right.
     pub(super) fault: Option<LogError>,
+}
+
+/// What is known of a damaged log before it is read again.
+pub(super) struct Bounds {
+    /// Everything up to here was durable.
+    pub(super) upto: BatchNumber,
+    /// The first batch and the run of each segment begun later than the one being read.
+    pub(super) later: Vec<(BatchNumber, u32)>,
+}
+
+impl Bounds {
+    /// Whether a later life of the process began a segment with the number of this batch, or a lower one:
+    /// to that life the log ended before it, since its write never finished, or was damaged.
+    fn gave_up(&self, header: &BatchHeader) -> bool {
+        self.later.iter().any(|&(first, run)| first <= header.number && run > header.run)
+    }
 }
 
 /// Why a group's entries do not count.
@@ -109,27 +128,30 @@ impl Strand {
         self.head_damaged = damage::is_damaged(rest, salt, self.end.next(), self.chain);
     }
 
-    /// Goes on with a segment of a damaged log, of which everything up to `upto` was durable: what of that
-    /// cannot be read is lost, and what comes behind it counts.
+    /// Goes on with a segment of a damaged log: what cannot be read of what was durable is lost, and what
+    /// comes behind it counts.
     pub(super) fn salvage(
         &mut self,
         segment: SegmentId,
         header: &SegmentHeader,
         bytes: &[u8],
-        upto: BatchNumber,
+        bounds: &Bounds,
     ) {
-        let salt = header.salt;
+        let (salt, upto) = (header.salt, bounds.upto);
         let (mut offset, mut suspect) = (BLOCK, None);
         let mut begun = false;
         while offset < bytes.len() && self.fault.is_none() {
             let batch = Batch::parse(&bytes[offset..], salt);
-            let Some(batch) = batch.filter(|batch| self.goes_on_with(batch, upto)) else {
+            let Some(batch) = batch.filter(|batch| self.goes_on_with(batch, bounds)) else {
                 suspect.get_or_insert(offset);
                 offset += BLOCK;
                 continue;
             };
             if !std::mem::replace(&mut begun, true) {
                 self.ledger.begin(segment, header.first_batch, salt);
+                if batch.header.number != header.first_batch || !batch.payload_is_whole() {
+                    self.ledger.lose_preamble();
+                }
             }
             let (number, before) = (batch.header.number, suspect.take().unwrap_or(offset));
             if self.batches > 0 && number > self.end.next() {
@@ -146,12 +168,13 @@ impl Strand {
     }
 
     /// Whether a batch comes next in a damaged log: either right behind, or behind batches that are lost.
-    fn goes_on_with(&self, batch: &Batch<'_>, upto: BatchNumber) -> bool {
-        let header = &batch.header;
+    fn goes_on_with(&self, batch: &Batch<'_>, bounds: &Bounds) -> bool {
+        let (header, upto) = (&batch.header, bounds.upto);
         let follows = self.batches == 0 || self.is_followed_by(header);
         let behind = header.number > self.end.next() && header.number <= upto.next();
         let readable = header.number <= upto || batch.payload_is_whole();
-        readable && (follows || behind && header.run >= self.run)
+        let counts = readable && !bounds.gave_up(header);
+        counts && (follows || behind && header.run >= self.run)
     }
 
     fn take_what_is_there(
@@ -195,14 +218,14 @@ impl Strand {
 
     /// One entry is lost.
     fn lose(&mut self, group: GroupId, index: Index, copy: bool) {
-        let recovered = self.group(group);
         if copy {
-            // Mostly the original is still there.
-            let at = |entry: &EntryRecord| entry.index == index;
-            recovered.entries_lost |= !recovered.entries.iter().any(at);
+            self.group(group);
+            if !self.ledger.is_past(group, index) {
+                self.copies.entry(group).or_default().add_damaged(index);
+            }
             return;
         }
-        recovered.entries_lost = true;
+        self.group(group).entries_lost = true;
         match self.holes.get(&group) {
             Some(Hole::Unknown) => return,
             Some(Hole::At(first)) if *first <= index => return,
@@ -214,7 +237,7 @@ impl Strand {
     /// The group's entries after `index` do not count.
     fn cut(&mut self, group: GroupId, index: Index) {
         self.ledger.cut(group, index);
-        self.copies.entry(group).or_default().split_off(&index.next());
+        self.copies.entry(group).or_default().cut_from(index.next());
         let entries = &mut self.group(group).entries;
         entries.truncate(entries.partition_point(|entry| entry.index <= index));
     }
@@ -249,6 +272,9 @@ impl Strand {
         durable: bool,
     ) -> Result<(), String> {
         self.group(record.group);
+        if let Record::Doubt(_, loss) = &record.record {
+            self.known.entry(record.group).or_default().insert(*loss);
+        }
         if !self.counts(&record) {
             return Ok(());
         }
@@ -256,6 +282,14 @@ impl Strand {
             self.replay(record, durable);
         }
         Ok(())
+    }
+
+    /// Whether doubts of the group know of all that is lost of it so far.
+    fn losses_are_known(&self, group: GroupId) -> bool {
+        let known = |damage: &Damage| {
+            self.known.get(&group).is_some_and(|known| known.contains(&damage.loss()))
+        };
+        self.damage.iter().filter(|damage| damage.concerns(group)).all(known)
     }
 
     /// Whether a record counts in spite of what is lost before it; and closes the hole, if it does.
@@ -266,7 +300,10 @@ impl Strand {
             (Record::Entry(entry), Hole::At(index)) if entry.index <= index => true,
             (Record::Copy(entry), Hole::At(index)) if entry.index < index => false,
             (Record::Entry(_) | Record::Copy(_), _) => return false,
-            (Record::Doubt(doubt), _) => doubt.resume_after < Index(u64::MAX),
+            (Record::Doubt(doubt, _), Hole::At(index)) => doubt.resume_after < index,
+            (Record::Doubt(doubt, _), Hole::Unknown) => {
+                doubt.resume_after < Index(u64::MAX) && self.losses_are_known(group)
+            }
             (Record::Reset(_) | Record::Retired, _) => true,
             (Record::HardState(_) | Record::Standing(_) | Record::Certain, _) => false,
         };
@@ -290,14 +327,16 @@ impl Strand {
     }
 
     fn replay(&mut self, record: GroupRecord, durable: bool) {
+        let known =
+            matches!(record.record, Record::Doubt(..)) && self.losses_are_known(record.group);
         let group = self.groups.entry(record.group).or_default();
         let copies = self.copies.entry(record.group).or_default();
         match record.record {
             Record::Entry(entry) => {
-                copies.split_off(&entry.index);
+                copies.cut_from(entry.index);
                 append(&mut group.entries, entry);
             }
-            Record::Copy(entry) => _ = copies.insert(entry.index, entry),
+            Record::Copy(entry) => copies.add(entry),
             Record::HardState(state) => {
                 group.hard_state = Some(state);
                 group.votes_lost &= !durable;
@@ -307,48 +346,37 @@ impl Strand {
                 group.reset = Some(mark);
                 group.retired = false;
                 group.entries.clear();
-                copies.clear();
+                *copies = Copies::default();
             }
             Record::Retired => {
                 group.reset = None;
                 group.retired = true;
                 group.entries.clear();
-                copies.clear();
+                *copies = Copies::default();
             }
-            Record::Doubt(doubt) => {
+            Record::Doubt(doubt, _) => {
                 group.doubt = Some(doubt);
                 if doubt.resume_after < Index(u64::MAX) {
-                    // It says all that was lost before it.
-                    (group.entries_lost, group.votes_lost) = (false, false);
+                    if known {
+                        // It says all that was lost before it.
+                        (group.entries_lost, group.votes_lost) = (false, false);
+                        copies.forget_damage();
+                    }
                     group.reset.take_if(|mark| mark.index > doubt.resume_after);
                     let kept = |entry: &EntryRecord| entry.index <= doubt.resume_after;
                     group.entries.truncate(group.entries.partition_point(kept));
-                    copies.split_off(&doubt.resume_after.next());
+                    copies.cut_from(doubt.resume_after.next());
                 }
             }
             Record::Certain => group.doubt = None,
         }
     }
 
-    /// What its records add up to. Copies whose originals are gone come before the entries written
-    /// once; those with a gap behind them are covered by a snapshot, like what lay in the gap.
+    /// What its records add up to.
     pub(super) fn take_groups(&mut self) -> BTreeMap<GroupId, RecoveredGroup> {
-        for (group, mut copies) in std::mem::take(&mut self.copies) {
-            let entries = &mut self.groups.entry(group).or_default().entries;
-            let mut front = Vec::new();
-            let mut next = entries.first().map(|entry| entry.index);
-            while let Some((index, entry)) = copies.pop_last() {
-                if next.is_some_and(|next| index >= next) {
-                    continue;
-                }
-                if next.is_some_and(|next| index.next() < next) {
-                    break;
-                }
-                next = Some(index);
-                front.push(entry);
-            }
-            front.reverse();
-            entries.splice(..0, front);
+        for (group, copies) in std::mem::take(&mut self.copies) {
+            let recovered = self.groups.entry(group).or_default();
+            recovered.entries_lost |= copies.join(&mut recovered.entries);
         }
         std::mem::take(&mut self.groups)
     }

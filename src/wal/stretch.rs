@@ -140,8 +140,10 @@ impl Part {
                     entries.insert(entry.index, entry);
                 }
                 Record::Reset(_) | Record::Retired => entries.clear(),
-                Record::HardState(_) | Record::Standing(_) | Record::Doubt(_) | Record::Certain => {
-                }
+                Record::HardState(_)
+                | Record::Standing(_)
+                | Record::Doubt(..)
+                | Record::Certain => {}
             }
         }
         let (group, first, last) = (self.group, self.run.first, self.run.last());

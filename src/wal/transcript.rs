@@ -15,6 +15,7 @@
 
 use std::collections::VecDeque;
 
+use super::damage::Loss;
 use super::record::{GroupRecord, Record};
 use super::{BATCH_BYTES_MAX, DoubtRecord, Log, LogConfig, RecoveredGroup, SegmentId, Write};
 use crate::base::{GroupId, Index};
@@ -115,7 +116,8 @@ impl<I: Iterator<Item = (GroupId, RecoveredGroup)>> Iterator for Transcript<I> {
 fn records(found: RecoveredGroup) -> impl Iterator<Item = Record> {
     let kind = found.doubt_kind();
     let RecoveredGroup { hard_state, reset, retired, entries, .. } = found;
-    let doubt = kind.map(|kind| Record::Doubt(DoubtRecord { kind, resume_after: Index(u64::MAX) }));
+    let doubt = kind.map(|kind| DoubtRecord { kind, resume_after: Index(u64::MAX) });
+    let doubt = doubt.map(|doubt| Record::Doubt(doubt, Loss::NONE));
     let state = hard_state.map(Record::HardState).into_iter();
     let standing = reset.map(Record::Standing).into_iter();
     let retired = retired.then_some(Record::Retired).into_iter();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sunstar::base::{GroupId, NodeId};
 use sunstar::reactor::Recovered;
-use sunstar::wal::{BLOCK, SegmentId};
+use sunstar::wal::{BLOCK, DoubtRecord, LogView, SegmentId, SegmentView};
 use sunstar::wire::client::OperationKind;
 
 use super::client::{Client, key_of};
@@ -154,4 +154,56 @@ fn a_damaged_snapshot_is_replaced_by_the_leaders() {
         assert_eq!(found.snapshots_lost, [group], "byte {at}");
         heals(&mut cluster, node, &format!("byte {at} of the snapshot of {group}"));
     }
+}
+
+/// The payloads of batches with copies: where they begin.
+fn copies(disk: &Disk) -> Vec<(SegmentId, usize)> {
+    let mut view = LogView::default();
+    for (&segment, bytes) in &disk.segments {
+        view.push(SegmentView::of(segment, bytes));
+    }
+    let (start, upto) = (view.start(), view.durable_upto());
+    let counts = view.batches().filter(|(_, batch)| (start..=upto).contains(&batch.number));
+    let with_copies = counts.filter(|(_, batch)| batch.records.iter().any(|r| r.kind == "copy"));
+    let payload = |records: usize| 64 + 40 * records;
+    with_copies
+        .map(|(segment, batch)| {
+            let offset = usize::try_from(batch.offset).expect("small");
+            (segment, offset + payload(batch.records.len()))
+        })
+        .collect()
+}
+
+#[test]
+fn a_damaged_copy_costs_its_group_a_doubt_only_where_the_original_is_gone() {
+    let (one, busy) = (GroupId(1), GroupId(2));
+    let mut cluster = Cluster::new(3, GROUPS, 64 << 10, 12);
+    for (group, writes) in [(one, 3), (busy, 600)] {
+        cluster.run_until(1_000, |cluster| cluster.leader(group).is_some());
+        let mut client = Client::open(&mut cluster, 1, group);
+        let key = key_of(&cluster, group, "k");
+        for _ in 0..writes {
+            client.write(&mut cluster, OperationKind::Put, &key, &[7; 300]);
+        }
+    }
+    cluster.run_until(3_000, |cluster| cluster.is_settled() && cluster.sleeps());
+    let node = cluster.ids()[0];
+    cluster.crash(node);
+    let good: Disk = cluster.disk_mut(node).clone();
+    let (mut lost, mut harmless) = (0, 0);
+    for (segment, at) in copies(&good) {
+        *cluster.disk_mut(node) = good.clone();
+        cluster.disk_mut(node).segments.get_mut(&segment).expect("it is there")[at] ^= 0x10;
+        let found = cluster.found(node).expect("a batch among others");
+        assert_eq!(found.log.damage.len(), 1, "{segment}, byte {at}");
+        assert_ne!(found.log.groups[&busy].doubt_kind(), Some(DoubtRecord::VOTES));
+        match found.log.groups[&one].doubt_kind() {
+            None => harmless += 1,
+            Some(DoubtRecord::ENTRIES) => lost += 1,
+            other => panic!("{segment}, byte {at}: {other:?}"),
+        }
+        heals(&mut cluster, node, &format!("{segment}, byte {at}: {}", losses(&found)));
+    }
+    println!("{lost} lost, {harmless} harmless");
+    assert!(lost > 0);
 }

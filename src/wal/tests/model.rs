@@ -51,7 +51,7 @@ impl Group {
                 self.entries.clear();
             }
             Record::Copy(_) => {}
-            Record::Standing(_) | Record::Doubt(_) | Record::Certain => {
+            Record::Standing(_) | Record::Doubt(..) | Record::Certain => {
                 unreachable!("never staged")
             }
         }
@@ -141,7 +141,7 @@ impl World {
             Record::Copy(entry) => self.log.stage_copy(group, entry),
             Record::Reset(mark) => self.log.stage_reset(group, mark),
             Record::Retired => self.log.stage_retirement(group),
-            Record::Standing(_) | Record::Doubt(_) | Record::Certain => {
+            Record::Standing(_) | Record::Doubt(..) | Record::Certain => {
                 unreachable!("never staged")
             }
         }

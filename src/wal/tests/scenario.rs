@@ -3,23 +3,23 @@
 use super::disk::{Disk, config};
 use crate::base::{Bytes, GroupId, Index, NodeId, Term, WallTime};
 use crate::wal::{
-    BLOCK, BatchNumber, Damage, DoubtRecord, EntryRecord, HardStateRecord, Log, LogConfig,
-    LogError, Recovered, RecoveredGroup, SegmentId, SnapshotMark, Write,
+    BLOCK, BatchNumber, EntryRecord, HardStateRecord, Log, LogConfig, LogError, Recovered,
+    RecoveredGroup, SegmentId, SnapshotMark, Write,
 };
 
-const G1: GroupId = GroupId(1);
-const G2: GroupId = GroupId(2);
+pub(super) const G1: GroupId = GroupId(1);
+pub(super) const G2: GroupId = GroupId(2);
 
 /// A log and its disk, writes performed at once unless a test holds them back.
-struct Bench {
-    config: LogConfig,
-    log: Log,
-    disk: Disk,
-    writes: Vec<Write>,
+pub(super) struct Bench {
+    pub(super) config: LogConfig,
+    pub(super) log: Log,
+    pub(super) disk: Disk,
+    pub(super) writes: Vec<Write>,
 }
 
 impl Bench {
-    fn new(segment_blocks: u64) -> Self {
+    pub(super) fn new(segment_blocks: u64) -> Self {
         let config = config(segment_blocks);
         let mut bench =
             Self { config, log: Log::new(config), disk: Disk::default(), writes: Vec::new() };
@@ -27,44 +27,44 @@ impl Bench {
         bench
     }
 
-    fn prepare(&mut self) {
+    pub(super) fn prepare(&mut self) {
         self.disk.prepare(&mut self.log, self.config.segment_bytes);
     }
 
-    fn stage(&mut self, group: GroupId, index: u64, payload: &[u8]) {
+    pub(super) fn stage(&mut self, group: GroupId, index: u64, payload: &[u8]) {
         self.log.stage_entry(group, entry(index, payload));
     }
 
     /// Seals what is staged and leaves the writes in `writes`.
-    fn seal(&mut self) -> BatchNumber {
+    pub(super) fn seal(&mut self) -> BatchNumber {
         let number = self.log.seal(&mut self.writes).expect("something staged and a segment ready");
         self.prepare();
         number
     }
 
-    fn perform(&mut self) {
+    pub(super) fn perform(&mut self) {
         self.disk.perform(&mut self.log, &mut self.writes);
     }
 
     /// One entry in a batch of its own, durable.
-    fn write(&mut self, group: GroupId, index: u64, payload: &[u8]) -> BatchNumber {
+    pub(super) fn write(&mut self, group: GroupId, index: u64, payload: &[u8]) -> BatchNumber {
         self.stage(group, index, payload);
         let number = self.seal();
         self.perform();
         number
     }
 
-    fn seal_idle(&mut self) {
+    pub(super) fn seal_idle(&mut self) {
         self.log.seal_idle(&mut self.writes).expect("something to tell");
         self.perform();
     }
 
-    fn recover(&self) -> Recovered {
+    pub(super) fn recover(&self) -> Recovered {
         self.disk.recover(&self.config).expect("an undamaged log")
     }
 
     /// The process starts again.
-    fn restart(&mut self) -> BTreeGroups {
+    pub(super) fn restart(&mut self) -> BTreeGroups {
         let recovered = self.recover();
         self.log = Log::resume(self.config, recovered.state);
         self.writes.clear();
@@ -72,14 +72,14 @@ impl Bench {
         recovered.groups
     }
 
-    fn file(&mut self, segment: SegmentId) -> &mut Vec<u8> {
+    pub(super) fn file(&mut self, segment: SegmentId) -> &mut Vec<u8> {
         self.disk.files.get_mut(&segment).expect("the file exists")
     }
 }
 
-type BTreeGroups = std::collections::BTreeMap<GroupId, RecoveredGroup>;
+pub(super) type BTreeGroups = std::collections::BTreeMap<GroupId, RecoveredGroup>;
 
-fn entry(index: u64, payload: &[u8]) -> EntryRecord {
+pub(super) fn entry(index: u64, payload: &[u8]) -> EntryRecord {
     EntryRecord {
         term: Term(1),
         index: Index(index),
@@ -89,7 +89,7 @@ fn entry(index: u64, payload: &[u8]) -> EntryRecord {
     }
 }
 
-fn indices(group: &RecoveredGroup) -> Vec<u64> {
+pub(super) fn indices(group: &RecoveredGroup) -> Vec<u64> {
     group.entries.iter().map(|entry| entry.index.0).collect()
 }
 
@@ -355,120 +355,6 @@ fn a_hole_filled_with_the_same_bytes_still_ends_what_was_behind_it() {
     bench.restart();
     bench.write(G1, 2, b"same");
     assert_eq!(indices(&bench.restart()[&G1]), [1, 2]);
-}
-
-#[test]
-fn damage_is_told_from_an_unfinished_write_once_the_window_is_closed() {
-    let mut bench = Bench::new(16);
-    bench.write(G1, 1, b"one");
-    let segment = SegmentId(0);
-    let offset = 3 * BLOCK;
-    let last = bench.write(G1, 2, b"two");
-    let payload_at = offset + 64 + 40;
-    assert_eq!(&bench.file(segment)[payload_at..payload_at + 3], b"two");
-
-    assert!(bench.log.needs_idle_seal());
-    bench.file(segment)[payload_at] ^= 1;
-    let recovered = bench.recover();
-    assert_eq!(indices(&recovered.groups[&G1]), [1]);
-    assert!(recovered.lost_any, "one byte is wrong: the write was finished");
-    for at in 0..40 {
-        bench.file(segment)[offset + at] ^= 0x5A;
-    }
-    let recovered = bench.recover();
-    assert_eq!((indices(&recovered.groups[&G1]), recovered.lost_any), (vec![1], false));
-    for at in 0..40 {
-        bench.file(segment)[offset + at] ^= 0x5A;
-    }
-    bench.file(segment)[payload_at] ^= 1;
-
-    bench.seal_idle();
-    assert!(!bench.log.needs_idle_seal());
-    assert_eq!(bench.log.seal_idle(&mut bench.writes), None);
-    bench.file(segment)[payload_at] ^= 1;
-    let entries = Some(vec![(G1, Index(2))]);
-    let offset = offset as u64;
-    let damage = Damage { segment, offset, first: last, last, entries };
-    let recovered = bench.recover();
-    assert_eq!(recovered.damage, [damage]);
-    let group = &recovered.groups[&G1];
-    assert_eq!((indices(group), group.doubt_kind()), (vec![1], Some(DoubtRecord::ENTRIES)));
-}
-
-#[test]
-fn a_damaged_log_is_repaired_at_its_head() {
-    let mut bench = Bench::new(16);
-    let state = HardStateRecord { term: Term(4), vote: Some(NodeId(3)) };
-    bench.log.stage_hard_state(G2, state);
-    bench.write(G1, 1, b"one");
-    bench.write(G2, 1, b"other");
-    let lost = bench.write(G1, 2, b"two");
-    bench.write(G1, 3, b"three");
-    bench.write(G2, 2, b"another");
-    bench.seal_idle();
-    // The header: what the batch held, nobody knows.
-    let block = usize::try_from(lost.0).unwrap() * BLOCK;
-    bench.file(SegmentId(0))[block + 20] ^= 1;
-    let found = bench.restart();
-    let kept = |group: &RecoveredGroup| (indices(group), group.doubt_kind());
-    assert_eq!(kept(&found[&G1]), (vec![1], Some(DoubtRecord::VOTES)));
-    assert_eq!(kept(&found[&G2]), (vec![1], Some(DoubtRecord::VOTES)));
-
-    for group in [G1, G2] {
-        let record = DoubtRecord { kind: DoubtRecord::VOTES, resume_after: Index(1) };
-        bench.log.stage_doubt(group, record);
-    }
-    bench.write(G1, 2, b"two");
-    let found = bench.restart();
-    assert_eq!(kept(&found[&G1]), (vec![1, 2], Some(DoubtRecord::VOTES)));
-    assert_eq!(kept(&found[&G2]), (vec![1], Some(DoubtRecord::VOTES)));
-    bench.write(G2, 2, b"another");
-    bench.log.stage_certainty(G1);
-    bench.write(G1, 3, b"three");
-    let found = bench.restart();
-    assert_eq!(kept(&found[&G1]), (vec![1, 2, 3], None));
-    assert_eq!(kept(&found[&G2]), (vec![1, 2], Some(DoubtRecord::VOTES)));
-}
-
-#[test]
-fn every_damaged_byte_of_a_small_log_is_found_or_means_nothing() {
-    let mut bench = Bench::new(8);
-    bench.log.stage_hard_state(G1, HardStateRecord { term: Term(1), vote: Some(NodeId(1)) });
-    for index in 1..8 {
-        bench.write(G1, index, &[3; 700]);
-    }
-    bench.seal_idle();
-    assert!(bench.log.live_segments() > 1);
-    let good = bench.recover().groups;
-    let segments: Vec<_> = bench.disk.files.keys().copied().collect();
-    let (mut found, mut repaired, mut harmless) = (0, 0, 0);
-    for segment in segments {
-        for position in 0..bench.file(segment).len() {
-            let block = position - position % BLOCK;
-            let blank = bench.file(segment)[block..block + BLOCK].iter().all(|&byte| byte == 0);
-            if blank && position % BLOCK > 0 {
-                continue;
-            }
-            bench.file(segment)[position] ^= 0x40;
-            match bench.disk.recover(&bench.config) {
-                Err(_) => found += 1,
-                Ok(recovered) if !recovered.damage.is_empty() => {
-                    let group = &recovered.groups[&G1];
-                    assert!(good[&G1].entries.starts_with(&group.entries), "byte {position}");
-                    assert!(group.doubt_kind().is_some(), "{segment}, byte {position}");
-                    repaired += 1;
-                }
-                Ok(recovered) => {
-                    assert_eq!(recovered.groups, good, "{segment}, byte {position}");
-                    harmless += 1;
-                }
-            }
-            bench.file(segment)[position] ^= 0x40;
-        }
-    }
-    // All of what was written but zeros at the ends of blocks and the closing batch.
-    println!("{found} refused, {repaired} to be repaired, {harmless} harmless");
-    assert!(found + repaired > 7 * 800 && repaired > 5 * 800, "{found}, {repaired}");
 }
 
 #[test]
