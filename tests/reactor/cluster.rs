@@ -257,6 +257,13 @@ impl Cluster {
         recover(self.config(id).log_config(), &self.map, &self.disks[&id])
     }
 
+    /// Whether a node would doubt nothing, were it started from what its disk holds now.
+    pub(crate) fn would_be_certain(&self, id: NodeId) -> bool {
+        let Ok(found) = self.found(id) else { return false };
+        let reactor = Reactor::new(self.now, self.config(id), found).expect("recovers");
+        reactor.status(false).groups.iter().all(|group| group.doubt.is_none())
+    }
+
     /// Whether no node wants a turn by itself.
     pub(crate) fn sleeps(&self) -> bool {
         self.nodes.values().all(|node| node.reactor.deadline() == Time(u64::MAX))

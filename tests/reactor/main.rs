@@ -3,6 +3,7 @@
 //! Time, disks and network are values of the test: see [`cluster`].
 
 mod agreement;
+mod bit_rot;
 mod client;
 mod cluster;
 mod disk_full;

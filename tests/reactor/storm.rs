@@ -1,5 +1,8 @@
 //! Storms: seeded faults of every kind at once, then calm; what was promised is checked throughout.
 //!
+//! Disks rot, too, one at a time: what is damaged is found when the node starts, and no other disk is lost
+//! or damaged until the other nodes have made up for it (the *fault atlas*).
+//!
 //! Safety, at every moment: at most one leader per group and term; an acknowledged append is in the
 //! value exactly once, at the length its answer gave; a read sees every append acknowledged before
 //! it began. Liveness, once the faults have stopped: everything outstanding is answered, and all
@@ -14,6 +17,7 @@ use sunstar::wire::client::{
     Operation, OperationKind, Outcome, RequestBuilder, Status, encode_open_session,
 };
 
+use super::bit_rot::BitRot;
 use super::client::{key_of, reply_of};
 use super::cluster::{Cluster, Faults};
 
@@ -68,6 +72,20 @@ struct Storm {
     /// Who lost its disk, and is not let in everywhere yet.
     wiped: Option<NodeId>,
     replacements: usize,
+    /// Whose disk is damaged, and would show it if it started now.
+    rotten: Option<NodeId>,
+    rot: Rot,
+}
+
+/// How often bits were flipped, by what came of it.
+#[derive(Clone, Copy, Default)]
+struct Rot {
+    /// Nothing was lost by it.
+    harmless: usize,
+    /// It was found; the node started, and doubted something until it was repaired.
+    repaired: usize,
+    /// The log was refused, and its node replaced.
+    refused: usize,
 }
 
 impl Storm {
@@ -113,6 +131,8 @@ impl Storm {
             log_reads: 0,
             wiped: None,
             replacements: 0,
+            rotten: None,
+            rot: Rot::default(),
         }
     }
 
@@ -126,6 +146,11 @@ impl Storm {
             self.step();
             self.replace(wiped);
             assert!(self.round < STORM_ROUNDS + CALM_ROUNDS, "{wiped} does not come back");
+        }
+        while let Some(rotten) = self.rotten {
+            self.step();
+            let patient = self.round < STORM_ROUNDS + CALM_ROUNDS;
+            assert!(patient, "{rotten} is not repaired: {:#?}", self.cluster.groups());
         }
         let goal: Vec<u64> = self.clients.iter().map(|client| client.sequence + 3).collect();
         for _ in 0..CALM_ROUNDS {
@@ -155,6 +180,48 @@ impl Storm {
         }
         self.cluster.round();
         self.check_leaders();
+        self.look_at_rotten();
+    }
+
+    /// Starts a node, whose disk may have rotted meanwhile.
+    fn start(&mut self, id: NodeId) {
+        let others_are_whole = self.wiped.is_none() && self.rotten.is_none_or(|one| one == id);
+        if others_are_whole && self.random.u32(0..3) == 0 {
+            self.flip_a_bit(id);
+        }
+        self.cluster.start(id);
+    }
+
+    fn flip_a_bit(&mut self, id: NodeId) {
+        let disk = self.cluster.disk_mut(id);
+        let Some(rot) = BitRot::choose(disk, &mut self.random) else { return };
+        rot.apply(disk);
+        match self.cluster.found(id) {
+            Ok(_) if self.cluster.would_be_certain(id) => self.rot.harmless += 1,
+            Ok(_) => self.rotten = Some(id),
+            Err(error) => {
+                assert!(rot.refusable, "{id}, {rot:?}: {error}");
+                self.rot.refused += 1;
+                self.rotten = None;
+                self.wipe(id);
+            }
+        }
+    }
+
+    /// Whether the other nodes have made up for what one had lost.
+    fn look_at_rotten(&mut self) {
+        let Some(id) = self.rotten.filter(|_| self.round.is_multiple_of(20)) else { return };
+        let certain = |cluster: &Cluster| cluster.brief(id).iter().all(|g| g.doubt.is_none());
+        let healed = self.cluster.is_up(id) && certain(&self.cluster);
+        if healed && self.cluster.would_be_certain(id) {
+            self.rot.repaired += 1;
+            self.rotten = None;
+        }
+    }
+
+    fn wipe(&mut self, id: NodeId) {
+        self.cluster.wipe(id);
+        self.wiped = Some(id);
     }
 
     /// An administrator takes the replacement of a node that lost its disk a step further.
@@ -198,15 +265,15 @@ impl Storm {
                 self.crashes += 1;
                 self.log_reads += self.cluster.status(id).log_reads;
                 self.cluster.crash(id);
-                if self.wiped.is_none() && random.u32(0..8) == 0 {
-                    self.cluster.wipe(id);
-                    self.wiped = Some(id);
+                let others_are_whole = self.wiped.is_none() && self.rotten.is_none();
+                if others_are_whole && random.u32(0..8) == 0 {
+                    self.wipe(id);
                 }
             }
             50..60 if self.wiped.is_some() => self.replace(self.wiped.expect("just asked")),
             // It stops later, or is cut short.
             38..40 if self.cluster.is_up(id) => self.cluster.hand_over(id),
-            4..20 if !self.cluster.is_up(id) => self.cluster.start(id),
+            4..20 if !self.cluster.is_up(id) => self.start(id),
             20..24 => {
                 let other = NodeId(random.u64(1..=NODES));
                 self.cluster.cuts.insert((id, other));
@@ -378,7 +445,7 @@ fn seeds() -> std::ops::Range<u64> {
 #[test]
 fn storms_break_no_promise() {
     let (mut crashes, mut replacements, mut appends, mut reads) = (0, 0, 0, 0);
-    let (mut no_room, mut log_reads) = (0, 0);
+    let (mut no_room, mut log_reads, mut rot) = (0, 0, Rot::default());
     for seed in seeds() {
         // The seed of a failure is the last one printed.
         println!("storm {seed}");
@@ -390,14 +457,20 @@ fn storms_break_no_promise() {
         reads += storm.reads;
         no_room += storm.cluster.no_room;
         log_reads += storm.log_reads;
+        rot.harmless += storm.rot.harmless;
+        rot.repaired += storm.rot.repaired;
+        rot.refused += storm.rot.refused;
     }
+    let Rot { harmless, repaired, refused } = rot;
     println!(
         "{crashes} crashes, {replacements} lost disks, {appends} appends and {reads} reads \
-         acknowledged, {no_room} times a full disk, {log_reads} reads of logs"
+         acknowledged, {no_room} times a full disk, {log_reads} reads of logs; \
+         bits flipped: {repaired} repaired, {refused} refused, {harmless} harmless"
     );
     let seeds = seeds().count();
     assert!(no_room > seeds, "{no_room} times a full disk: too roomy");
     assert!(log_reads > 0, "nobody was ever far enough behind");
+    assert!(repaired > seeds / 4, "{repaired} disks repaired: too sound");
     assert!(
         crashes > seeds && replacements > seeds / 8 && appends > 1_000,
         "{crashes} crashes, {replacements} lost disks, {appends} appends: too calm"
