@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use sunstar::client::blocking::Client;
 use sunstar::client::{ClientError, Options, Rejection};
@@ -12,7 +13,7 @@ use sunstar_disks::loop_device::LoopDevice;
 use sunstar_disks::{DiskError, create_image, require};
 
 use crate::place;
-use crate::support::{Cluster, Shape, append_during, assert_all_found, wait_until};
+use crate::support::{Cluster, Shape, append_during, assert_all_found, server, wait_until};
 
 /// Some segments fit.
 const IMAGE_BYTES: u64 = 192 << 20;
@@ -31,6 +32,8 @@ pub(crate) fn check() -> Result<(), DiskError> {
     require(&["losetup", "mkfs.ext4", "mount", "umount"])?;
     one_disk_is_full()?;
     println!("one disk was full: the others went on, it healed, nothing was lost");
+    a_node_is_replaced_beside_a_full_disk()?;
+    println!("one disk was full: it let a node with a new disk in once it had room to note that");
     all_disks_are_full()?;
     println!(
         "all disks were full: writes were refused, reads went on, it healed, nothing was lost"
@@ -65,6 +68,45 @@ fn one_disk_is_full() -> Result<(), DiskError> {
     });
     assert!(ledgers.iter().all(|ledger| ledger.count() > 0));
     assert_all_found(&targets, &ledgers);
+    cluster.assert_replicas_agree();
+    drop(cluster);
+    Ok(())
+}
+
+/// Who another node is, must be noted on the disk before it is believed.
+fn a_node_is_replaced_beside_a_full_disk() -> Result<(), DiskError> {
+    const LOST: usize = 2;
+    let room = room();
+    let disk = small_disk(room.path(), "n1")?;
+    let mut cluster = Cluster::prepare(Shape { nodes: 3, smp: 1 });
+    place(cluster.node(VICTIM), disk.directory());
+    cluster.start_all();
+    let mut writer = Writer::connect(&cluster.targets());
+    wait_until("a write before", || writer.write() == Ok(()));
+    let ballast = Ballast::fill(disk.directory());
+    wait_until("the node notices", || {
+        assert_eq!(writer.write(), Ok(()), "there is room on the other disks");
+        is_full(&mut cluster, VICTIM)
+    });
+    let lost = cluster.node(LOST);
+    lost.kill();
+    std::fs::remove_dir_all(&lost.plan().data_dir).expect("it was there");
+    lost.start();
+    let asked = cluster.node(1).plan().admin.to_string();
+    let replace = ["ctl", "member", "replace", "n3", "--admin-addr", &asked];
+    let replaced = || Command::new(server()).args(replace).status().expect("the program runs");
+    wait_until("another node lets it in", || replaced().success());
+    let peers = cluster.node(VICTIM).plan().data_dir.join("peers");
+    let noted = || std::fs::read_to_string(&peers).expect("a file").contains(" 1\n");
+    wait_until("the full one says why it does not", || {
+        cluster.node(VICTIM).log().contains("cannot be noted")
+    });
+    assert!(cluster.node(VICTIM).is_running() && !noted());
+    writer.assert_all_found();
+    ballast.remove();
+    wait_until("it has taken note", noted);
+    cluster.await_leaders();
+    writer.assert_all_found();
     cluster.assert_replicas_agree();
     drop(cluster);
     Ok(())
