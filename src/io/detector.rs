@@ -18,8 +18,9 @@
 //!   packet to be sent again, short enough that a leader cut off is not missed for longer than
 //!   without a detector.
 
+use super::call::Call;
 use super::core::Core;
-use super::links::{Backoff, Purpose, detector_of};
+use super::links::{Purpose, detector_of};
 use super::mesh::Letter;
 use super::sockets::{CloseReason, Role, Token};
 use crate::base::{Micros, NodeId, Time};
@@ -34,7 +35,7 @@ const SILENCE_RANGE: (Micros, Micros) = (Micros::from_secs(1), Micros::from_secs
 /// What watches one other node.
 #[derive(Debug, Default)]
 pub(super) struct Detector {
-    state: State,
+    call: Call,
     /// When the node was last heard, or called.
     heard: Time,
     /// When it was last asked.
@@ -43,16 +44,6 @@ pub(super) struct Detector {
     seen_to: Time,
     /// Questions so far.
     number: u64,
-    retry: Backoff,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Down,
-    LookingUp,
-    Calling(Token),
-    Up(Token),
 }
 
 /// What a detector wants done.
@@ -73,15 +64,10 @@ impl Detector {
             self.heard = now;
         }
         self.seen_to = now;
-        match self.state {
-            State::Down if self.retry.is_due(now) => {
-                self.state = State::LookingUp;
-                Wish::Call
-            }
-            State::Calling(token) | State::Up(token) if now.since(self.heard) > silence_max => {
-                Wish::GiveUp(token)
-            }
-            State::Up(token) if now.since(self.asked) >= PING_INTERVAL => {
+        match (self.call.socket(), self.call.up()) {
+            (None, _) if self.call.begin(now) => Wish::Call,
+            (Some(token), _) if now.since(self.heard) > silence_max => Wish::GiveUp(token),
+            (_, Some(token)) if now.since(self.asked) >= PING_INTERVAL => {
                 self.asked = now;
                 self.number += 1;
                 Wish::Ask(token, self.number)
@@ -92,7 +78,7 @@ impl Detector {
 
     /// The next call is due at once.
     pub(super) fn call_soon(&mut self) {
-        self.retry = Backoff::default();
+        self.call.soon();
     }
 }
 
@@ -124,7 +110,7 @@ impl Core {
 
     pub(super) fn detector_calls(&mut self, node: NodeId, token: Token) {
         if let Some(detector) = self.detectors.get_mut(&node) {
-            detector.state = State::Calling(token);
+            detector.call.called(token);
             detector.heard = self.now;
         }
     }
@@ -141,10 +127,9 @@ impl Core {
         self.admit_incarnation(node, incarnation).map_err(CloseReason::Refused)?;
         self.set_role(token, Role::DetectorOut(node));
         let detector = self.detectors.entry(node).or_default();
-        detector.state = State::Up(token);
+        detector.call.answered(token);
         detector.heard = self.now;
         detector.asked = self.now;
-        detector.retry = Backoff::default();
         let (first, smp) = (self.registry().is_first(node), reply.smp);
         tracing::info!(%node, %incarnation, smp, "node up");
         self.mesh.broadcast(|| Letter::NodeUp { node, incarnation, first, smp });
@@ -167,10 +152,7 @@ impl Core {
     /// The detector's call failed or its connection ended.
     pub(super) fn detector_closed(&mut self, node: NodeId) {
         let Some(detector) = self.detectors.get_mut(&node) else { return };
-        let was_up = matches!(detector.state, State::Up(_));
-        detector.state = State::Down;
-        detector.retry.failed(self.now);
-        if was_up {
+        if detector.call.ended(self.now) {
             tracing::info!(%node, "node down");
             let asking = self.sockets.tokens(|socket| socket.role == Role::DetectorIn(node));
             for token in asking {
@@ -198,8 +180,9 @@ mod tests {
     }
 
     fn up(since: Time) -> Detector {
-        let state = State::Up(Token(1));
-        Detector { state, heard: since, asked: since, seen_to: since, ..Detector::default() }
+        let mut call = Call::default();
+        call.answered(Token(1));
+        Detector { call, heard: since, asked: since, seen_to: since, ..Detector::default() }
     }
 
     #[test]
@@ -232,11 +215,11 @@ mod tests {
 
     #[test]
     fn a_call_that_is_not_answered_is_given_up_and_repeated_later() {
-        let mut detector = Detector { state: State::Calling(Token(1)), ..up(at(0)) };
+        let mut detector = up(at(0));
+        detector.call.called(Token(1));
         detector.seen_to = at(600);
         assert_eq!(detector.wish(at(610), SILENCE), Wish::GiveUp(Token(1)));
-        detector.state = State::Down;
-        detector.retry.failed(at(610));
+        detector.call.ended(at(610));
         assert_eq!(detector.wish(at(610), SILENCE), Wish::Nothing);
         assert_eq!(detector.wish(at(660), SILENCE), Wish::Call);
     }

@@ -7,10 +7,11 @@ use std::collections::VecDeque;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 
+use super::call::Call;
 use super::core::Core;
 use super::inbox::{Event, Inbox};
 use super::sockets::{CloseReason, Role, Token};
-use crate::base::{CoreId, Incarnation, Micros, NodeId, PeerCore, Time};
+use crate::base::{CoreId, Incarnation, NodeId, PeerCore};
 use crate::reactor::{Input, PeerSend};
 use crate::wire::frame::{Frame, PROTOCOL_VERSION};
 use crate::wire::handshake::{PeerHello, PeerHelloReply, PeerPurpose};
@@ -34,45 +35,11 @@ pub(super) struct PeerNode {
 /// A link to one core of another node.
 #[derive(Debug, Default)]
 pub(super) struct Link {
-    /// Being looked up, or the socket while there is one.
-    state: State,
+    call: Call,
     /// What waits for the handshake.
     queue: VecDeque<Vec<u8>>,
     /// Bytes in `queue`.
     queued: usize,
-    retry: Backoff,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Down,
-    LookingUp,
-    Calling,
-    Up(Token),
-}
-
-/// When to try again: 50 ms after a first failure, doubling to 1 s.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Backoff {
-    failures: u32,
-    /// Not before.
-    at: Time,
-}
-
-impl Backoff {
-    const FIRST: Micros = Micros::from_millis(50);
-    const LAST: Micros = Micros::from_secs(1);
-
-    pub(super) fn failed(&mut self, now: Time) {
-        let span = (Self::FIRST.0 << self.failures.min(10)).min(Self::LAST.0);
-        self.failures += 1;
-        self.at = now + Micros(span);
-    }
-
-    pub(super) fn is_due(&self, now: Time) -> bool {
-        now >= self.at
-    }
 }
 
 /// What a call is for.
@@ -90,7 +57,7 @@ impl Core {
         }
         let now = self.now;
         let link = self.links.entry(to).or_default();
-        if let State::Up(token) = link.state {
+        if let Some(token) = link.call.up() {
             let waiting = self.sockets.get(token).map_or(0, |socket| socket.unsent);
             let is_full = self.sockets.buffers.is_link_full(waiting, self.links.len());
             if waiting + bytes.len() <= WAITING_MAX && !is_full {
@@ -98,14 +65,13 @@ impl Core {
             }
             return;
         }
-        if link.state == State::Down {
-            if !link.retry.is_due(now) {
-                return;
-            }
-            link.state = State::LookingUp;
+        if link.call.begin(now) {
             self.look_up(Purpose::Link, to);
         }
         let link = self.links.entry(to).or_default();
+        if link.call.is_down() {
+            return;
+        }
         if link.queue.is_empty() || link.queued + bytes.len() <= QUEUED_MAX {
             link.queued += bytes.len();
             link.queue.push_back(bytes);
@@ -148,7 +114,7 @@ impl Core {
         match purpose {
             Purpose::Link => {
                 if let Some(link) = self.links.get_mut(&to) {
-                    link.state = State::Calling;
+                    link.call.called(token);
                 }
             }
             Purpose::Detector => self.detector_calls(to.node, token),
@@ -176,8 +142,7 @@ impl Core {
         tracing::debug!(core = %self.id, %peer, "link out");
         self.step(Input::PeerLinkReset { peer });
         let link = self.links.entry(peer).or_default();
-        link.state = State::Up(token);
-        link.retry = Backoff::default();
+        link.call.answered(token);
         link.queued = 0;
         for bytes in std::mem::take(&mut link.queue) {
             self.send(token, bytes);
@@ -188,10 +153,9 @@ impl Core {
     /// A link's call failed or its connection ended.
     pub(super) fn link_closed(&mut self, peer: PeerCore) {
         if let Some(link) = self.links.get_mut(&peer) {
-            link.state = State::Down;
+            link.call.ended(self.now);
             link.queue.clear();
             link.queued = 0;
-            link.retry.failed(self.now);
         }
     }
 
@@ -220,7 +184,7 @@ impl Core {
         for (peer, link) in &mut self.links {
             if peer.node == node {
                 // Tried at once when the node is back.
-                link.retry = Backoff::default();
+                link.call.soon();
             }
         }
         self.step(Input::NodeDown { node });
@@ -279,24 +243,4 @@ async fn resolve(name: String, purpose: Purpose, to: PeerCore, inbox: Rc<Inbox>)
         tracing::warn!(%to, name = asked, "the peer's address cannot be resolved");
     }
     inbox.push(Event::Resolved { purpose, to, address });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tries_are_further_and_further_apart_up_to_a_second() {
-        let mut backoff = Backoff::default();
-        let mut now = Time(0);
-        let mut spans = Vec::new();
-        for _ in 0..7 {
-            assert!(backoff.is_due(now));
-            backoff.failed(now);
-            spans.push(backoff.at.since(now).0 / 1_000);
-            assert!(!backoff.is_due(now));
-            now = backoff.at;
-        }
-        assert_eq!(spans, [50, 100, 200, 400, 800, 1_000, 1_000]);
-    }
 }

@@ -27,6 +27,7 @@ mod admin;
 mod administration;
 pub mod bench;
 mod buffers;
+mod call;
 mod clients;
 mod clock;
 mod config;
