@@ -188,7 +188,8 @@ fn summary(rounds: &[(f64, Recovered)]) -> serde_json::Value {
 
 /// What the last line in the node's log that tells of a recovery says.
 fn recovered(log: &str) -> Option<Recovered> {
-    let line = log.lines().rfind(|line| line.contains("recovered") && line.contains("took_ms="))?;
+    let line =
+        log.lines().rfind(|line| line.contains("recovered") && line.contains("read_bytes="))?;
     let number = |name: &str| -> Option<f64> {
         let (_, rest) = line.split_once(&format!("{name}="))?;
         rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
@@ -223,7 +224,8 @@ mod tests {
     #[test]
     fn a_node_says_what_its_recovery_took() {
         let log = "INFO core started\nINFO recovered core=0 segments=3 read_bytes=4096 \
-                   waited_for_disk_ms=2 log_ms=30 snapshots_ms=4 took_ms=40\nINFO serving\n";
+                   waited_for_disk_ms=2 log_ms=30 snapshots_ms=4 took_ms=40\nINFO all cores have recovered node=n1 bytes=4096 \
+                   took_ms=41\n";
         let expected = Recovered {
             bytes: 4096.0,
             took_s: 0.04,

@@ -1,8 +1,9 @@
 //! What writes feel of a snapshot that is made beside them.
 //!
-//! Three nodes hold `--data` bytes each and are given small writes at a fixed rate. Their logs grow,
-//! so every so often each makes snapshots of all it holds. Each second of the load counts as one
-//! with or without; both kinds come in turns within one run.
+//! Three nodes hold `--data` bytes each and are given small writes at a fixed rate, which are measured,
+//! and beside them large ones all the while, which are not: they fill the logs, so that every so often
+//! each node makes a snapshot of a group. Each second of the load counts as one with or without; both
+//! kinds come in turns within one run.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +37,9 @@ pub(crate) struct Options {
     /// Bytes of a value that they write.
     #[arg(long, default_value_t = 16)]
     value_size: usize,
+    /// Writes a second beside them, of `--data-value-size` bytes.
+    #[arg(long, default_value_t = 3_000)]
+    bulk_rate: u64,
     /// The data directories go under it.
     #[arg(long, default_value = "target")]
     dir: PathBuf,
@@ -94,6 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
             "snapshots": cores.iter().map(|core| core.snapshots).collect::<Vec<_>>(),
             "log_bytes": cores.iter().map(|core| core.log_bytes).collect::<Vec<_>>(),
             "rate": options.rate,
+            "bulk_rate": options.bulk_rate,
             "without": without,
             "with": with,
             "ratio": ratio,
@@ -140,23 +145,42 @@ fn watched_load(
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watch = scope.spawn(|| watch(cluster, &ended));
+        let bulk = scope.spawn(|| fill_logs(options, cluster));
         let seconds = write(options, cluster);
         ended.store(true, Ordering::Relaxed);
         let looks = watch.join().expect("it does not panic");
+        bulk.join().expect("it does not panic")?;
         Ok((seconds?, looks?))
     })
 }
 
-fn write(options: &Options, cluster: &Nodes) -> Result<Vec<Second>, BenchError> {
+/// The load of the time that is measured.
+fn writes(options: &Options, cluster: &Nodes) -> LoadOptions {
     let micros = Duration::from_secs_f64(options.seconds).as_micros();
-    let load = LoadOptions {
+    LoadOptions {
         workload: Workload::Put,
         rate: Some(options.rate),
         value_size: options.value_size,
         warmup: Micros::from_secs(2),
         duration: Micros(u64::try_from(micros).unwrap_or(u64::MAX)),
         ..load(options, cluster)
+    }
+}
+
+/// Writes large values, at a rate of its own.
+fn fill_logs(options: &Options, cluster: &Nodes) -> Result<(), BenchError> {
+    let load = LoadOptions {
+        rate: Some(options.bulk_rate),
+        value_size: options.data_value_size,
+        seed: 1,
+        ..writes(options, cluster)
     };
+    load::run(&load, &mut |_| {}).map_err(|error| BenchError::Failed(error.to_string()))?;
+    Ok(())
+}
+
+fn write(options: &Options, cluster: &Nodes) -> Result<Vec<Second>, BenchError> {
+    let load = writes(options, cluster);
     let mut seconds = Vec::new();
     let mut note = |progress: load::Progress| {
         if !progress.warmup {

@@ -20,6 +20,8 @@ pub struct LogAppender {
     inbox: Rc<Inbox>,
     /// The last entry of every group.
     last: Index,
+    /// Segment files being made. They are waited for, so that none is made while another measures.
+    preparing: usize,
     /// Reused: empty between batches.
     writes: Vec<Write>,
     events: Vec<Event>,
@@ -42,6 +44,7 @@ impl LogAppender {
             disk,
             inbox,
             last: Index::ZERO,
+            preparing: 0,
             writes: Vec::new(),
             events: Vec::new(),
             wanted: Vec::new(),
@@ -51,10 +54,10 @@ impl LogAppender {
     /// Appends `batches` batches, each of one entry of `payload` for every one of `groups` groups,
     /// `in_flight` of them at a time, and waits until they are durable.
     pub fn append(&mut self, groups: u32, payload: &Bytes, batches: u64, in_flight: usize) {
-        let Self { executor, log, disk, inbox, last, writes, events, wanted } = self;
+        let Self { executor, log, disk, inbox, last, preparing, writes, events, wanted } = self;
         let end = Index(last.0 + batches);
         executor.run(async {
-            while *last < end || log.has_staged() || log.in_flight() > 0 {
+            while *last < end || log.has_staged() || log.in_flight() > 0 || *preparing > 0 {
                 while log.in_flight() < in_flight {
                     if !log.has_staged() && *last < end {
                         *last = last.next();
@@ -68,10 +71,14 @@ impl LogAppender {
                     disk.write(LogWrite { write, segment, offset, bytes });
                 }
                 log.segments_wanted(wanted);
+                *preparing += wanted.len();
                 wanted.drain(..).for_each(|segment| disk.prepare(segment));
                 inbox.something().await;
                 inbox.take_events(events);
-                events.drain(..).for_each(|event| take(log, disk, event));
+                for event in events.drain(..) {
+                    *preparing -= usize::from(matches!(event, Event::SegmentReady(..)));
+                    take(log, disk, event);
+                }
             }
         });
         for group in 0..groups {
