@@ -10,6 +10,7 @@ pub(crate) mod hex_dump;
 pub mod ids;
 mod incarnation;
 pub mod limits;
+mod planted;
 pub mod slot;
 pub mod slot_set;
 pub mod time;
@@ -19,6 +20,11 @@ pub use ids::{
     ClusterId, ConnectionId, CoreId, GroupId, Index, NodeId, PeerCore, Sequence, SessionId, Term,
 };
 pub use incarnation::{Incarnation, NotAnIncarnation};
+#[cfg(feature = "planted-bugs")]
+pub use planted::Mistake;
+#[cfg(not(feature = "planted-bugs"))]
+pub(crate) use planted::Mistake;
+pub(crate) use planted::makes;
 pub use slot::{SLOT_COUNT, Slot};
 pub use slot_set::SlotSet;
 pub use time::{Micros, Time, WallTime};

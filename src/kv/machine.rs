@@ -6,7 +6,9 @@ use super::execute::execute;
 use super::session::{Recall, Remembered, Session, SessionView, Sessions, Sums};
 use super::slot_tables::SlotTables;
 use super::snapshot::Snapshot;
-use crate::base::{GroupId, Index, Sequence, SessionId, Slot, SlotSet, Term, WallTime};
+use crate::base::{
+    GroupId, Index, Mistake, Sequence, SessionId, Slot, SlotSet, Term, WallTime, makes,
+};
 
 /// Bits of a session id that tell sessions opened by one entry apart.
 const ORDINAL_BITS: u32 = 16;
@@ -192,6 +194,10 @@ impl Batch<'_> {
         let Some(command) = command else { return refused(Status::UnknownCommand) };
         match self.session.recall(command.sequence) {
             Recall::New => self.execute(place, &command),
+            Recall::Known(_) if makes(Mistake::RetryExecuted) => {
+                let (status, number) = execute(self.tables, &command.operation);
+                Answer { status, number, place, repeated: false }
+            }
             Recall::Known(result) => result.answer(true),
             Recall::Forgotten => refused(Status::Forgotten),
             Recall::WindowExceeded => refused(Status::WindowExceeded),

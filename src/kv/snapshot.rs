@@ -8,7 +8,7 @@ use super::machine::Applied;
 use super::session::{Remembered, SessionList};
 use super::slot_tables::{PAGE_SLOTS, PAGES, Page, Pages};
 use super::table::Entry;
-use crate::base::{GroupId, Index, Sequence, Term, WallTime};
+use crate::base::{GroupId, Index, Mistake, Sequence, Term, WallTime, makes};
 
 /// Version of the format.
 pub(super) const FORMAT: u16 = 1;
@@ -133,7 +133,11 @@ impl Snapshot {
         for word in [id.0, session.last_use().0, session.lowest().0] {
             out.extend_from_slice(&word.to_le_bytes());
         }
-        Next::Results(at, 0)
+        if makes(Mistake::SnapshotWithoutResults) {
+            Next::Session(at + 1)
+        } else {
+            Next::Results(at, 0)
+        }
     }
 
     fn write_result(&self, out: &mut Vec<u8>, at: usize, from: usize) -> Next {

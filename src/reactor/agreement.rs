@@ -31,7 +31,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::base::{Index, NodeId, Term};
+use crate::base::{Index, Mistake, NodeId, Term, makes};
 use crate::raft::Configuration;
 
 /// A question that is not answered by all is repeated so often before the next one takes its place.
@@ -262,7 +262,7 @@ fn judge(hashes: &BTreeMap<NodeId, u64>, configuration: &Configuration) -> Judge
     for (node, &hash) in hashes {
         *support.entry(hash).or_default() += usize::from(configuration.is_voter(*node));
     }
-    if support.len() < 2 {
+    if support.len() < 2 || makes(Mistake::StatesNotCompared) {
         return Judgement::Equal;
     }
     let voters = configuration.members().filter(|&node| configuration.is_voter(node)).count();

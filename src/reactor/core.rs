@@ -16,7 +16,7 @@ use super::rewriting::Rewriting;
 use super::sendings::Sendings;
 use super::snapshots::{Install, Making, Purpose, SnapshotStream};
 use super::trailing::Trailing;
-use crate::base::{GroupId, Micros, NodeId, Time};
+use crate::base::{GroupId, Micros, Mistake, NodeId, Time, makes};
 use crate::raft::{self, SnapshotMeta};
 use crate::wal::{self, SegmentId};
 
@@ -185,7 +185,8 @@ impl Core {
 
     /// A piece was written. Returns the snapshot once it is whole and durable.
     pub(super) fn piece_written(&mut self, number: u64) -> Option<Making> {
-        let making = self.making.take_if(|making| making.number == number && making.ended);
+        let ended = |making: &Making| making.ended || makes(Mistake::SnapshotDoneTooSoon);
+        let making = self.making.take_if(|making| making.number == number && ended(making));
         self.snapshots += u64::from(making.is_some());
         self.piece_due = self.making.as_ref().is_some_and(|making| making.number == number);
         making

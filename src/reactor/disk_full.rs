@@ -25,7 +25,7 @@
 use super::Reactor;
 use super::core::Core;
 use super::replica::Replica;
-use crate::base::{Micros, Time};
+use crate::base::{Micros, Mistake, Time, makes};
 use crate::raft::{Message, MessageBody};
 use crate::wal::SegmentId;
 use crate::wire::client::Outcome;
@@ -64,7 +64,8 @@ impl Reactor {
         match &message.body {
             MessageBody::TimeoutNow => self.core.persistence.is_full(),
             MessageBody::Append { entries, .. } => {
-                !entries.is_empty() && self.core.persistence.is_reserve_low()
+                let low = self.core.persistence.is_reserve_low();
+                !entries.is_empty() && low && !makes(Mistake::ReserveUsedUp)
             }
             _ => false,
         }

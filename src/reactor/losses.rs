@@ -3,7 +3,7 @@
 //! Found once by recovery, noted in the log before anything else is written, and found there at every
 //! start until the replica's peers have repaired it (`raft::Doubt`).
 
-use crate::base::Index;
+use crate::base::{Index, Mistake, makes};
 use crate::raft::Doubt;
 use crate::wal::{DoubtRecord, RecoveredGroup};
 
@@ -22,6 +22,7 @@ impl Losses {
     pub(super) fn of(log: &RecoveredGroup, snapshot: bool) -> Self {
         // A group that left this node keeps its votes only.
         let snapshot = snapshot && !log.retired && !is_complete(log);
+        let snapshot = snapshot && !makes(Mistake::LostSnapshotIgnored);
         let found = log.entries_lost || log.votes_lost || snapshot;
         Self { log: log.doubt_kind().map(doubt_of), found, snapshot }
     }

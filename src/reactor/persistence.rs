@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use super::convert;
 use super::effects::{Effects, LogWrite, PrepareSegment};
 use super::segment_waits::SegmentWaits;
-use crate::base::{GroupId, Index, Micros, Term, Time};
+use crate::base::{GroupId, Index, Micros, Mistake, Term, Time, makes};
 use crate::raft;
 use crate::wal::{self, BatchNumber};
 
@@ -163,8 +163,8 @@ impl Persistence {
 
     /// What waits for nothing any more: releases staged while nothing was in flight.
     pub(super) fn take_ready(&mut self) -> Vec<Release> {
-        let durable = self.log.durable();
-        self.release_until(durable)
+        let early = makes(Mistake::ReleasedWhenIssued);
+        self.release_until(if early { self.newest } else { self.log.durable() })
     }
 
     pub(super) fn segment_failed(&mut self, segment: wal::SegmentId, now: Time) {

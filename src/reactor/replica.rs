@@ -16,7 +16,7 @@ use super::queue::{Pending, Queue, Waiting};
 use super::reads::Reads;
 use super::status::{DifferenceStatus, GroupStatus};
 use super::transfer::Receiving;
-use crate::base::{Bytes, GroupId, Index, Term, Time};
+use crate::base::{Bytes, GroupId, Index, Mistake, Term, Time, makes};
 use crate::kv::Machine;
 use crate::raft::{self, EntryKind, ProposeError, Raft, ReadError, RoleKind};
 use crate::wire::client::Outcome;
@@ -123,7 +123,7 @@ impl Replica {
         if self.awaits_leader() {
             return;
         }
-        if core.persistence.is_full() && self.is_leader() {
+        if core.persistence.is_full() && self.is_leader() && !makes(Mistake::WritesWhenFull) {
             return self.refuse_for_want_of_room(core);
         }
         let wall = core.config.wall(now);
@@ -315,7 +315,9 @@ impl Replica {
                     core.answers.apply(&mut self.machine, &entry, &waiting, context, replies);
                 }
                 EntryKind::Noop | EntryKind::Configuration => {
-                    self.machine.begin_entry(entry.index, entry.term, entry.timestamp);
+                    let own = makes(Mistake::OwnTime);
+                    let timestamp = if own { core.config.wall(now) } else { entry.timestamp };
+                    self.machine.begin_entry(entry.index, entry.term, timestamp);
                 }
             }
             self.note_applied(entry.index);
@@ -350,7 +352,9 @@ impl Replica {
 
     fn answer_reads(&mut self, core: &mut Core) {
         let context = self.context(core);
-        while let Some(mut round) = self.reads.pop_applied(self.applied_index()) {
+        let early = makes(Mistake::ReadBeforeApplied);
+        let applied = if early { Index(u64::MAX) } else { self.applied_index() };
+        while let Some(mut round) = self.reads.pop_applied(applied) {
             if !core.answers.read(&self.machine, &mut round, context, &mut core.replies) {
                 return self.reads.put_back(round);
             }

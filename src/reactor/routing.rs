@@ -6,7 +6,7 @@ use super::answers::Context;
 use super::effects::{CoreMessage, CoreSend};
 use super::queue::Waiting;
 use super::replies::Origin;
-use crate::base::{AlignedBuf, ConnectionId, CoreId, GroupId};
+use crate::base::{AlignedBuf, ConnectionId, CoreId, GroupId, Mistake, makes};
 use crate::placement::ShardMap;
 use crate::wire::client::{OperationKind, Outcome, Request, parse_request};
 use crate::wire::frame::{self, Frame};
@@ -93,7 +93,8 @@ impl Reactor {
         let replica = self.touch(i);
         // Its log stands still: what the leader has committed by now it may never see.
         let stands = behind && !replica.is_leader() && !replica.awaits_leader();
-        let refusal = if stands || replica.is_quarantined() {
+        let wrong = replica.is_quarantined() && !makes(Mistake::QuarantinedServes);
+        let refusal = if stands || wrong {
             Some(Outcome::NotLeader)
         } else if crowded || replica.reads.is_full(frame.bytes.len()) {
             Some(Outcome::Overloaded)

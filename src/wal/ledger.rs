@@ -11,7 +11,7 @@ use super::places::Places;
 use super::record::{GroupRecord, Record};
 use super::stretch::{Extent, Extents, Stretch};
 use super::{BatchNumber, DoubtRecord, HardStateRecord, SegmentId, SnapshotMark};
-use crate::base::{GroupId, Index};
+use crate::base::{GroupId, Index, Mistake, makes};
 
 /// The books of a log.
 #[derive(Debug, Default)]
@@ -310,7 +310,7 @@ impl Ledger {
                 return None;
             }
             let since = *segment.empty_since.get_or_insert(issued);
-            if since > durable {
+            if since > durable && !makes(Mistake::GivenUpTooSoon) {
                 return None;
             }
         }
@@ -421,14 +421,17 @@ impl Ledger {
     /// Appends what the preamble of a new segment repeats.
     pub(super) fn preamble(&self, out: &mut Vec<GroupRecord>) {
         for (&group, book) in &self.groups {
-            let standing = book.mark.map(Record::Standing);
+            let standing = book.mark.filter(|_| !makes(Mistake::PreambleWithoutResets));
+            let standing = standing.map(Record::Standing);
             let retired = book.retired.then_some(Record::Retired);
-            let hard_state = book.hard_state.map(Record::HardState);
+            let hard_state = book.hard_state.filter(|_| !makes(Mistake::PreambleWithoutVotes));
+            let hard_state = hard_state.map(Record::HardState);
             let standing_doubt = |doubt| {
                 let doubt = DoubtRecord { resume_after: Index(u64::MAX), ..doubt };
                 Record::Doubt(doubt, Loss::NONE)
             };
-            let doubt = book.doubt.map(standing_doubt);
+            let doubt = book.doubt.filter(|_| !makes(Mistake::PreambleWithoutDoubts));
+            let doubt = doubt.map(standing_doubt);
             let records = hard_state.into_iter().chain(standing).chain(retired).chain(doubt);
             out.extend(records.map(|record| GroupRecord { group, record }));
         }

@@ -12,7 +12,7 @@ use super::{
     BATCH_BYTES_MAX, BLOCK, BatchNumber, DoubtRecord, EntryRecord, HardStateRecord, Identity,
     LogState, SegmentId, SnapshotMark, WriteId,
 };
-use crate::base::{GroupId, Index};
+use crate::base::{GroupId, Index, Mistake, makes};
 
 /// The settings of a log.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,7 @@ pub struct LogConfig {
 impl LogConfig {
     /// The salt of the segment of this order, begun in this life of the process.
     pub(super) fn salt(&self, order: u64, run: u32) -> u64 {
+        let (order, run) = if makes(Mistake::SaltReused) { (0, 0) } else { (order, run) };
         segment::salt(self.seed_of_core(), order, run)
     }
 
@@ -121,7 +122,7 @@ impl Log {
         assert!(config.segment_bytes.is_multiple_of(BLOCK as u64), "{config:?}");
         let mut log = Self {
             config,
-            run: recovered.run + 1,
+            run: recovered.run + u32::from(!makes(Mistake::RunReused)),
             losses: recovered.losses,
             ledger: recovered.ledger,
             staged: Vec::new(),
@@ -254,7 +255,9 @@ impl Log {
     /// Whether [`Self::seal_idle`] has something to tell: nothing is in flight, and no batch tells yet
     /// that the last one with records is durable.
     pub fn needs_idle_seal(&self) -> bool {
-        self.window.durable() == self.window.issued() && self.told < self.last_filled
+        self.window.durable() == self.window.issued()
+            && self.told < self.last_filled
+            && !makes(Mistake::NoClosingBatch)
     }
 
     /// A write completed; they may do so in any order. Returns what [`Self::durable`] does.
@@ -264,6 +267,9 @@ impl Log {
     pub fn written(&mut self, write: WriteId) -> BatchNumber {
         let durable = self.window.complete(BatchNumber(write.0));
         self.release();
+        if makes(Mistake::AcksOutOfOrder) {
+            return durable.max(BatchNumber(write.0));
+        }
         durable
     }
 
@@ -315,6 +321,7 @@ impl Log {
     /// Entries of `group` up to `index` are covered by a durable snapshot. Segments that no group
     /// needs any longer are used again.
     pub fn trim(&mut self, group: GroupId, index: Index) {
+        let index = if makes(Mistake::TrimsTooFar) { index.next() } else { index };
         self.ledger.trim(group, index);
         self.release();
     }
@@ -470,7 +477,8 @@ impl Log {
         records: &[GroupRecord],
         writes: &mut Vec<Write>,
     ) -> BatchNumber {
-        let durable_upto = self.window.durable();
+        let early = makes(Mistake::DurableUptoOfIssued);
+        let durable_upto = if early { self.window.issued() } else { self.window.durable() };
         let number = self.window.issue();
         let start = self.ledger.start();
         assert!(durable_upto < number && start <= number, "{start} {durable_upto} {number}");

@@ -12,6 +12,7 @@
 //!               │◀─ 1½ segments + 2 · what was written while the last file was made ─▶ asks for one
 //! ```
 
+use crate::base::{Mistake, makes};
 use std::collections::VecDeque;
 
 use super::{BatchNumber, SegmentId};
@@ -74,7 +75,8 @@ impl Pool {
 
     /// Everything up to `durable` is: what these batches gave up can be written over.
     pub(super) fn recycle(&mut self, durable: BatchNumber) {
-        while let Some((segment, _)) = self.released.pop_front_if(|(_, by)| *by <= durable) {
+        let told = |by: BatchNumber| by <= durable || makes(Mistake::RecycledTooSoon);
+        while let Some((segment, _)) = self.released.pop_front_if(|(_, by)| told(*by)) {
             self.spares.push_back(segment);
         }
     }

@@ -12,7 +12,7 @@ use super::{
     BLOCK, BatchNumber, DoubtRecord, EntryRecord, HardStateRecord, LogConfig, LogError, SegmentId,
     SnapshotMark,
 };
-use crate::base::GroupId;
+use crate::base::{GroupId, Mistake, makes};
 
 /// Reads a core's log after a restart.
 ///
@@ -170,7 +170,9 @@ impl Recovery {
     pub fn second_reading(&self) -> Option<Self> {
         let first = self.first_segment().filter(|_| self.damaged.is_none())?;
         let strand = self.strands.iter().find(|strand| strand.holds(first))?;
-        let damaged = strand.fault.is_none() && strand.end < self.told.durable_upto;
+        let damaged = strand.fault.is_none()
+            && strand.end < self.told.durable_upto
+            && !makes(Mistake::DamageCutOff);
         damaged.then(|| Self {
             damaged: Some(self.told),
             told: self.told,
@@ -348,7 +350,8 @@ impl Recovery {
     /// What is damaged at the end of the log. Nothing is written over it: the log goes on in another
     /// segment, and shows the damage until it says itself who is in doubt.
     fn lose_the_end(&self, strand: &mut Strand) {
-        let Some(Head { segment, offset, .. }) = strand.head else { return };
+        let head = strand.head.filter(|_| !makes(Mistake::DamageCutOff));
+        let Some(Head { segment, offset, .. }) = head else { return };
         let upto = self.told.durable_upto;
         if strand.end < upto {
             strand.lose_batches(segment, offset, upto.0);
@@ -392,7 +395,8 @@ impl Recovery {
         if let Some(fault) = strand.fault {
             return Err(fault);
         }
-        if strand.end < self.told.durable_upto && self.damaged.is_none() {
+        let short = strand.end < self.told.durable_upto && !makes(Mistake::DamageCutOff);
+        if short && self.damaged.is_none() {
             return Err(self.corruption(strand));
         }
         strand.ledger.begin_with(first);

@@ -15,7 +15,7 @@ use super::record::{GroupRecord, Record};
 use super::segment::SegmentHeader;
 use super::stretch::Extent;
 use super::{BLOCK, BatchNumber, EntryRecord, LogError, RecoveredGroup, SegmentId};
-use crate::base::{GroupId, Index};
+use crate::base::{GroupId, Index, Mistake, makes};
 
 /// A row of batches that hang together.
 #[derive(Debug, Default)]
@@ -85,7 +85,9 @@ enum Hole {
 impl Strand {
     /// Whether a batch with this header comes next.
     pub(super) fn is_followed_by(&self, header: &BatchHeader) -> bool {
-        header.number == self.end.next() && header.chain == self.chain && header.run >= self.run
+        header.number == self.end.next()
+            && (header.chain == self.chain || makes(Mistake::ChainUnchecked))
+            && header.run >= self.run
     }
 
     /// Whether `segment` is part of it.
@@ -295,7 +297,8 @@ impl Strand {
     /// Whether a record counts in spite of what is lost before it; and closes the hole, if it does.
     fn counts(&mut self, written: &GroupRecord) -> bool {
         let group = written.group;
-        let Some(&hole) = self.holes.get(&group) else { return true };
+        let hole = self.holes.get(&group).filter(|_| !makes(Mistake::HolesIgnored));
+        let Some(&hole) = hole else { return true };
         let closes = match (&written.record, hole) {
             (Record::Entry(entry), Hole::At(index)) if entry.index <= index => true,
             (Record::Copy(entry), Hole::At(index)) if entry.index < index => false,
@@ -336,6 +339,9 @@ impl Strand {
                 copies.cut_from(entry.index);
                 append(&mut group.entries, entry);
             }
+            Record::Copy(entry) if makes(Mistake::CopyReplaces) => {
+                append(&mut group.entries, entry);
+            }
             Record::Copy(entry) => copies.add(entry),
             Record::HardState(state) => {
                 group.hard_state = Some(state);
@@ -345,7 +351,9 @@ impl Strand {
             Record::Reset(mark) => {
                 group.reset = Some(mark);
                 group.retired = false;
-                group.entries.clear();
+                if !makes(Mistake::ResetForgotten) {
+                    group.entries.clear();
+                }
                 *copies = Copies::default();
             }
             Record::Retired => {
@@ -374,7 +382,8 @@ impl Strand {
 
     /// What its records add up to.
     pub(super) fn take_groups(&mut self) -> BTreeMap<GroupId, RecoveredGroup> {
-        for (group, copies) in std::mem::take(&mut self.copies) {
+        let copies = std::mem::take(&mut self.copies).into_iter();
+        for (group, copies) in copies.filter(|_| !makes(Mistake::CopiesForgotten)) {
             let recovered = self.groups.entry(group).or_default();
             recovered.entries_lost |= copies.join(&mut recovered.entries);
         }

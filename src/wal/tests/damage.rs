@@ -215,6 +215,18 @@ fn a_batch_given_up_for_damage_does_not_come_back() {
 }
 
 #[test]
+fn a_doubt_outlives_its_segment() {
+    let mut bench = Bench::new(16);
+    let doubt = DoubtRecord { kind: DoubtRecord::VOTES, resume_after: Index(0) };
+    bench.log.stage_doubt(G1, doubt);
+    for index in 1..60 {
+        bench.write(G2, index, &[1; 3000]);
+        bench.log.trim(G2, Index(index));
+    }
+    assert_eq!(bench.restart()[&G1].doubt_kind(), Some(DoubtRecord::VOTES));
+}
+
+#[test]
 fn every_damaged_byte_of_a_small_log_is_found_or_means_nothing() {
     let mut bench = Bench::new(8);
     bench.log.stage_hard_state(G1, HardStateRecord { term: Term(1), vote: Some(NodeId(1)) });
