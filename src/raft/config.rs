@@ -32,6 +32,9 @@ pub struct RaftConfig {
     pub group: GroupId,
     /// This replica's node.
     pub node: NodeId,
+    /// Which incarnation of the node this is, as configurations name it; `None` where the host does
+    /// not tell incarnations apart.
+    pub incarnation: Option<Incarnation>,
     /// Seeds election timeouts; mix node and group in, or replicas campaign in step.
     pub seed: u64,
     /// A follower that hears nothing for a random time in `timeout..2*timeout` campaigns.
@@ -80,6 +83,7 @@ impl RaftConfig {
         Self {
             group,
             node,
+            incarnation: None,
             seed: node.0 << 32 | u64::from(group.0),
             election_timeout: Micros::from_millis(1_000),
             heartbeat_interval: Micros::from_millis(100),

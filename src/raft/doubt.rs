@@ -34,11 +34,21 @@
 //! *A first start.* Where all disks are blank nobody leads, and there is nothing to match. A replica
 //! that began blank is certain as soon as every other voter says that it is blank too: it is in doubt
 //! for the same reason, or it is in no term and has no entry. Then nobody ever had a vote of this replica's.
+//! It tells the others, since whoever is to lead can win only when a majority is certain.
+//!
+//! *Another incarnation.* A disk that was formatted anew is another server than the one whose acts are
+//! forgotten (`replacement`): what that one said is counted together with nothing that this one says.
+//! And it has said nothing itself, having been in doubt since its first day. So a blank replica need not
+//! ask every voter once a committed configuration names its own incarnation. To be safe even where a
+//! host calls a disk by the same name that has forgotten everything, it matches its leader's log all the
+//! same, and must find itself no voter there: then it has never been one by this name, or is one no
+//! longer, and that is committed. Whoever stood by a configuration in which it voted would lack this one,
+//! and is refused by those who committed it, this replica now among them.
 //!
 //! # What it costs
 //! A group in which too few are certain has no leader. Two replicas that doubt their votes wait for
 //! each other; a member that is gone for good is waited for, until it is removed. Both are for an operator
-//! to decide on.
+//! to decide on. The first start of a group takes all its voters, once.
 //!
 //! Source: "Protocol-Aware Recovery for Consensus-Based Storage" (FAST '18), whose faulty replicas
 //! do not vote either; the survey is this library's own.
@@ -86,7 +96,7 @@ struct Mark {
     index: Index,
 }
 
-/// What a replica says of itself when it is asked.
+/// What a replica says of itself when it is asked, or became certain at a first start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// It has forgotten no term.
@@ -170,7 +180,8 @@ impl Raft {
         }
         if self.all_began_blank() {
             self.end_doubt(now, output);
-        } else if self.is_surveyed()
+            self.begin_certain(now, output);
+        } else if (self.is_surveyed() || self.is_another_server())
             && let Some(matched) = self.matched_mark()
         {
             self.end_doubt(now, output);
@@ -214,11 +225,17 @@ impl Raft {
     /// `term`: the sender's, adopted by now if it was higher.
     pub(super) fn handle_survey_response(
         &mut self,
-        from: NodeId,
-        term: Term,
+        now: Time,
+        (from, term): (NodeId, Term),
         request: u64,
         standing: Standing,
+        output: &mut Output,
     ) {
+        if request == UNASKED {
+            // What was asked of it may be lost: its answer counts, not this.
+            self.survey_again(from, output);
+            return self.stand_if_preferred(now, output);
+        }
         let any = self.config.has(Bug::AnySurveyCounts);
         let current = self.hard_state.term;
         let Some(doubting) = self.doubting.as_mut().filter(|it| any || it.request == request)
@@ -249,6 +266,17 @@ impl Raft {
         voters.all(|voter| doubting.has_heard(voter)) || self.config.has(Bug::DoubtNeedsNoSurvey)
     }
 
+    /// Whether what is forgotten was said by another server than this one, of the same node's name.
+    fn is_another_server(&self) -> bool {
+        let (own, incarnation) = (self.config.node, self.config.incarnation);
+        let members = self.membership.current();
+        self.doubt() == Some(Doubt::Blank)
+            && self.is_configuration_committed()
+            && incarnation.is_some()
+            && members.incarnation_of(own) == incarnation
+            && (!members.is_voter(own) || self.config.has(Bug::NamedReplicaIsCertain))
+    }
+
     /// The leader's last entry of when it was asked, if that is here.
     fn matched_mark(&self) -> Option<Index> {
         let mark = self.doubting.as_ref()?.mark?;
@@ -266,15 +294,50 @@ impl Raft {
             && others.all(|voter| doubting.blank.contains(&voter))
     }
 
+    /// Voters of which this replica has not heard what it needs to be certain.
+    pub fn unheard(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let voters = self.membership.current().other_voters(self.config.node);
+        voters.filter(|voter| {
+            let heard =
+                |doubting: &Doubting| doubting.has_heard(*voter) || doubting.blank.contains(voter);
+            self.doubting.as_ref().is_some_and(|doubting| !heard(doubting))
+        })
+    }
+
+    /// A first start: the others are told, and whoever is to lead stands.
+    fn begin_certain(&mut self, now: Time, output: &mut Output) {
+        for voter in self.membership.current().other_voters(self.config.node) {
+            let standing = Standing { certain: true, blank: true, last: None };
+            let body = MessageBody::SurveyResponse { request: UNASKED, standing };
+            output.messages_after_durable.push(self.message(voter, body));
+        }
+        self.stand_if_preferred(now, output);
+    }
+
+    /// At a first start nobody leads who could be missed: the replica that ought to lead waits for no
+    /// timeout, but stands whenever one more is certain.
+    fn stand_if_preferred(&mut self, now: Time, output: &mut Output) {
+        let preferred = self.config.preferred_leader == Some(self.config.node);
+        if preferred && self.hard_state.term == Term(0) {
+            self.campaign(now, output);
+        }
+    }
+
     /// Nothing of what was forgotten can do harm any more.
     fn end_doubt(&mut self, now: Time, output: &mut Output) {
         let Some(Doubting { doubt, .. }) = self.doubting.take() else { return };
-        if doubt != Doubt::Entries && self.hard_state.term > Term(0) {
-            // Perhaps this very term's vote was given: it is nobody's now.
-            self.hard_state.vote = self.hard_state.vote.or(Some(self.config.node));
+        if doubt != Doubt::Entries {
+            if self.hard_state.term > Term(0) {
+                // Perhaps this very term's vote was given: it is nobody's now.
+                self.hard_state.vote = self.hard_state.vote.or(Some(self.config.node));
+            }
+            // In term 0 too: it shows that this disk is blank no more.
             output.hard_state = Some(self.hard_state);
         }
         output.doubt_ended = true;
         self.keep_calm(now);
     }
 }
+
+/// The number of an answer that nobody asked for: the sender has become certain at a first start.
+const UNASKED: u64 = 0;

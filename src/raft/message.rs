@@ -187,7 +187,7 @@ pub enum MessageBody {
     },
     /// Answer to `Survey`; the term is the sender's.
     SurveyResponse {
-        /// The question's number.
+        /// The question's number; 0 from one that was not asked, but has become certain at a first start.
         request: u64,
         /// The rest of what it says of itself.
         standing: Standing,

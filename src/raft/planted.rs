@@ -170,6 +170,11 @@ pub enum Bug {
     DoubtNeedsNoSurvey,
     /// An answer to an earlier life's survey counts.
     AnySurveyCounts,
+    /// A replica whose disk is blank takes this for its first start.
+    BlankReplicaVotesAtOnce,
+    /// A blank replica takes any configuration that names its incarnation for a new beginning,
+    /// though it may have voted by that name.
+    NamedReplicaIsCertain,
 
     // --- liveness ---
     /// The loss of a leader of a quiet group goes unnoticed (tikv#16429).
@@ -248,6 +253,8 @@ impl Bug {
         Self::ProvisionalAcksCount,
         Self::DoubtNeedsNoSurvey,
         Self::AnySurveyCounts,
+        Self::BlankReplicaVotesAtOnce,
+        Self::NamedReplicaIsCertain,
         Self::QuietLeaderStays,
         Self::AnotherLifeLeads,
         Self::CopiesAreProposedAgain,

@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 
 use super::contacts::Contacts;
-use super::doubt::Doubting;
+use super::doubt::{Doubt, Doubting};
 use super::forwarding::{Forwarded, Forwarding};
 use super::lease::Promise;
 use super::liveness::Liveness;
@@ -97,7 +97,9 @@ impl Raft {
         // The upper half stays free: the counter never overflows.
         raft.read_requests = u64::from(raft.random.u32(..)) << 31;
         raft.forwarding = Forwarding::new(raft.read_requests, hard_state.term);
-        raft.doubting = stored.doubt.map(|doubt| Doubting::new(now, doubt, raft.random.u64(1..)));
+        let votes_at_once = raft.config.has(Bug::BlankReplicaVotesAtOnce);
+        let doubt = stored.doubt.filter(|doubt| *doubt != Doubt::Blank || !votes_at_once);
+        raft.doubting = doubt.map(|doubt| Doubting::new(now, doubt, raft.random.u64(1..)));
         raft
     }
 
@@ -407,7 +409,7 @@ impl Raft {
             MessageBody::WhoLeads => self.show_leadership(now, from, output),
             MessageBody::Survey { request } => self.handle_survey(from, request, output),
             MessageBody::SurveyResponse { request, standing } => {
-                self.handle_survey_response(from, term, request, standing);
+                self.handle_survey_response(now, (from, term), request, standing, output);
             }
         }
     }

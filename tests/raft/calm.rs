@@ -5,7 +5,7 @@
 //! something new in it, under a leader that belongs to the group, with nobody left without an
 //! answer; and with a shared failure detector the group falls silent.
 
-use sunstar::base::{Index, Micros, NodeId};
+use sunstar::base::{Index, Micros, NodeId, Term};
 use sunstar::raft::{Configuration, Raft};
 
 use crate::storm::Storm;
@@ -19,9 +19,12 @@ const PATIENCE_WITHOUT_PRE_VOTE: u64 = 40;
 
 impl Storm {
     pub(crate) fn calm(&mut self) {
-        if let Some(node) = self.somebody_in_doubt() {
+        let doubters = self.in_doubt();
+        if !doubters.is_empty() {
             self.repair(None);
-            if !self.somebody_can_win(node) {
+            // Where nobody was ever in a term, all are to meet first.
+            let begun = self.world.nodes.iter().any(|node| node.disk.term() > Term(0));
+            if begun && !self.somebody_can_win(&doubters) {
                 // The others wait for one who waits for them: an operator's turn.
                 return self.world.laws.tally.count("groups without enough that are certain");
             }
@@ -30,7 +33,7 @@ impl Storm {
             self.send_away(away);
             self.world.detect_all();
             self.world.note(format!("calm without {away}"));
-            if self.somebody_can_win(away) {
+            if self.somebody_can_win(&[away]) {
                 self.world.laws.tally.count("calms with one away");
                 self.progress(Some(away));
             }
@@ -159,12 +162,13 @@ impl Storm {
 
     fn somebody_dispensable(&mut self) -> Option<NodeId> {
         let away = self.world.nodes[self.random.usize(0..self.world.nodes.len())].id;
-        let certain = self.somebody_in_doubt().is_none_or(|node| node == away);
+        let certain = self.in_doubt().iter().all(|&node| node == away);
         (certain && self.is_dispensable(away)).then_some(away)
     }
 
-    fn somebody_in_doubt(&self) -> Option<NodeId> {
-        self.world.nodes.iter().find(|node| node.disk.doubt.is_some()).map(|node| node.id)
+    fn in_doubt(&self) -> Vec<NodeId> {
+        let doubters = self.world.nodes.iter().filter(|node| node.disk.doubt.is_some());
+        doubters.map(|node| node.id).collect()
     }
 
     /// Whether every configuration that may be in force has its majorities without this node.
@@ -178,11 +182,11 @@ impl Storm {
         all.all(|members| can_do_without(members, away))
     }
 
-    /// Whether a voter other than `away` could be elected without it. Mostly; but a joint
+    /// Whether a voter other than those `away` could be elected without them. Mostly; but a joint
     /// configuration that never got far may name as voter a learner that a later leader, now away,
     /// sent more to, and that learner may not stand itself.
-    fn somebody_can_win(&self, away: NodeId) -> bool {
-        let here = || self.world.nodes.iter().filter(|node| node.id != away);
+    fn somebody_can_win(&self, away: &[NodeId]) -> bool {
+        let here = || self.world.nodes.iter().filter(|node| !away.contains(&node.id));
         let replicas = || here().filter_map(|node| Some((node.id, node.raft.as_ref()?)));
         let end = |raft: &Raft| (raft.term_at(raft.last_index()), raft.last_index());
         replicas().any(|(id, raft)| {

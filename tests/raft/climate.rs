@@ -94,6 +94,8 @@ pub(crate) struct Climate {
     pub(crate) lost: u8,
     pub(crate) doubled: u8,
     pub(crate) late: u8,
+    /// Whether the group's first start has yet to come.
+    pub(crate) begins_blank: bool,
     /// Of a hundred restarts so many find that the disk has lost something.
     pub(crate) forgetful: u8,
     /// How much time passes at once, at most.
@@ -121,6 +123,7 @@ impl Climate {
             lost: *pick(random, &[0, 1, 5, 5, 30]),
             doubled: *pick(random, &[0, 1, 5, 5, 20]),
             late: *pick(random, &[0, 1, 5, 20]),
+            begins_blank: random.u8(0..4) == 0,
             forgetful: *pick(random, &[0, 0, 20, 50]),
             pause: Micros::from_millis(pause),
             payload: *pick(random, &[1, 40, 400]),

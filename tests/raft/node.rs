@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::disk::{Disk, Write};
 use crate::notation;
-use sunstar::base::{GroupId, Index, NodeId, Term, Time};
+use sunstar::base::{GroupId, Incarnation, Index, NodeId, Term, Time};
 use sunstar::raft::{
     Configuration, Doubt, Entry, Lease, Message, Raft, RaftConfig, ReadState, SnapshotMeta,
 };
@@ -96,6 +96,14 @@ impl Node {
     pub(crate) fn forget(&mut self, doubt: Doubt, from: Index) {
         assert!(self.raft.is_none(), "{} runs", self.id);
         self.disk.forget(doubt, from, &self.first);
+    }
+
+    /// A stopped node gets an empty disk.
+    pub(crate) fn wipe(&mut self, incarnation: Incarnation) {
+        assert!(self.raft.is_none(), "{} runs", self.id);
+        self.disk = Disk::new(&self.first);
+        self.disk.doubt = Some(Doubt::Blank);
+        self.config.incarnation = Some(incarnation);
     }
 
     /// The oldest write completes: its messages, and the last durable entry's place.

@@ -34,7 +34,7 @@
 //! | `transfer n1->n2` | n1 hands its leadership over |
 //! | `configure n1 n2 n3 [learners=n4]` | the leader changes the members to these |
 //! | `stage n1 n2 n3 [learners=n4]` | the same, once the new voters have caught up |
-//! | `wipe n2`, `replace n2=7` | a crashed node's disk is emptied; the leader puts incarnation 7 of it in its place |
+//! | `wipe n2=7`, `replace n2=7` | a crashed node gets an empty disk, as incarnation 7; the leader puts that in its place |
 //! | `force n1 n1 n3` | n1's log is made to say that n1 and n3 are the whole group |
 //! | `status`, `log n1` | show all states; show what is on a disk |
 
@@ -204,7 +204,11 @@ impl Scene<'_> {
                 self.step(words[0], Input::Applied { index });
             }
             "cut" | "heal" => self.cut(words.first().copied()),
-            "crash" | "restart" | "wipe" => self.power(verb, words),
+            "crash" | "restart" => self.power(verb, words),
+            "wipe" => {
+                let (node, incarnation) = incarnation_of(words[0]);
+                self.world.wipe(self.world.position(node), incarnation);
+            }
             "compact" => {
                 let at = self.at(words[0]);
                 self.world.compact(at, option(words, "trailing", 0));
@@ -238,10 +242,8 @@ impl Scene<'_> {
             }
             "configure" | "stage" => self.configure(verb, words),
             "replace" => {
-                let (node, incarnation) = words[0].split_once('=').expect("node=incarnation");
-                let incarnation = Incarnation(incarnation.parse().expect("a number"));
                 let leader = self.world.leader().expect("somebody leads");
-                let replaced = (notation::node(node), incarnation);
+                let replaced = incarnation_of(words[0]);
                 if let Some(Err(error)) = self.world.replace_member(leader, replaced) {
                     self.world.note(format!("  refused: {error}"));
                 }
@@ -467,8 +469,6 @@ impl Scene<'_> {
         let at = self.at(words[0]);
         if verb == "restart" {
             self.world.start(at);
-        } else if verb == "wipe" {
-            self.world.wipe(at);
         } else {
             let survivors = option(words, "survivors", 0);
             self.world.crash(at, usize::try_from(survivors).expect("small"));
@@ -513,6 +513,12 @@ fn target(words: &[&str]) -> Configuration {
 
 fn wait_for(words: &[&str]) -> WaitFor {
     if words.contains(&"applied") { WaitFor::Applied } else { WaitFor::Committed }
+}
+
+/// `n2=7`.
+fn incarnation_of(word: &str) -> (NodeId, Incarnation) {
+    let (node, incarnation) = word.split_once('=').expect("node=incarnation");
+    (notation::node(node), Incarnation(incarnation.parse().expect("a number")))
 }
 
 /// `n1,n2`.

@@ -33,6 +33,9 @@ impl Storm {
 
     /// Starts the nodes and runs the storm, and the calm after it.
     pub(crate) fn weather(&mut self) {
+        if self.climate.begins_blank {
+            self.begin_blank();
+        }
         for at in 0..self.world.nodes.len() {
             self.world.start(at);
         }
@@ -40,6 +43,19 @@ impl Storm {
             self.gust();
         }
         self.calm();
+    }
+
+    /// The disks know nothing yet. Without pre-vote one that is certain first may raise its term alone,
+    /// and of five voters two may miss the others' first term: then they wait for each other.
+    fn begin_blank(&mut self) {
+        let first = self.world.nodes[0].disk.snapshot.configuration.clone();
+        if first.voters.len() > 3 || !self.world.nodes[0].config.pre_vote {
+            return;
+        }
+        for node in self.world.nodes.iter_mut().filter(|node| first.is_voter(node.id)) {
+            node.disk.doubt = Some(Doubt::Blank);
+        }
+        self.count("first starts");
     }
 
     /// One thing happens.

@@ -8,7 +8,7 @@ use sunstar::raft::{
     ReconfigureError, RoleKind, TransferError, WaitFor,
 };
 
-use crate::disk::{Disk, Write};
+use crate::disk::Write;
 use crate::laws::Laws;
 use crate::node::Node;
 use crate::notation;
@@ -86,12 +86,10 @@ impl World {
         self.entries_wanted.retain(|wanted| wanted.0 != id);
     }
 
-    /// A node that does not run loses its disk.
-    pub(crate) fn wipe(&mut self, at: usize) {
-        let node = &mut self.nodes[at];
-        assert!(node.raft.is_none(), "{} runs", node.id);
-        node.disk = Disk::new(&Configuration::default());
-        self.laws.wiped(node.id);
+    /// A node that does not run loses its disk, and gets another.
+    pub(crate) fn wipe(&mut self, at: usize, incarnation: Incarnation) {
+        self.nodes[at].wipe(incarnation);
+        self.laws.wiped(self.nodes[at].id);
     }
 
     pub(crate) fn step(&mut self, at: usize, input: Input) {
