@@ -3,7 +3,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `/livez` | 200 while the process serves |
-//! | `/readyz` | 200 when every group with a replica here has a leader, else 503 and why |
+//! | `/readyz` | 200 when every group with a replica here has a leader, else 503 and why; at a first start, who is awaited |
 //! | `/health` | the same as JSON, with reasons |
 //! | `/status` | everything as JSON; `?hash=1` with state hashes, O(state) |
 //! | `/group/<id>` | who belongs to a group, and changing that: see `administration` |
@@ -42,7 +42,7 @@ use super::inbox::{Event, Inbox};
 use super::mesh::Letter;
 use super::replacement;
 use crate::base::{Incarnation, NodeId};
-use crate::reactor::CoreStatus;
+use crate::reactor::{CoreStatus, GroupStatus};
 
 /// Connections served at once, at most.
 const CONNECTIONS_MAX: usize = 64;
@@ -114,10 +114,7 @@ impl NodeReport {
     /// What keeps the node from being ready.
     fn reasons(&self) -> Vec<String> {
         let groups = self.cores.iter().flat_map(|core| &core.status.groups);
-        groups
-            .filter(|group| group.leader.is_none())
-            .map(|group| format!("group {} has no leader", group.group))
-            .collect()
+        groups.filter_map(GroupStatus::trouble).collect()
     }
 }
 

@@ -22,7 +22,9 @@
 //! its old incarnation is out: `raft::replacement` says why nothing of the two is then counted
 //! together. One that was down meanwhile refuses the new incarnation until it is told by any node
 //! that let it in, which proves the same. What a node answers in a group whose members do not
-//! name its incarnation is not given to the replica, in whatever order things arrive (`reactor`).
+//! name its incarnation is not given to the replica, in whatever order things arrive (`reactor`). Nor
+//! does a node with an empty disk vote before its groups name it, even for one that has lost `<data>/peers`
+//! and takes it for the node it always was (`raft::Doubt::Blank`).
 
 use glommio::channels::oneshot;
 use hyper::body::Incoming;

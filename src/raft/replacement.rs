@@ -23,7 +23,8 @@
 //! the one without it. It needs a majority of that: ⌊n/2⌋ others of the n voters there were. R was
 //! committed by ⌊(n−1)/2⌋+1 of the n−1 others; together n, so one of them is asked, and refuses: its
 //! log has R. So the host lets an incarnation in that it did not know when R is committed, and not
-//! before.
+//! before. And where a host starts what is blank in doubt, it neither stands nor votes until R tells it
+//! by its name that it is another (`doubt`): then no host needs to remember whom it has met.
 //!
 //! Where R finds no quorum, nothing is left to replace a member with; see `lost_quorum`.
 //!

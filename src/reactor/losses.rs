@@ -2,6 +2,9 @@
 //!
 //! Found once by recovery, noted in the log before anything else is written, and found there at every
 //! start until the replica's peers have repaired it (`raft::Doubt`).
+//!
+//! A disk that knows nothing of a group to which its node has belonged since the first start is in doubt
+//! too: this is the first start, or all was lost, and nothing here tells which.
 
 use crate::base::{Index, Mistake, makes};
 use crate::raft::Doubt;
@@ -19,6 +22,13 @@ pub(super) struct Losses {
 }
 
 impl Losses {
+    /// Nothing is known of the group. Only if others can tell what this replica has said: where it is
+    /// the only voter, whatever is here is all there is.
+    pub(super) fn of_a_blank_disk() -> Self {
+        Self { log: Some(Doubt::Blank), found: true, snapshot: false }
+    }
+
+    /// `snapshot`: the newest one is lost.
     pub(super) fn of(log: &RecoveredGroup, snapshot: bool) -> Self {
         // A group that left this node keeps its votes only.
         let snapshot = snapshot && !log.retired && !is_complete(log);

@@ -38,6 +38,7 @@ mod core;
 mod directory;
 mod disk_full;
 mod effects;
+mod first_start;
 mod healing;
 mod holdings;
 mod input;
@@ -83,6 +84,7 @@ pub use status::{CoreStatus, DifferenceStatus, GroupStatus};
 use self::admin::Administration;
 use self::convert::Incoming;
 use self::core::Core;
+use self::first_start::FirstStart;
 use self::persistence::Release;
 use self::quarantine::Comparisons;
 use self::replica::Replica;
@@ -116,6 +118,8 @@ pub struct Reactor {
     forwards: Vec<CoreSend>,
     /// When leadership is looked at next; never while all is as it ought to be.
     leadership_at: Time,
+    /// Whether somebody is awaited, and when that is told next.
+    first_start: FirstStart,
     /// The node is about to stop: nothing is to be led here.
     leaving: bool,
     turns: u64,
@@ -149,6 +153,7 @@ impl Reactor {
             comparisons: Comparisons::default(),
             forwards: Vec::new(),
             leadership_at: now,
+            first_start: FirstStart::new(now),
             leaving: false,
             turns: 0,
         };
@@ -431,6 +436,7 @@ impl Reactor {
             self.step_raft(now, i, raft::Input::SnapshotFailed { to });
         }
         self.look_at_leadership(now);
+        self.tell_who_is_awaited(now);
     }
 
     fn rearm(&mut self, i: usize) {

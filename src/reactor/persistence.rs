@@ -120,7 +120,6 @@ impl Persistence {
             self.log.stage_entry(group, convert::record_of(entry));
         }
         if std::mem::take(&mut output.doubt_ended) {
-            tracing::info!(%group, "repaired: the replica counts again");
             self.log.stage_certainty(group);
         }
         for message in output.messages_after_durable.drain(..) {

@@ -51,7 +51,11 @@ pub(super) fn recover(
             retired.extend(unrecorded.iter().filter(|_| !here).map(|_| info.id));
             unrecorded.unwrap_or_default()
         });
-        let losses = Losses::of(&log, snapshots_lost.contains(&info.id));
+        let losses = if is_blank(&config, info, snapshot.as_ref(), &log) {
+            Losses::of_a_blank_disk()
+        } else {
+            Losses::of(&log, snapshots_lost.contains(&info.id))
+        };
         let after = snapshot.as_ref().map_or(Index::ZERO, |loaded| loaded.meta.index);
         if losses.begins_anew(after, &log) {
             (log.reset, log.entries) = (None, Vec::new());
@@ -126,6 +130,19 @@ fn is_here(
     let first = reset.is_none() && info.members.contains(&config.node);
     let lost = log.entries_lost || log.doubt.is_some();
     !log.retired && (begun || first || lost || reset > Some(Index::ZERO))
+}
+
+/// Whether the disk knows nothing of a group that the node has belonged to since the first start. A
+/// replica's first doubt is the first thing written of it, so that this tells the truth after a crash.
+fn is_blank(
+    config: &ReactorConfig,
+    info: &GroupInfo,
+    snapshot: Option<&Loaded>,
+    log: &RecoveredGroup,
+) -> bool {
+    let others = info.members.iter().any(|member| *member != config.node);
+    let first = info.members.contains(&config.node) && others;
+    first && snapshot.is_none() && *log == RecoveredGroup::default()
 }
 
 /// What is remembered of a group that is not here.
@@ -237,6 +254,7 @@ fn first_meta(info: &GroupInfo, log: &RecoveredGroup) -> SnapshotMeta {
 
 fn raft_config(config: &ReactorConfig, info: &GroupInfo) -> RaftConfig {
     RaftConfig {
+        incarnation: Some(config.incarnation),
         seed: seed(config.seed, config.node, info.id),
         election_timeout: config.election_timeout,
         heartbeat_interval: config.heartbeat_interval,

@@ -166,6 +166,7 @@ impl Replica {
     /// Performs what Raft asked for, short of the log write that `Persistence` makes of all groups.
     pub(super) fn perform(&mut self, core: &mut Core, now: Time) {
         self.accept_forwarded(core, now);
+        self.tell_certainty();
         core.persistence.stage(self.group, &mut self.output);
         for message in self.output.messages.drain(..) {
             core.peers.send(self.group, &message);
@@ -266,6 +267,7 @@ impl Replica {
             term: self.raft.term(),
             leader: self.raft.leader(),
             doubt: self.raft.doubt().map(losses::word),
+            awaits: self.raft.unheard().collect(),
             commit_index: self.raft.commit_index(),
             applied_index: self.applied_index(),
             last_index: self.raft.last_index(),

@@ -75,6 +75,9 @@ pub struct GroupStatus {
     /// `everything`. Absent once its peers have repaired it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub doubt: Option<&'static str>,
+    /// Of which voters it has not heard yet what it needs for that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub awaits: Vec<NodeId>,
     /// The last committed entry known here.
     pub commit_index: Index,
     /// The last applied entry.
@@ -102,6 +105,22 @@ pub struct GroupStatus {
     pub state_hash: Option<String>,
 }
 
+impl GroupStatus {
+    /// Why the group cannot be used here, if it cannot.
+    pub fn trouble(&self) -> Option<String> {
+        let names: Vec<String> = self.awaits.iter().map(NodeId::to_string).collect();
+        match (self.leader, self.doubt) {
+            (Some(_), _) => None,
+            (None, Some("everything")) if !names.is_empty() => Some(format!(
+                "group {} waits for {} at its first start, or after its data here was lost",
+                self.group,
+                names.join(", ")
+            )),
+            (None, _) => Some(format!("group {} has no leader", self.group)),
+        }
+    }
+}
+
 /// Replicas that held different states after the same entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct DifferenceStatus {
@@ -115,5 +134,23 @@ impl DifferenceStatus {
     pub(super) fn of(difference: &Difference) -> Self {
         let text = |(&node, hash): (&NodeId, &u64)| (node, format!("{hash:016x}"));
         Self { index: difference.index, hashes: difference.hashes.iter().map(text).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_says_for_whom() {
+        let (group, leader) = (GroupId(1), Some(NodeId(1)));
+        let awaits = vec![NodeId(2), NodeId(3)];
+        let blank = GroupStatus { group, doubt: Some("everything"), awaits, ..Default::default() };
+        let said = blank.trouble().expect("it waits");
+        assert!(said.contains("group g1 waits for n2, n3"), "{said}");
+        let led = GroupStatus { leader, ..blank.clone() };
+        assert_eq!(led.trouble(), None, "who leads is known: clients are sent there");
+        let heard = GroupStatus { awaits: Vec::new(), ..blank };
+        assert_eq!(heard.trouble().as_deref(), Some("group g1 has no leader"));
     }
 }

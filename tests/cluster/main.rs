@@ -5,6 +5,7 @@
 //! its nodes' logs.
 
 mod cores;
+mod first_start;
 mod garbage;
 mod inspect;
 mod kill;

@@ -3,7 +3,9 @@
 use sunstar::client::Options;
 use sunstar::client::blocking::Client;
 
-use crate::support::{Cluster, Node, Shape, append_during, assert_all_found};
+use std::process::Command;
+
+use crate::support::{Cluster, Node, Shape, append_during, assert_all_found, wait_until};
 
 const FORCE: &str = "--i-understand-that-data-may-be-lost";
 
@@ -45,7 +47,43 @@ fn a_survivor_serves_what_it_had_after_the_others_are_lost() {
     cluster.node(0).start();
     let mut client = Client::connect(&targets[..1], Options::default()).expect("it serves");
     assert_eq!(client.get(b"key").expect("a read").value.as_deref(), Some(&b"value"[..]));
-    cluster.nodes().iter_mut().take(1).for_each(Node::kill);
+    two_blank_nodes_come_back(&mut cluster);
+    assert_all_found(&targets, &ledgers);
+    assert_eq!(client.get(b"key").expect("a read").value.as_deref(), Some(&b"value"[..]));
+}
+
+/// By the map of the first start they are two of three. They elect nobody, and become members by the
+/// survivor's leave.
+fn two_blank_nodes_come_back(cluster: &mut Cluster) {
+    cluster.nodes().iter_mut().skip(1).for_each(Node::start);
+    for node in &cluster.all()[1..] {
+        node.waits_for("n1");
+        let status = node.status(false).expect("it runs");
+        assert!(status.groups().iter().all(|group| group.leader.is_none()), "{status:?}");
+    }
+    ctl(cluster, &["member", "replace", "n2"]);
+    ctl(cluster, &["member", "replace", "n3"]);
+    for name in ["n2", "n3"] {
+        let up = format!("node up node={name}");
+        wait_until(&up, || cluster.all()[0].log_of_this_life().contains(&up));
+    }
+    ctl(cluster, &["group", "set", "g1", "n1,n2,n3"]);
+    for node in &cluster.all()[1..] {
+        wait_until("its replica is certain", || {
+            let status = node.status(false).expect("it runs");
+            let group = status.groups().into_iter().find(|group| group.group == 1).cloned();
+            group.is_some_and(|group| group.doubt.is_none() && group.leader.is_some())
+        });
+    }
+}
+
+/// Asks the survivor.
+fn ctl(cluster: &Cluster, words: &[&str]) {
+    let address = cluster.all()[0].plan().admin.to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sunstar"));
+    let output = command.arg("ctl").args(words).args(["--admin-addr", &address]).output();
+    let output = output.expect("the program runs");
+    assert!(output.status.success(), "{words:?}: {output:?}");
 }
 
 #[test]

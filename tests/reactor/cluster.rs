@@ -163,6 +163,14 @@ impl Cluster {
         cluster
     }
 
+    /// Stops all nodes and empties their disks, as before the first start.
+    pub(crate) fn before_the_first_start(&mut self) {
+        for id in self.ids() {
+            self.crash(id);
+            self.disks.insert(id, Disk::default());
+        }
+    }
+
     /// Starts a node from what its disk holds.
     pub(crate) fn start(&mut self, id: NodeId) {
         let recovered = self.found(id).expect("undamaged");
@@ -195,6 +203,13 @@ impl Cluster {
         self.incarnations.insert(id, (Incarnation(number + 1_000), lost + 1));
         let others = self.disks.keys().filter(|&&other| other != id);
         self.refusals.extend(others.map(|&other| (other, id)));
+    }
+
+    /// A node that does not run forgets everything, and who knows it does not notice: it comes back under
+    /// the same name.
+    pub(crate) fn forget(&mut self, id: NodeId) {
+        assert!(!self.is_up(id), "{id} runs");
+        self.disks.insert(id, Disk::default());
     }
 
     /// Whether some node does not let it in.
@@ -264,9 +279,10 @@ impl Cluster {
         reactor.status(false).groups.iter().all(|group| group.doubt.is_none())
     }
 
-    /// Whether no node wants a turn by itself.
+    /// Whether no node wants a turn by itself, nor has its disk anything left to do.
     pub(crate) fn sleeps(&self) -> bool {
-        self.nodes.values().all(|node| node.reactor.deadline() == Time(u64::MAX))
+        let sleeps = |node: &Node| node.reactor.deadline() == Time(u64::MAX);
+        self.nodes.values().all(|node| sleeps(node) && node.completions.is_empty())
     }
 
     /// Ends a node's process and its power: of log writes not completed any sectors may be on the

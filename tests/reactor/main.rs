@@ -7,6 +7,7 @@ mod bit_rot;
 mod client;
 mod cluster;
 mod disk_full;
+mod first_start;
 mod holdings;
 mod leadership;
 mod membership;

@@ -72,9 +72,11 @@ struct Storm {
     /// Who lost its disk, and is not let in everywhere yet.
     wiped: Option<NodeId>,
     replacements: usize,
-    /// Whose disk is damaged, and would show it if it started now.
+    /// Whose disk is damaged, or has forgotten everything, and would show it if it started now.
     rotten: Option<NodeId>,
     rot: Rot,
+    /// How often a disk forgot everything, its name excepted.
+    forgotten: usize,
 }
 
 /// How often bits were flipped, by what came of it.
@@ -133,6 +135,7 @@ impl Storm {
             replacements: 0,
             rotten: None,
             rot: Rot::default(),
+            forgotten: 0,
         }
     }
 
@@ -185,8 +188,7 @@ impl Storm {
 
     /// Starts a node, whose disk may have rotted meanwhile.
     fn start(&mut self, id: NodeId) {
-        let others_are_whole = self.wiped.is_none() && self.rotten.is_none_or(|one| one == id);
-        if others_are_whole && self.random.u32(0..3) == 0 {
+        if self.may_lose(id) && self.random.u32(0..3) == 0 {
             self.flip_a_bit(id);
         }
         self.cluster.start(id);
@@ -217,6 +219,14 @@ impl Storm {
             self.rot.repaired += 1;
             self.rotten = None;
         }
+    }
+
+    /// Whether the others can do without what this node knows, and will not wait for each other.
+    fn may_lose(&self, id: NodeId) -> bool {
+        let mut others = (1..=NODES).map(NodeId).filter(|&other| other != id);
+        self.wiped.is_none()
+            && self.rotten.is_none_or(|one| one == id)
+            && others.all(|other| self.cluster.would_be_certain(other))
     }
 
     fn wipe(&mut self, id: NodeId) {
@@ -262,13 +272,11 @@ impl Storm {
         let id = NodeId(random.u64(1..=NODES));
         match random.u32(0..1_000) {
             0..4 if self.cluster.is_up(id) => {
+                let loss = random.u32(0..8);
                 self.crashes += 1;
                 self.log_reads += self.cluster.status(id).log_reads;
                 self.cluster.crash(id);
-                let others_are_whole = self.wiped.is_none() && self.rotten.is_none();
-                if others_are_whole && random.u32(0..8) == 0 {
-                    self.wipe(id);
-                }
+                self.lose_disk(id, loss);
             }
             50..60 if self.wiped.is_some() => self.replace(self.wiped.expect("just asked")),
             // It stops later, or is cut short.
@@ -289,6 +297,18 @@ impl Storm {
                 };
             }
             _ => {}
+        }
+    }
+
+    /// Perhaps the disk is lost with the process.
+    fn lose_disk(&mut self, id: NodeId, loss: u32) {
+        if loss == 0 && self.may_lose(id) {
+            self.wipe(id);
+            self.rotten = None;
+        } else if loss == 1 && self.may_lose(id) {
+            self.cluster.forget(id);
+            self.forgotten += 1;
+            self.rotten = Some(id);
         }
     }
 
@@ -445,7 +465,7 @@ fn seeds() -> std::ops::Range<u64> {
 #[test]
 fn storms_break_no_promise() {
     let (mut crashes, mut replacements, mut appends, mut reads) = (0, 0, 0, 0);
-    let (mut no_room, mut log_reads, mut rot) = (0, 0, Rot::default());
+    let (mut no_room, mut log_reads, mut rot, mut forgotten) = (0, 0, Rot::default(), 0);
     for seed in seeds() {
         // The seed of a failure is the last one printed.
         println!("storm {seed}");
@@ -453,6 +473,7 @@ fn storms_break_no_promise() {
         storm.run();
         crashes += storm.crashes;
         replacements += storm.replacements;
+        forgotten += storm.forgotten;
         appends += storm.clients.iter().map(|client| client.acknowledged.len()).sum::<usize>();
         reads += storm.reads;
         no_room += storm.cluster.no_room;
@@ -463,8 +484,8 @@ fn storms_break_no_promise() {
     }
     let Rot { harmless, repaired, refused } = rot;
     println!(
-        "{crashes} crashes, {replacements} lost disks, {appends} appends and {reads} reads \
-         acknowledged, {no_room} times a full disk, {log_reads} reads of logs; \
+        "{crashes} crashes, {replacements} lost disks, {forgotten} that forgot everything, {appends} \
+         appends and {reads} reads acknowledged, {no_room} times a full disk, {log_reads} reads of logs; \
          bits flipped: {repaired} repaired, {refused} refused, {harmless} harmless"
     );
     let seeds = seeds().count();
@@ -472,7 +493,7 @@ fn storms_break_no_promise() {
     assert!(log_reads > 0, "nobody was ever far enough behind");
     assert!(repaired > seeds / 4, "{repaired} disks repaired: too sound");
     assert!(
-        crashes > seeds && replacements > seeds / 8 && appends > 1_000,
+        crashes > seeds && replacements > seeds / 8 && forgotten > seeds / 8 && appends > 1_000,
         "{crashes} crashes, {replacements} lost disks, {appends} appends: too calm"
     );
 }

@@ -96,12 +96,14 @@ impl NodePlan {
 pub(crate) struct Node {
     plan: NodePlan,
     process: Option<Child>,
+    /// How long the log was when the process was started last.
+    log_before: usize,
 }
 
 impl Node {
     /// A node whose process does not run yet.
     pub(crate) fn new(plan: NodePlan) -> Self {
-        Self { plan, process: None }
+        Self { plan, process: None, log_before: 0 }
     }
 
     pub(crate) fn pass(&mut self, arguments: &[&str]) {
@@ -120,6 +122,7 @@ impl Node {
     /// Starts its process, on the directory that the last one left.
     pub(crate) fn start(&mut self) {
         assert!(self.process.is_none(), "node {} runs already", self.plan.id);
+        self.log_before = self.log().len();
         self.process = Some(self.plan.spawn());
     }
 
@@ -182,6 +185,11 @@ impl Node {
         Some(serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}")))
     }
 
+    /// What its administration port answers.
+    pub(crate) fn ask(&self, path: &str) -> (u16, String) {
+        http::get(self.plan.admin, path).expect("it runs")
+    }
+
     /// Whether `/readyz` says so.
     pub(crate) fn is_ready(&self) -> bool {
         http::get(self.plan.admin, "/readyz").is_ok_and(|(code, _)| code == 200)
@@ -198,6 +206,20 @@ impl Node {
 
     pub(crate) fn log(&self) -> String {
         read_log(&self.plan.log)
+    }
+
+    /// What it has logged since it was started last.
+    pub(crate) fn log_of_this_life(&self) -> String {
+        self.log().split_off(self.log_before)
+    }
+
+    /// Waits until it has said several times that it waits for another node alone: for more than ten
+    /// seconds, many election timeouts.
+    pub(crate) fn waits_for(&self, other: &str) {
+        let line = format!("waiting for {other} at");
+        wait_for(&format!("n{}: {line}", self.plan.id), || {
+            (self.log_of_this_life().matches(&line).count() > 1).then_some(())
+        });
     }
 }
 

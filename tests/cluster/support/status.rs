@@ -38,6 +38,8 @@ pub(crate) struct GroupStatus {
     pub(crate) term: u64,
     pub(crate) leader: Option<u64>,
     pub(crate) doubt: Option<String>,
+    #[serde(default)]
+    pub(crate) awaits: Vec<u64>,
     pub(crate) applied_index: u64,
     pub(crate) snapshot_index: u64,
     pub(crate) state_hash: Option<String>,
