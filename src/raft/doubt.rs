@@ -86,6 +86,9 @@ pub(super) struct Doubting {
     asked_in: Term,
     /// When to ask again those who have not answered.
     ask_at: Time,
+    /// Voters that were asked because they asked: once on each link, or two would ask each other in
+    /// circles while their disks are slow.
+    asked_back: Vec<NodeId>,
 }
 
 /// The last entry of a leader's log, when it was asked.
@@ -117,6 +120,7 @@ impl Doubting {
             mark: None,
             asked_in: Term::default(),
             ask_at: now,
+            asked_back: Vec::new(),
         }
     }
 
@@ -192,7 +196,25 @@ impl Raft {
     }
 
     /// The link to a peer is new: what it was asked may be lost.
-    pub(super) fn survey_again(&self, peer: NodeId, output: &mut Output) {
+    pub(super) fn survey_anew(&mut self, peer: NodeId, output: &mut Output) {
+        if let Some(doubting) = &mut self.doubting {
+            doubting.asked_back.retain(|asked| *asked != peer);
+        }
+        self.survey_again(peer, output);
+    }
+
+    /// Whoever asks can answer now, which it perhaps could not when it was asked.
+    fn ask_back(&mut self, peer: NodeId, output: &mut Output) {
+        let unheard = self.unheard().any(|voter| voter == peer);
+        if let Some(doubting) = self.doubting.as_mut().filter(|it| !it.asked_back.contains(&peer))
+            && unheard
+        {
+            doubting.asked_back.push(peer);
+            self.survey(peer, output);
+        }
+    }
+
+    fn survey_again(&self, peer: NodeId, output: &mut Output) {
         let voter = self.membership.current().is_voter(peer);
         let unheard = self.doubting.as_ref().is_some_and(|it| voter && !it.has_heard(peer));
         let wanted = self.leader() == Some(peer) && !self.has_mark();
@@ -220,6 +242,7 @@ impl Raft {
         let standing = Standing { certain, blank, last: leads.then_some(last) };
         let body = MessageBody::SurveyResponse { request, standing };
         output.messages_after_durable.push(self.message(from, body));
+        self.ask_back(from, output);
     }
 
     /// `term`: the sender's, adopted by now if it was higher.

@@ -518,7 +518,7 @@ impl Raft {
     /// What happened to the link says what may have been lost on it.
     pub(super) fn peer_reset(&mut self, now: Time, peer: NodeId, output: &mut Output) {
         self.forwarding.reset(peer, output);
-        self.survey_again(peer, output);
+        self.survey_anew(peer, output);
         match &mut self.role {
             Role::Follower(follower) if follower.leader == Some(peer) => {
                 follower.reads.fail_all(output);

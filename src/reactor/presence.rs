@@ -204,11 +204,13 @@ impl Reactor {
     }
 
     /// A replica that finds no leader may have left its group without hearing of it, and those it
-    /// would ask for their votes may have left too. It says to all what it knows: whoever knows more
-    /// answers.
+    /// would ask for their votes may have left too; or it is in doubt and asks for none. It says to all
+    /// what it knows: whoever knows more answers.
     pub(super) fn ask_whereabouts(&mut self, now: Time, i: usize) {
         let (replica, timeout) = (&mut self.replicas[i], self.core.config.election_timeout);
-        if replica.raft.role() != RoleKind::PreCandidate || now < replica.asked_at + timeout {
+        let doubts = replica.raft.doubt().is_some() && replica.raft.leader().is_none();
+        let seeks = doubts || replica.raft.role() == RoleKind::PreCandidate;
+        if !seeks || !replica.is_here() || now < replica.asked_at + timeout {
             return;
         }
         replica.asked_at = now;
