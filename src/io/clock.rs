@@ -32,6 +32,11 @@ impl Clock {
         self.wall_offset
     }
 
+    /// Seconds since 1970 at `now`.
+    pub(super) fn wall_seconds(&self, now: Time) -> u64 {
+        now.0.saturating_add(self.wall_offset) / 1_000_000
+    }
+
     /// Seconds since the process began.
     pub(super) fn uptime_seconds(&self) -> u64 {
         self.origin.elapsed().as_secs()

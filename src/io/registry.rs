@@ -2,9 +2,14 @@
 //! node that voted, and must not pass for it.
 //!
 //! Kept by core 0 and written to `<data>/peers` before an incarnation is first believed: one line per
-//! node, `n2 00c0ffee00c0ffee 0`: the incarnation, and how often another one was put in the place of
-//! the one before (`replacement`). The first one met is believed; from then on every other is refused
-//! until an administrator lets it in, here or, with a higher number, at another node.
+//! node, `n2 00c0ffee00c0ffee 0`: the incarnation, and its generation, 0 for the first one met. That one
+//! is believed; from then on every other is refused until an administrator lets it in (`replacement`),
+//! here or, with a higher generation, at another node.
+//!
+//! A generation is the second in which it was let in, and above the one known before. Were it a count, a
+//! node that let one in, and was lost before it told anybody, would come back with as high a number as
+//! those have that let a later one in without it, and might speak for the wrong one. Clocks that are
+//! wrong do no harm that letting it in once more does not mend: votes count by the configuration alone.
 //!
 //! What a full disk has no room to note is not believed: the node is refused, says so, and calls
 //! again, until there is room.
@@ -35,7 +40,7 @@ pub(super) struct Registry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Known {
     pub(super) incarnation: Incarnation,
-    /// How often another one took the place of the one before: 0 for the first one met.
+    /// When it took the place of the one before, in seconds since 1970; 0 for the first one met.
     pub(super) generation: u64,
 }
 
@@ -125,12 +130,13 @@ impl Registry {
         self.refused.iter().filter(move |&(_, &at)| lately(at)).map(|(&who, _)| who)
     }
 
-    /// From now on `incarnation` counts. Returns whether another one did.
+    /// From now on, `second` since 1970, `incarnation` counts. Returns whether another one did.
     ///
     /// # Errors
     /// If that cannot be noted: the other one still does.
     pub(super) fn replace(
         &mut self,
+        second: u64,
         node: NodeId,
         incarnation: Incarnation,
     ) -> Result<bool, NoRoom> {
@@ -138,20 +144,24 @@ impl Registry {
         if known.is_some_and(|known| known.incarnation == incarnation && known.generation > 0) {
             return Ok(false);
         }
-        let generation = known.map_or(0, |known| known.generation) + 1;
+        let generation = second.max(known.map_or(0, |known| known.generation) + 1);
         self.store(node, Known { incarnation, generation })?;
         Ok(true)
     }
 
-    /// Another node knows this of a replaced one. Returns whether it was news that could be noted; it
-    /// is told again and again. Of two of one generation, made by two administrators at once, all nodes
-    /// settle on the same one.
+    /// Another node knows this of a replaced one. Returns whether another one counted, or it passed for
+    /// the first; not if there is no room to note it: it is told again and again. Of two of one
+    /// generation, made by two administrators at once, all nodes settle on the same one.
     pub(super) fn learn(&mut self, told: &Replaced) -> bool {
         let story = |known: Known| (known.generation, known.incarnation);
-        let known = self.known(told.node).map(story);
-        let newer = known.is_none_or(|known| known < (told.generation, told.incarnation));
+        let known = self.known(told.node);
+        let newer = known.map(story).is_none_or(|it| it < (told.generation, told.incarnation));
         let (incarnation, generation) = (told.incarnation, told.generation);
-        newer && generation > 0 && self.store(told.node, Known { incarnation, generation }).is_ok()
+        let other = |known: Known| known.incarnation != incarnation || known.generation == 0;
+        newer
+            && generation > 0
+            && self.store(told.node, Known { incarnation, generation }).is_ok()
+            && known.is_none_or(other)
     }
 
     /// All replaced nodes, for others.
@@ -249,8 +259,8 @@ mod tests {
         assert_eq!(admit(&mut reopened, 3, 0xB), Ok(()));
         assert!(reopened.is_first(N2) && reopened.replaced().is_empty());
 
-        assert_eq!(reopened.replace(N2, Incarnation(0xC)), Ok(true));
-        assert_eq!(reopened.replace(N2, Incarnation(0xC)), Ok(false), "it counts already");
+        assert_eq!(reopened.replace(1, N2, Incarnation(0xC)), Ok(true));
+        assert_eq!(reopened.replace(1, N2, Incarnation(0xC)), Ok(false), "it counts already");
         let mut reopened = Registry::open(directory.path()).expect("what was written");
         assert_eq!(admit(&mut reopened, 2, 0xC), Ok(()));
         assert!(admit(&mut reopened, 2, 0xA).is_err(), "the old disk is refused for ever");
@@ -266,13 +276,33 @@ mod tests {
         assert!(registry.learn(&told(0xC, 2)));
         assert!(!registry.learn(&told(0xF, 1)) && !registry.learn(&told(0xC, 2)));
         assert!(!registry.learn(&told(0xB, 2)) && registry.learn(&told(0xD, 2)), "one wins");
-        assert_eq!(registry.replace(N2, Incarnation(0xE)), Ok(true));
-        assert_eq!(registry.replaced(), [told(0xE, 3)]);
+        assert_eq!(registry.replace(1, N2, Incarnation(0xE)), Ok(true));
+        assert_eq!(registry.replaced(), [told(0xE, 3)], "however early it is by this clock");
+        assert!(!registry.learn(&told(0xE, 4)), "the same one, let in elsewhere too");
+        assert_eq!(registry.replaced(), [told(0xE, 4)]);
         // What everybody meets first may have been replaced before.
         let other = tempfile::tempdir().expect("a temporary directory");
         let mut registry = Registry::open(other.path()).expect("nothing there");
         registry.admit(NOW, N2, Incarnation(0xE)).expect("the first");
         assert!(registry.is_first(N2) && registry.learn(&told(0xE, 3)) && !registry.is_first(N2));
+    }
+
+    /// The first node let 0xE in, and was lost before it told anybody. Without it 0xC was let in later.
+    #[test]
+    fn one_that_told_nobody_does_not_refuse_the_next_for_ever() {
+        let open = |directory: &tempfile::TempDir| Registry::open(directory.path());
+        let directories = [(); 2].map(|()| tempfile::tempdir().expect("a temporary directory"));
+        let [mut lost, mut other] = directories.each_ref().map(|at| open(at).expect("blank"));
+        for registry in [&mut lost, &mut other] {
+            registry.admit(NOW, N2, Incarnation(0xA)).expect("the first");
+        }
+        assert_eq!(lost.replace(1_700_000_000, N2, Incarnation(0xE)), Ok(true));
+        assert_eq!(other.replace(1_700_000_600, N2, Incarnation(0xC)), Ok(true));
+        let mut back = open(&directories[0]).expect("what was written");
+        assert!(!other.learn(&back.replaced()[0]), "it is not believed");
+        assert!(back.learn(&other.replaced()[0]), "it is told");
+        assert_eq!(back.admit(NOW, N2, Incarnation(0xC)), Ok(()));
+        assert!(back.admit(NOW, N2, Incarnation(0xE)).is_err());
     }
 
     #[test]
@@ -288,7 +318,7 @@ mod tests {
         registry.admit(later, N2, Incarnation(0xC)).expect_err("another disk");
         assert_eq!(refused(&registry, later), [(N2, Incarnation(0xC))]);
         assert!(refused(&registry, NOW).len() <= REFUSED_MAX);
-        assert_eq!(registry.replace(N2, Incarnation(0xC)), Ok(true));
+        assert_eq!(registry.replace(1, N2, Incarnation(0xC)), Ok(true));
         assert_eq!(refused(&registry, later), []);
     }
 
@@ -309,7 +339,7 @@ mod tests {
         assert!(error.to_string().contains("make room"), "{error}");
         assert_eq!(registry.known(n3), None);
         full();
-        assert_eq!(registry.replace(N2, Incarnation(0xC)), Err(NoRoom { node: N2 }));
+        assert_eq!(registry.replace(1, N2, Incarnation(0xC)), Err(NoRoom { node: N2 }));
         full();
         assert!(!registry.learn(&told(0xC, 1)), "it is told again");
         let reopened = Registry::open(directory.path()).expect("as it was");

@@ -54,7 +54,7 @@ pub struct MemberIdentity {
     pub up: bool,
     /// The incarnation that counts; none if it was never met.
     pub incarnation: Option<Incarnation>,
-    /// How often another one took the place of the one before.
+    /// When it took the place of the one before, in seconds since 1970; 0 for the first one met.
     pub generation: u64,
     /// Those that try to connect and are refused.
     pub refused: Vec<Incarnation>,
@@ -132,8 +132,9 @@ impl Core {
     }
 
     fn identify(&mut self, node: NodeId, accept: Option<Incarnation>) -> Identified {
+        let second = self.node.clock.wall_seconds(self.now);
         if let Some(incarnation) = accept
-            && self.registry().replace(node, incarnation)?
+            && self.registry().replace(second, node, incarnation)?
         {
             self.node_replaced(node);
         }

@@ -104,7 +104,7 @@ pub struct Replaced {
     pub node: NodeId,
     /// What it is now.
     pub incarnation: Incarnation,
-    /// How often that has happened to the node; the higher one holds.
+    /// When, in seconds since 1970, as far as clocks can be trusted; the higher one holds. Never 0.
     pub generation: u64,
 }
 
