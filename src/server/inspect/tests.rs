@@ -285,7 +285,7 @@ fn copies_and_doubts_are_shown_by_name() {
     let text = report.to_text();
     let shown = |head: &str, lines: usize| -> String {
         let rows = text.lines().skip_while(|line| !line.contains(head)).take(lines);
-        rows.flat_map(|line| [line, "\n"]).collect()
+        rows.flat_map(|line| [line.trim_start(), "\n"]).collect()
     };
     expect![[r#"
           GROUP  TERM  VOTE  FIRST  LAST  LAST TERM  RESET  RETIRED  DOUBT

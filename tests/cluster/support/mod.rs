@@ -14,4 +14,5 @@ pub(crate) use cluster::{Cluster, Shape, free_port};
 pub(crate) use node::{Node, NodePlan};
 pub(crate) use place::server;
 pub(crate) use raw::{RawConnection, RawReply, key_of};
+pub(crate) use status::GroupStatus;
 pub(crate) use wait::{wait_for, wait_until};

@@ -24,7 +24,6 @@ pub(crate) struct CoreStatus {
     pub(crate) memory_max: u64,
     pub(crate) disk_full: bool,
     pub(crate) log_reads: u64,
-    pub(crate) snapshots: u64,
     pub(crate) entries_in_memory_bytes: u64,
     pub(crate) client_buffers_bytes: u64,
     pub(crate) client_buffers_max: u64,
