@@ -263,6 +263,7 @@ impl Recovery {
         }
         let later = self.headers.values().filter(|later| later.order > header.order);
         let later = later.map(|later| (later.first_batch, later.run)).collect();
+        strand.suspect(segment, header.salt, bytes, BLOCK);
         strand.salvage(segment, header, bytes, &Bounds { upto: told.durable_upto, later });
     }
 
@@ -270,12 +271,13 @@ impl Recovery {
     /// one, and returns where it ends.
     fn replay(&mut self, segment: SegmentId, header: &SegmentHeader, bytes: &[u8]) -> usize {
         let first = Batch::parse(&bytes[BLOCK..], header.salt);
-        let Some(first) = first.filter(|first| first.header.number == header.first_batch) else {
+        let first = first.filter(|first| first.header.number == header.first_batch);
+        let Some(first) = first.filter(Batch::payload_is_whole) else {
+            for strand in &mut self.strands {
+                strand.suspect(segment, header.salt, bytes, BLOCK);
+            }
             return BLOCK;
         };
-        if !first.payload_is_whole() {
-            return BLOCK;
-        }
         let position = self.strands.iter().position(|strand| strand.is_followed_by(&first.header));
         let strand = match position {
             Some(position) => &mut self.strands[position],
@@ -357,7 +359,7 @@ impl Recovery {
             strand.lose_batches(segment, offset, upto.0);
             strand.end = upto;
             strand.head = None;
-        } else if strand.head_damaged {
+        } else if let Some((segment, offset)) = strand.damaged_next {
             strand.lose_batches(segment, offset, strand.end.next().0);
             strand.head = None;
         }

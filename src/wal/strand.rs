@@ -32,8 +32,8 @@ pub(super) struct Strand {
     pub(super) damage: Vec<Damage>,
     /// Whether batches are lost of which nothing is known: any group may have lost something.
     pub(super) lost_any: bool,
-    /// Whether it ends before a batch that was finished and is damaged.
-    pub(super) head_damaged: bool,
+    /// Where the batch after its end lies, if that was finished and is damaged.
+    pub(super) damaged_next: Option<(SegmentId, u64)>,
     /// Entries that were written again.
     copies: BTreeMap<GroupId, Copies>,
     /// Its last batch.
@@ -126,8 +126,16 @@ impl Strand {
             seen(&batch);
             offset += batch.extent();
         }
-        let rest = &bytes[offset..];
-        self.head_damaged = damage::is_damaged(rest, salt, self.end.next(), self.chain);
+        self.damaged_next = None;
+        self.suspect(segment, salt, bytes, offset);
+    }
+
+    /// Looks whether the batch that comes next lies at `offset` of a segment, finished and damaged since.
+    pub(super) fn suspect(&mut self, segment: SegmentId, salt: u64, bytes: &[u8], offset: usize) {
+        let rest = bytes.get(offset..).unwrap_or_default();
+        if self.batches > 0 && damage::is_damaged(rest, salt, self.end.next(), self.chain) {
+            self.damaged_next = Some((segment, offset as u64));
+        }
     }
 
     /// Goes on with a segment of a damaged log: what cannot be read of what was durable is lost, and what
@@ -164,8 +172,8 @@ impl Strand {
             }
             offset += batch.extent();
             self.head = Some(Head { segment, salt, offset: offset as u64 });
-            let rest = bytes.get(offset..).unwrap_or_default();
-            self.head_damaged = damage::is_damaged(rest, salt, self.end.next(), self.chain);
+            self.damaged_next = None;
+            self.suspect(segment, salt, bytes, offset);
         }
     }
 

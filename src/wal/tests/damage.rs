@@ -45,6 +45,28 @@ fn damage_is_told_from_an_unfinished_write_once_the_window_is_closed() {
     assert_eq!((indices(group), group.doubt_kind()), (vec![1], Some(DoubtRecord::ENTRIES)));
 }
 
+/// The last two batches were on their way together: none of them tells that the other is durable.
+#[test]
+fn a_damaged_preamble_at_the_end_is_no_unfinished_write() {
+    for at in [BLOCK, BLOCK + 24, BLOCK + 62] {
+        let mut bench = Bench::new(16);
+        let mut index = 0;
+        while bench.log.live_segments() < 2 {
+            bench.perform();
+            index += 1;
+            bench.stage(G1, index, &[1; 3000]);
+            bench.seal();
+        }
+        bench.perform();
+        let newest = bench.log.head_segment().expect("just begun");
+        bench.file(newest)[at] ^= 1;
+        let recovered = bench.recover();
+        assert!(recovered.lost_any, "byte {at}: {:?}", recovered.damage);
+        let [damage] = &recovered.damage[..] else { panic!("{:?}", recovered.damage) };
+        assert_eq!((damage.segment, damage.offset), (newest, BLOCK as u64));
+    }
+}
+
 #[test]
 fn a_damaged_log_is_repaired_at_its_head() {
     let mut bench = Bench::new(16);
