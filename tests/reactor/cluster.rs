@@ -212,6 +212,19 @@ impl Cluster {
         self.disks.insert(id, Disk::default());
     }
 
+    /// Puts a lost disk back: the node, which does not run, is who it was then. Returns the disk that it had
+    /// meanwhile.
+    pub(crate) fn put_back(
+        &mut self,
+        id: NodeId,
+        (disk, incarnation): (Disk, Incarnation),
+    ) -> (Disk, Incarnation) {
+        assert!(!self.is_up(id), "{id} runs");
+        let disk = self.disks.insert(id, disk).expect("every node has a disk");
+        let known = self.incarnations.get_mut(&id).expect("every node has an incarnation");
+        (disk, std::mem::replace(&mut known.0, incarnation))
+    }
+
     /// Whether some node does not let it in.
     pub(crate) fn is_refused(&self, id: NodeId) -> bool {
         self.refusals.iter().any(|refusal| refusal.1 == id)

@@ -104,6 +104,38 @@ fn it_makes_no_majority_with_who_never_had_what_it_lost() {
     assert_eq!(client.get(&mut cluster, &key), Some(b"kept".repeat(20)));
 }
 
+/// The disk that was lost turns up again after its node was replaced, and the others let it in.
+#[test]
+fn what_was_replaced_makes_no_majority_any_more() {
+    let mut cluster = three_nodes(50);
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let key = key_of(&cluster, G1, "k");
+    append(&mut client, &mut cluster, &key, 20, b"kept");
+    cluster.crash(N2);
+    let lost = (cluster.disk_mut(N2).clone(), cluster.incarnation(N2));
+    cluster.wipe(N2);
+    cluster.start(N2);
+    replace(&mut cluster, N3, N2);
+    let_in(&mut cluster, N2);
+    cluster.run_until(5_000, |cluster| {
+        members(cluster, N1).is_some_and(|members| members.voters == [N1, N2, N3])
+            && cluster.is_settled()
+    });
+    for id in [N1, N2] {
+        cluster.crash(id);
+    }
+    let found = cluster.put_back(N2, lost);
+    cluster.start(N2);
+    for _ in 0..5_000 {
+        cluster.round();
+        assert_eq!(cluster.leader(G1), None, "one of the voters is up");
+    }
+    cluster.crash(N2);
+    cluster.put_back(N2, found);
+    cluster.start(N2);
+    append(&mut client, &mut cluster, &key, 1, b"again");
+}
+
 #[test]
 fn refusals_say_why() {
     let mut cluster = three_nodes(40);
