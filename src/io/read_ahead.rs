@@ -1,6 +1,6 @@
-//! Whole files, read ahead of whoever works on them.
+//! Files, read ahead of whoever works on them.
 //!
-//! A thread of its own reads, past the page cache, into a few buffers that go round: while one file
+//! A thread of its own reads, past the page cache, into two buffers that go round: while one piece
 //! is worked on, the next is read. Recovery is then as slow as the slower of disk and core, not as
 //! both together.
 
@@ -17,14 +17,14 @@ use super::clock::Clock;
 use crate::base::Micros;
 use crate::wal::BLOCK;
 
-/// Files read and not yet asked for, at most, beside the one being read. With none, two buffers go
-/// round: a file may be as large as a group's whole state.
+/// Pieces read and not yet asked for, at most, beside the one being read: with none, two buffers go
+/// round.
 const AHEAD_MAX: usize = 0;
 
 /// Bytes asked of the disk at a time.
 const READ_BYTES: usize = 4 << 20;
 
-/// Files on their way.
+/// Files on their way, piece by piece.
 pub(super) struct ReadAhead {
     contents: Receiver<io::Result<Content>>,
     /// How long the disk was waited for.
@@ -32,10 +32,12 @@ pub(super) struct ReadAhead {
     clock: Clock,
 }
 
-/// What a file holds. Given back for the next file when dropped.
+/// A piece of a file. Its memory is given back for another when it is dropped.
 pub(super) struct Content {
     memory: Memory,
     length: usize,
+    /// Whether the file ends with it.
+    pub(super) last: bool,
     used: Sender<Memory>,
 }
 
@@ -48,21 +50,34 @@ struct Memory {
 }
 
 impl ReadAhead {
-    /// Begins to read `files`, in this order. `durably`: what was read is on the disk, not only in
-    /// its cache, before it is handed out.
+    /// Begins to read `files`, in this order, each in pieces of `piece_bytes`, but for the last; one of
+    /// no bytes in one. `durably`: what is handed out is on the disk, not only in its cache.
     ///
     /// # Errors
     /// If the system refuses a thread.
-    pub(super) fn begin(files: Vec<PathBuf>, durably: bool) -> io::Result<Self> {
+    ///
+    /// # Panics
+    /// If a piece has no bytes, or parts of a block.
+    pub(super) fn begin(
+        files: Vec<PathBuf>,
+        piece_bytes: usize,
+        durably: bool,
+    ) -> io::Result<Self> {
+        assert!(piece_bytes > 0 && piece_bytes.is_multiple_of(BLOCK), "{piece_bytes}");
         let (filled, contents) = mpsc::sync_channel(AHEAD_MAX);
         let (used, free) = mpsc::channel();
-        thread::Builder::new()
-            .name("read-ahead".to_owned())
-            .spawn(move || read_all(&files, durably, &filled, &free, &used))?;
+        thread::Builder::new().name("read-ahead".to_owned()).spawn(move || {
+            let pieces = Pieces { bytes_max: piece_bytes, filled, free, used };
+            let read = files.iter().try_for_each(|path| pieces.read(path, durably));
+            if let Err(Stop::Failed(error)) = read {
+                // Nobody waits any more if recovery was given up.
+                let _ = pieces.filled.send(Err(error));
+            }
+        })?;
         Ok(Self { contents, waited: Micros(0), clock: Clock::start() })
     }
 
-    /// The next file.
+    /// The next piece.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -97,34 +112,55 @@ impl Drop for Content {
     }
 }
 
-fn read_all(
-    files: &[PathBuf],
-    durably: bool,
-    filled: &SyncSender<io::Result<Content>>,
-    free: &Receiver<Memory>,
-    used: &Sender<Memory>,
-) {
-    for path in files {
-        let memory = free.try_recv().unwrap_or_default();
-        let content = read(path, durably, memory).map(|(memory, length)| Content {
-            memory,
-            length,
-            used: used.clone(),
-        });
-        let failed = content.is_err();
-        // Nobody waits any more if recovery was given up.
-        if filled.send(content).is_err() || failed {
-            return;
+/// The reading side.
+struct Pieces {
+    /// Of each piece, at most; whole blocks.
+    bytes_max: usize,
+    filled: SyncSender<io::Result<Content>>,
+    free: Receiver<Memory>,
+    used: Sender<Memory>,
+}
+
+/// Why no more is read.
+enum Stop {
+    Failed(io::Error),
+    /// Nobody asks any more.
+    Unwanted,
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Pieces {
+    fn read(&self, path: &Path, durably: bool) -> Result<(), Stop> {
+        let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
+        let mut file = File::from(opened);
+        if durably {
+            // Whoever wrote it is gone: what is there now is what will be read.
+            file.sync_data()?;
+        }
+        let mut left = usize::try_from(file.metadata()?.len()).expect("a file that fits memory");
+        loop {
+            let length = left.min(self.bytes_max);
+            let mut memory = self.free.try_recv().unwrap_or_default();
+            memory.make_room(length.next_multiple_of(BLOCK));
+            fill(&mut memory.storage[memory.aligned..], &mut file, length)?;
+            left -= length;
+            let content = Content { memory, length, last: left == 0, used: self.used.clone() };
+            self.filled.send(Ok(content)).map_err(|_| Stop::Unwanted)?;
+            if left == 0 {
+                return Ok(());
+            }
         }
     }
 }
 
-fn read(path: &Path, durably: bool, mut memory: Memory) -> io::Result<(Memory, usize)> {
-    let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let length = usize::try_from(file.metadata()?.len()).expect("a file that fits memory");
-    memory.make_room(length.next_multiple_of(BLOCK));
-    let bytes = &mut memory.storage[memory.aligned..];
+/// Reads the next `length` bytes of a file; `bytes`: aligned, with room for whole blocks.
+fn fill(bytes: &mut [u8], file: &mut File, length: usize) -> io::Result<()> {
     let mut filled = 0;
     while filled < length {
         let end = (filled + READ_BYTES).min(length.next_multiple_of(BLOCK));
@@ -137,10 +173,7 @@ fn read(path: &Path, durably: bool, mut memory: Memory) -> io::Result<(Memory, u
             return Err(io::Error::other("the file changed while it was read"));
         }
     }
-    if durably {
-        file.sync_data()?;
-    }
-    Ok((memory, length))
+    Ok(())
 }
 
 impl Memory {
@@ -168,10 +201,18 @@ mod tests {
         for (path, &length) in paths.iter().zip(&lengths) {
             std::fs::write(path, content(length)).expect("written");
         }
-        let mut files = ReadAhead::begin(paths, true).expect("a thread");
-        for &length in &lengths {
-            let found = files.next().expect("it is there");
-            assert!(*found == content(length)[..], "the file of {length} bytes");
+        for piece_bytes in [BLOCK, 2 * BLOCK, 2 * READ_BYTES] {
+            let mut files = ReadAhead::begin(paths.clone(), piece_bytes, true).expect("a thread");
+            for &length in &lengths {
+                let (mut found, mut last) = (Vec::new(), false);
+                while !last {
+                    let piece = files.next().expect("it is there");
+                    found.extend_from_slice(&piece);
+                    last = piece.last;
+                    assert!(last || piece.len() == piece_bytes, "{} bytes", piece.len());
+                }
+                assert!(found == content(length), "the file of {length} bytes");
+            }
         }
     }
 
@@ -182,7 +223,7 @@ mod tests {
         let there = directory.path().join("there");
         std::fs::write(&there, b"something").expect("written");
         let files = vec![there, directory.path().join("missing")];
-        let mut files = ReadAhead::begin(files, false).expect("a thread");
+        let mut files = ReadAhead::begin(files, BLOCK, false).expect("a thread");
         assert_eq!(&files.next().expect("it is there")[..], b"something");
         let missing = files.next().map(|_| ());
         assert_eq!(missing.expect_err("it is not").kind(), io::ErrorKind::NotFound);

@@ -16,7 +16,7 @@ use super::read_ahead::ReadAhead;
 use super::snapshots::{snapshot_name, snapshot_of};
 use crate::base::{CoreId, GroupId, Index, Micros};
 use crate::placement::ShardMap;
-use crate::reactor::{LoadedSnapshot, RecoverError, Recovered};
+use crate::reactor::{RecoverError, Recovered, SnapshotLoader};
 use crate::wal::{self, BLOCK, LogConfig, LogError, Recovery, SegmentId, SnapshotError};
 
 /// Why a core cannot read its own data.
@@ -56,6 +56,9 @@ pub(super) struct Found {
     /// What reading took so far.
     pub(super) spent: Spent,
 }
+
+/// Of a snapshot so much is read at a time.
+const SNAPSHOT_PIECE_BYTES: usize = 8 << 20;
 
 /// What reading took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,16 +108,24 @@ impl Found {
         let clock = Clock::start();
         let unread = |source| RunError::RecoverFiles { core, source };
         let paths = self.snapshots.iter().map(|(_, path)| path.clone()).collect();
-        let mut files =
-            ReadAhead::begin(paths, false).map_err(at(&self.directory)).map_err(unread)?;
+        let files = ReadAhead::begin(paths, SNAPSHOT_PIECE_BYTES, false);
+        let mut files = files.map_err(at(&self.directory)).map_err(unread)?;
         let mut recovered = Recovered { log: mem::take(&mut self.log), ..Recovered::default() };
         for (group, path) in &self.snapshots {
-            let content = files.next().map_err(at(path)).map_err(unread)?;
-            progress.advance(content.len() as u64);
-            self.spent.bytes += content.len() as u64;
+            let mut loader = SnapshotLoader::default();
+            let mut last = false;
+            while !last {
+                let piece = files.next().map_err(at(path)).map_err(unread)?;
+                progress.advance(piece.len() as u64);
+                self.spent.bytes += piece.len() as u64;
+                last = piece.last;
+                let began = clock.now();
+                loader.feed(map, &piece);
+                self.spent.snapshots.0 += clock.now().since(began).0;
+            }
             let began = clock.now();
-            match LoadedSnapshot::load(map, &content) {
-                Ok(loaded) => recovered.snapshots.push(loaded),
+            match loader.finish() {
+                Ok(snapshot) => recovered.snapshots.push(snapshot),
                 Err(RecoverError::Snapshot(error)) => {
                     set_aside(path, &error).map_err(unread)?;
                     recovered.snapshots_lost.push(*group);
@@ -179,18 +190,21 @@ fn feed(
 ) -> Result<(), RecoverFilesError> {
     let log_error = |source| RecoverFilesError::Log { directory: directory.into(), source };
     let mut ordered = BTreeSet::new();
+    let mut longest = BLOCK;
     for &segment in segments {
         let path = directory.join(segment_name(segment));
         let (head, length) = read_head(&path)?;
         let order = recovery.inspect_head(segment, &head).map_err(log_error)?;
         ordered.insert((order.unwrap_or(u64::MAX), segment, path));
         progress.expect(length);
+        longest = longest.max(usize::try_from(length).expect("a file that fits memory"));
     }
     let clock = Clock::start();
     // Writes that were in flight when the process died may be in the device's cache only: they
     // count from now on, so they must stay.
     let paths = ordered.iter().map(|(_, _, path)| path.clone()).collect();
-    let mut files = ReadAhead::begin(paths, true).map_err(at(directory))?;
+    let mut files =
+        ReadAhead::begin(paths, longest.next_multiple_of(BLOCK), true).map_err(at(directory))?;
     for (_, segment, path) in &ordered {
         let content = files.next().map_err(at(path))?;
         progress.advance(content.len() as u64);

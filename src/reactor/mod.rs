@@ -78,7 +78,7 @@ pub use effects::{
 };
 pub use input::Input;
 pub use lost_quorum::{Offline, Survivor};
-pub use snapshots::LoadedSnapshot;
+pub use snapshots::{LoadedSnapshot, SnapshotLoader};
 pub use status::{CoreStatus, DifferenceStatus, GroupStatus};
 
 use self::admin::Administration;

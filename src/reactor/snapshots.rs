@@ -7,7 +7,7 @@
 use std::fmt;
 
 use super::config::RecoverError;
-use crate::base::{GroupId, NodeId};
+use crate::base::{GroupId, NodeId, SlotSet};
 use crate::kv::{self, Machine};
 use crate::placement::ShardMap;
 use crate::raft::{Configuration, SnapshotMeta};
@@ -103,10 +103,31 @@ impl LoadedSnapshot {
     /// Verifies a whole snapshot file and restores the state in it.
     ///
     /// # Errors
+    /// As those of [`SnapshotLoader::finish`].
+    pub fn load(map: &ShardMap, file: &[u8]) -> Result<Self, RecoverError> {
+        let mut loader = SnapshotLoader::default();
+        loader.feed(map, file);
+        loader.finish()
+    }
+}
+
+/// Loads a stored snapshot as its bytes are read.
+#[derive(Default)]
+pub struct SnapshotLoader(Loader);
+
+impl SnapshotLoader {
+    /// Takes in the bytes of the file that come next.
+    pub fn feed(&mut self, map: &ShardMap, bytes: &[u8]) {
+        self.0.feed(bytes, |group| map.owned(group));
+    }
+
+    /// The state, once all of the file was taken in.
+    ///
+    /// # Errors
     /// [`RecoverError::Snapshot`] if it is damaged: its group goes to `Recovered::snapshots_lost`. Others
     /// if it is not what this version writes.
-    pub fn load(map: &ShardMap, file: &[u8]) -> Result<Self, RecoverError> {
-        Ok(Self(load(file, |group| map.owned(group))?))
+    pub fn finish(self) -> Result<LoadedSnapshot, RecoverError> {
+        Ok(LoadedSnapshot(self.0.finish()?))
     }
 }
 
@@ -126,19 +147,63 @@ pub(super) enum LoadError {
 }
 
 /// Verifies a whole snapshot file and restores the state in it.
-pub(super) fn load(
-    bytes: &[u8],
-    owned: impl Fn(GroupId) -> crate::base::SlotSet,
-) -> Result<Loaded, LoadError> {
-    let (header, chunks) = wal::read_snapshot(bytes)?;
-    let group = header.group;
-    let contents = |error| LoadError::Contents(group, error);
-    let mut restore = kv::Restore::new(group, &owned(group));
-    for chunk in chunks {
-        restore.chunk(chunk).map_err(contents)?;
+pub(super) fn load(bytes: &[u8], owned: impl Fn(GroupId) -> SlotSet) -> Result<Loaded, LoadError> {
+    let mut loader = Loader::default();
+    loader.feed(bytes, owned);
+    loader.finish()
+}
+
+/// Verifies a snapshot file and restores the state in it, as its bytes come.
+#[derive(Default)]
+struct Loader {
+    reader: wal::SnapshotReader,
+    /// The state in the making, once it is known of which group.
+    restore: Option<kv::Restore>,
+    /// Why it cannot be used. What is wrong with the contents counts only if the file is as it was
+    /// written: they are read on for that.
+    failed: Option<LoadError>,
+}
+
+impl Loader {
+    fn feed(&mut self, bytes: &[u8], owned: impl Fn(GroupId) -> SlotSet) {
+        self.reader.feed(bytes);
+        while !matches!(self.failed, Some(LoadError::File(_))) {
+            match self.take_chunk(&owned) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => self.failed = Some(error),
+            }
+        }
     }
-    let machine = restore.finish().map_err(contents)?;
-    Ok(Loaded { group, meta: meta_of(header), machine })
+
+    /// Restores the next chunk; false if it has not come yet.
+    fn take_chunk(&mut self, owned: impl Fn(GroupId) -> SlotSet) -> Result<bool, LoadError> {
+        let Some(group) = self.reader.header()?.map(|header| header.group) else {
+            return Ok(false);
+        };
+        let Some(chunk) = self.reader.chunk()? else { return Ok(false) };
+        if self.failed.is_none() {
+            let new = || kv::Restore::new(group, &owned(group));
+            let restore = self.restore.get_or_insert_with(new);
+            restore.chunk(chunk).map_err(|error| LoadError::Contents(group, error))?;
+        }
+        Ok(true)
+    }
+
+    fn finish(self) -> Result<Loaded, LoadError> {
+        if let Some(error @ LoadError::File(_)) = self.failed {
+            return Err(error);
+        }
+        let header = self.reader.finish()?;
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let group = header.group;
+        let contents = |error| LoadError::Contents(group, error);
+        let restore = self.restore.ok_or(contents(kv::RestoreError::Incomplete))?;
+        let machine = restore.finish().map_err(contents)?;
+        Ok(Loaded { group, meta: meta_of(header), machine })
+    }
 }
 
 fn header_of(identity: wal::Identity, group: GroupId, meta: &SnapshotMeta) -> SnapshotHeader {

@@ -74,7 +74,7 @@ pub use ledger::Holder;
 pub use log::{Log, LogConfig, Write};
 pub use record::{DoubtRecord, EntryRecord, HardStateRecord, SnapshotMark};
 pub use recovery::{LogState, Recovered, RecoveredGroup, Recovery};
-pub use snapshot::{SnapshotError, SnapshotHeader, SnapshotWriter, read_snapshot};
+pub use snapshot::{SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, read_snapshot};
 pub use stretch::Stretch;
 pub use superblock::{SlotView, Superblock, SuperblockError};
 pub use transcript::{Transcript, TranscriptStep};

@@ -131,42 +131,174 @@ impl SnapshotWriter {
 /// # Errors
 /// If anything about it is not as it was written.
 pub fn read_snapshot(bytes: &[u8]) -> Result<(SnapshotHeader, Vec<&[u8]>), SnapshotError> {
-    let (header, mut offset) = decode_header(bytes)?;
-    let mut parts_crc = crc32c(&bytes[AT_CRC..CHECKED_FROM]);
-    let (mut chunks, mut total) = (Vec::new(), 0);
-    loop {
-        let part = bytes.get(offset..offset + PART_BYTES);
-        let part = part.ok_or(SnapshotError::Truncated { offset })?;
-        let tag = u32_at(part, 0);
-        if tag == FOOTER_TAG {
-            break;
-        }
-        let chunk = read_chunk(bytes, offset, tag as usize)?;
-        parts_crc = crc32c_append(parts_crc, &part[4..]);
-        total += chunk.len() as u64;
+    let mut parts = Parts::default();
+    let header = parts.header(bytes)?;
+    let mut chunks = Vec::new();
+    while let Part::Chunk(chunk) = parts.next(&bytes[parts.offset..])? {
         chunks.push(chunk);
-        offset += PART_BYTES + chunk.len().next_multiple_of(WORD);
     }
-    let footer = bytes.get(offset..offset + FOOTER_BYTES);
-    let footer = footer.ok_or(SnapshotError::Truncated { offset })?;
-    let right = crc32c(&footer[AT_FOOTER_CHUNKS..]) == u32_at(footer, AT_FOOTER_CRC)
-        && u64_at(footer, AT_FOOTER_CHUNKS) == chunks.len() as u64
-        && u64_at(footer, AT_FOOTER_TOTAL) == total
-        && u32_at(footer, AT_FOOTER_PARTS_CRC) == parts_crc
-        && bytes.len() == offset + FOOTER_BYTES;
-    let right = right || makes(Mistake::FooterUnchecked);
-    if right { Ok((header, chunks)) } else { Err(SnapshotError::Damaged { offset }) }
+    parts.end(bytes.len())?;
+    Ok((header, chunks))
 }
 
-/// The contents of the chunk whose part begins at `offset`.
+/// Reads a snapshot and verifies it, as its bytes come.
+///
+/// *In*: [`Self::feed`], in pieces of any size. *Out*: [`Self::chunk`], after each piece until there is no
+/// more. [`Self::finish`] says whether it was all there: nothing that was read may count before.
+#[derive(Debug, Default)]
+pub struct SnapshotReader {
+    /// Of what it is, once that was read.
+    header: Option<SnapshotHeader>,
+    parts: Parts,
+    /// Bytes that came; those before `parts.offset - begins` are read.
+    bytes: Vec<u8>,
+    /// Where in the snapshot `bytes` begin.
+    begins: usize,
+    /// Whether the footer was read.
+    whole: bool,
+}
+
+impl SnapshotReader {
+    /// Takes in the bytes that come next.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.parts.offset - self.begins);
+        self.begins = self.parts.offset;
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Of what it is; nothing if that has not come yet.
+    ///
+    /// # Errors
+    /// If it is damaged, or of a version this one does not know.
+    pub fn header(&mut self) -> Result<Option<&SnapshotHeader>, SnapshotError> {
+        if self.header.is_none() {
+            self.header = if_there(self.parts.header(&self.bytes))?;
+        }
+        Ok(self.header.as_ref())
+    }
+
+    /// The next chunk; nothing if it has not come yet, or there is none.
+    ///
+    /// # Errors
+    /// If anything about it is not as it was written.
+    pub fn chunk(&mut self) -> Result<Option<&[u8]>, SnapshotError> {
+        if self.whole || self.header()?.is_none() {
+            return Ok(None);
+        }
+        let rest = &self.bytes[self.parts.offset - self.begins..];
+        match if_there(self.parts.next(rest))? {
+            Some(Part::Chunk(chunk)) => Ok(Some(chunk)),
+            Some(Part::Footer) => {
+                self.whole = true;
+                Ok(None)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Of what it is, if it was whole.
+    ///
+    /// # Errors
+    /// If something is missing, or something follows.
+    pub fn finish(mut self) -> Result<SnapshotHeader, SnapshotError> {
+        let Some(header) = self.header.take() else {
+            return self.parts.header(&self.bytes);
+        };
+        if !self.whole {
+            return Err(SnapshotError::Truncated { offset: self.parts.offset });
+        }
+        self.parts.end(self.begins + self.bytes.len())?;
+        Ok(header)
+    }
+}
+
+/// What was read, unless some of it has not come yet.
+fn if_there<T>(read: Result<T, SnapshotError>) -> Result<Option<T>, SnapshotError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(SnapshotError::Truncated { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A part behind the header.
+enum Part<'a> {
+    Chunk(&'a [u8]),
+    Footer,
+}
+
+/// The parts of a snapshot that were read.
+#[derive(Debug, Default)]
+struct Parts {
+    /// Where the next one begins.
+    offset: usize,
+    /// Over the checksums of those before, in order.
+    crc: u32,
+    /// Chunks among them.
+    chunks: u64,
+    /// Bytes of their contents.
+    total: u64,
+}
+
+impl Parts {
+    /// Reads the header, with which `bytes` begin.
+    fn header(&mut self, bytes: &[u8]) -> Result<SnapshotHeader, SnapshotError> {
+        let (header, end) = decode_header(bytes)?;
+        self.crc = crc32c(&bytes[AT_CRC..CHECKED_FROM]);
+        self.offset = end;
+        Ok(header)
+    }
+
+    /// Reads the next part, with which `bytes` begin.
+    fn next<'a>(&mut self, bytes: &'a [u8]) -> Result<Part<'a>, SnapshotError> {
+        let offset = self.offset;
+        let part = bytes.get(..PART_BYTES).ok_or(SnapshotError::Truncated { offset })?;
+        let tag = u32_at(part, 0);
+        if tag == FOOTER_TAG {
+            self.footer(bytes)?;
+            return Ok(Part::Footer);
+        }
+        let chunk = read_chunk(bytes, offset, tag as usize)?;
+        self.crc = crc32c_append(self.crc, &part[4..]);
+        self.chunks += 1;
+        self.total += chunk.len() as u64;
+        self.offset += PART_BYTES + chunk.len().next_multiple_of(WORD);
+        Ok(Part::Chunk(chunk))
+    }
+
+    fn footer(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let offset = self.offset;
+        let footer = bytes.get(..FOOTER_BYTES).ok_or(SnapshotError::Truncated { offset })?;
+        let right = crc32c(&footer[AT_FOOTER_CHUNKS..]) == u32_at(footer, AT_FOOTER_CRC)
+            && u64_at(footer, AT_FOOTER_CHUNKS) == self.chunks
+            && u64_at(footer, AT_FOOTER_TOTAL) == self.total
+            && u32_at(footer, AT_FOOTER_PARTS_CRC) == self.crc;
+        if !right && !makes(Mistake::FooterUnchecked) {
+            return Err(SnapshotError::Damaged { offset });
+        }
+        self.offset += FOOTER_BYTES;
+        Ok(())
+    }
+
+    /// Whether a snapshot of `length` bytes ends behind the footer just read.
+    fn end(&self, length: usize) -> Result<(), SnapshotError> {
+        let offset = self.offset - FOOTER_BYTES;
+        if self.offset == length || makes(Mistake::FooterUnchecked) {
+            Ok(())
+        } else {
+            Err(SnapshotError::Damaged { offset })
+        }
+    }
+}
+
+/// The contents of the chunk with which `bytes` begin; `offset`: of that part in the snapshot.
 fn read_chunk(bytes: &[u8], offset: usize, length: usize) -> Result<&[u8], SnapshotError> {
-    let start = offset + PART_BYTES;
-    let end = start.checked_add(length).ok_or(SnapshotError::Damaged { offset })?;
+    let end = PART_BYTES.checked_add(length).ok_or(SnapshotError::Damaged { offset })?;
     let padded = end.next_multiple_of(WORD);
-    let contents = bytes.get(start..padded).ok_or(SnapshotError::Truncated { offset })?;
+    let contents = bytes.get(PART_BYTES..padded).ok_or(SnapshotError::Truncated { offset })?;
     let (chunk, padding) = contents.split_at(length);
-    let crc = crc32c_append(crc32c(&bytes[offset..offset + 4]), chunk);
-    let right = crc == u32_at(bytes, offset + 4) && padding.iter().all(|&byte| byte == 0);
+    let crc = crc32c_append(crc32c(&bytes[..4]), chunk);
+    let right = crc == u32_at(bytes, 4) && padding.iter().all(|&byte| byte == 0);
     if right { Ok(chunk) } else { Err(SnapshotError::Damaged { offset }) }
 }
 
@@ -205,7 +337,8 @@ fn encode_header(header: &SnapshotHeader) -> Vec<u8> {
 
 /// Reads the header; returns it and where the first chunk begins.
 fn decode_header(bytes: &[u8]) -> Result<(SnapshotHeader, usize), SnapshotError> {
-    if !bytes.starts_with(MAGIC) {
+    let magic = &bytes[..bytes.len().min(MAGIC.len())];
+    if !MAGIC.starts_with(magic) {
         return Err(SnapshotError::NotASnapshot);
     }
     let fixed = bytes.get(..HEADER_BYTES).ok_or(SnapshotError::Truncated { offset: 0 })?;
@@ -323,6 +456,49 @@ mod tests {
             let bytes = snapshot(chunks);
             assert_eq!(read_snapshot(&bytes), Ok((header(), chunks.to_vec())));
         }
+    }
+
+    /// What a reader makes of bytes that come in pieces.
+    fn in_pieces(
+        bytes: &[u8],
+        piece: usize,
+    ) -> Result<(SnapshotHeader, Vec<Vec<u8>>), SnapshotError> {
+        let (mut reader, mut chunks) = (SnapshotReader::default(), Vec::new());
+        for piece in bytes.chunks(piece) {
+            reader.feed(piece);
+            while let Some(chunk) = reader.chunk()? {
+                chunks.push(chunk.to_vec());
+            }
+        }
+        Ok((reader.finish()?, chunks))
+    }
+
+    #[test]
+    fn pieces_are_read_like_the_whole() {
+        let good = snapshot(&[b"one", b"", b"eight by", &[7; 300]]);
+        let mut bad: Vec<Vec<u8>> = (0..good.len())
+            .map(|at| {
+                let mut bad = good.clone();
+                bad[at] ^= 4;
+                bad
+            })
+            .collect();
+        bad.extend((0..good.len()).step_by(5).map(|length| good[..length].to_vec()));
+        bad.push([&good[..], &[0; 8]].concat());
+        for bytes in bad.iter().chain([&good]) {
+            for piece in [1, 7, 64, 1_000] {
+                let found = in_pieces(bytes, piece);
+                match read_snapshot(bytes) {
+                    Ok((header, chunks)) => assert_eq!(found, Ok((header, owned(&chunks)))),
+                    Err(_) => assert!(found.is_err(), "{} bytes, {piece} at a time", bytes.len()),
+                }
+            }
+        }
+        assert!(in_pieces(&good, 7).is_ok());
+    }
+
+    fn owned(chunks: &[&[u8]]) -> Vec<Vec<u8>> {
+        chunks.iter().map(|chunk| chunk.to_vec()).collect()
     }
 
     #[test]
