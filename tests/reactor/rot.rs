@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sunstar::base::{GroupId, NodeId};
 use sunstar::reactor::Recovered;
-use sunstar::wal::{BLOCK, DoubtRecord, LogView, SegmentId, SegmentView};
+use sunstar::wal::{BLOCK, DoubtRecord, LogError, LogView, SegmentId, SegmentView};
 use sunstar::wire::client::OperationKind;
 
 use super::client::{Client, key_of};
@@ -53,30 +53,51 @@ fn losses(found: &Recovered) -> String {
     format!("{:?} {groups:?}", found.log.damage)
 }
 
+/// What came of damage, each in turn.
+struct Tally<D> {
+    repaired: usize,
+    refused: usize,
+    harmless: usize,
+    /// One damage for each kind of loss.
+    classes: BTreeMap<String, D>,
+}
+
+impl<D> Tally<D> {
+    fn new() -> Self {
+        Self { repaired: 0, refused: 0, harmless: 0, classes: BTreeMap::new() }
+    }
+
+    /// `whole`: the losses without any damage; `what`: names this one.
+    fn count(&mut self, found: Result<Recovered, LogError>, whole: &str, what: &str, damage: D) {
+        match found {
+            Err(_) => self.refused += 1,
+            Ok(found) if found.log.damage.is_empty() => {
+                assert_eq!(losses(&found), whole, "{what}");
+                self.harmless += 1;
+            }
+            Ok(found) => {
+                self.repaired += 1;
+                self.classes.insert(losses(&found), damage);
+            }
+        }
+    }
+}
+
 #[test]
 fn every_byte_of_a_small_log_is_repaired_or_refused() {
     let (mut cluster, node) = with_a_stopped_follower(64 << 10, 4);
     let good: Disk = cluster.disk_mut(node).clone();
     let whole = losses(&cluster.found(node).expect("nothing is wrong"));
-    let (mut repaired, mut refused, mut harmless) = (0, 0, 0);
-    let mut classes = BTreeMap::new();
+    let mut tally = Tally::new();
     for (&segment, bytes) in &good.segments {
         for at in 0..bytes.len() {
             cluster.disk_mut(node).segments.get_mut(&segment).expect("it is there")[at] ^= 0x10;
-            match cluster.found(node) {
-                Err(_) => refused += 1,
-                Ok(found) if found.log.damage.is_empty() => {
-                    assert_eq!(losses(&found), whole, "{segment}, byte {at}");
-                    harmless += 1;
-                }
-                Ok(found) => {
-                    repaired += 1;
-                    classes.insert(losses(&found), (segment, at));
-                }
-            }
+            let what = format!("{segment}, byte {at}");
+            tally.count(cluster.found(node), &whole, &what, (segment, at));
             cluster.disk_mut(node).segments.get_mut(&segment).expect("it is there")[at] ^= 0x10;
         }
     }
+    let Tally { repaired, refused, harmless, classes } = tally;
     println!("{repaired} repaired, {refused} refused, {harmless} harmless");
     assert!(repaired > 1_000 && classes.len() > 5, "{classes:?}");
     for (what, (segment, at)) in classes {
@@ -99,25 +120,16 @@ fn every_lost_or_misdirected_write_is_repaired_or_refused() {
         .collect();
     let content = |(segment, at): (SegmentId, usize)| &good.segments[&segment][at..at + BLOCK];
     let written = |block: &&(SegmentId, usize)| content(**block).iter().any(|&byte| byte != 0);
-    let (mut repaired, mut refused, mut harmless) = (0, 0, 0);
-    let mut classes = BTreeMap::new();
+    let mut tally = Tally::new();
     for &meant in blocks.iter().filter(written) {
         for &arrived in &blocks {
             let disk = disk_after(&good, meant, arrived);
             *cluster.disk_mut(node) = disk.clone();
-            match cluster.found(node) {
-                Err(_) => refused += 1,
-                Ok(found) if found.log.damage.is_empty() => {
-                    assert_eq!(losses(&found), whole, "{meant:?} at {arrived:?}");
-                    harmless += 1;
-                }
-                Ok(found) => {
-                    repaired += 1;
-                    classes.insert(losses(&found), disk);
-                }
-            }
+            let what = format!("{meant:?} at {arrived:?}");
+            tally.count(cluster.found(node), &whole, &what, disk);
         }
     }
+    let Tally { repaired, refused, harmless, classes } = tally;
     println!("{repaired} repaired, {refused} refused, {harmless} harmless");
     assert!(repaired > 100 && classes.len() > 5, "{repaired}, {:?}", classes.keys());
     for (what, disk) in classes {

@@ -109,15 +109,8 @@ fn a_segment_with_a_damaged_preamble_goes_with_the_one_before_it() {
         let mut bench = Bench::new(16);
         bench.log.stage_hard_state(G1, HardStateRecord { term: Term(4), vote: Some(NodeId(3)) });
         let mut index = 0;
-        let mut fill = |bench: &mut Bench, segments: usize| {
-            while bench.log.live_segments() < segments {
-                index += 1;
-                bench.write(G1, index, &[1; 3000]);
-            }
-            Index(index)
-        };
-        let second_begins = fill(&mut bench, 2);
-        let third_begins = fill(&mut bench, 3);
+        let second_begins = bench.fill(&mut index, 2);
+        let third_begins = bench.fill(&mut index, 3);
         bench.file(SegmentId(1))[BLOCK + at] ^= 1;
         let found = bench.restart();
         let last = found[&G1].entries.last().map_or(Index::ZERO, |entry| entry.index);
@@ -315,13 +308,6 @@ fn with_a_damaged_copy_something_is_lost_only_where_nothing_else_holds_the_entry
         bench.stage(G2, index, b"kept");
     }
     let mut index = 0;
-    let mut fill = |bench: &mut Bench, segments: usize| {
-        while bench.log.live_segments() < segments {
-            index += 1;
-            bench.write(G1, index, &[1; 3000]);
-        }
-        Index(index)
-    };
     let copies = |bench: &mut Bench| {
         (1..=3).for_each(|index| bench.log.stage_copy(G2, entry(index, b"kept")));
         let number = bench.seal();
@@ -329,17 +315,17 @@ fn with_a_damaged_copy_something_is_lost_only_where_nothing_else_holds_the_entry
         bench.seal_idle();
         number
     };
-    let second_begins = fill(&mut bench, 2);
+    let second_begins = bench.fill(&mut index, 2);
     let kept = |group: &RecoveredGroup| (indices(group), group.doubt_kind());
     let first = copies(&mut bench);
     let found = with_damaged_copies(&mut bench, first);
     assert_eq!(kept(&found), (vec![1, 2, 3], None), "the originals are there");
 
     // The originals go; then the copies are written again.
-    fill(&mut bench, 3);
+    bench.fill(&mut index, 3);
     bench.log.trim(G1, second_begins.previous());
     assert_eq!(bench.log.live_segments(), 2);
-    fill(&mut bench, 3);
+    bench.fill(&mut index, 3);
     let found = with_damaged_copies(&mut bench, first);
     assert_eq!(kept(&found), (vec![], Some(DoubtRecord::ENTRIES)), "nothing else holds them");
     let second = copies(&mut bench);

@@ -54,6 +54,16 @@ impl Bench {
         number
     }
 
+    /// Writes entries of the first group, the one after `index` first, until so many segments are in use.
+    /// Returns the last one's index.
+    pub(super) fn fill(&mut self, index: &mut u64, segments: usize) -> Index {
+        while self.log.live_segments() < segments {
+            *index += 1;
+            self.write(G1, *index, &[1; 3000]);
+        }
+        Index(*index)
+    }
+
     pub(super) fn seal_idle(&mut self) {
         self.log.seal_idle(&mut self.writes).expect("something to tell");
         self.perform();
