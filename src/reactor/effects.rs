@@ -16,7 +16,7 @@ pub struct Effects {
     /// Segment files to create.
     pub prepare_segments: Vec<PrepareSegment>,
     /// One of the segments being created that the log waits for: it may do with fewer blocks
-    /// written, so long as all are allocated.
+    /// written, so long as all are allocated. What is written there first costs more for it.
     pub hurried_segment: Option<SegmentId>,
     /// At most one frame per peer core, unless it would exceed the frame limit.
     pub peer_sends: Vec<PeerSend>,

@@ -292,9 +292,10 @@ impl Log {
     }
 
     /// The segment file on its way that what is staged waits for: nothing can be written before it is
-    /// ready, so it had better be soon.
+    /// ready, so it had better be soon. None while the log has no segment at all: nobody is served yet.
     pub fn awaited_segment(&self) -> Option<SegmentId> {
-        let blocked = self.has_staged() && !self.has_spare() && {
+        let has_begun = self.next_order > 0;
+        let blocked = has_begun && self.has_staged() && !self.has_spare() && {
             let length = batch::length(&self.staged[..self.batch_count()]);
             self.room() < length + RESERVE
         };

@@ -686,3 +686,13 @@ fn a_segment_is_awaited_only_while_nothing_can_be_written() {
     assert_eq!(bench.log.awaited_segment(), None);
     bench.log.seal(&mut bench.writes).expect("a segment is ready");
 }
+
+#[test]
+fn the_first_segment_of_all_may_take_its_time() {
+    let mut log = Log::new(config(16));
+    let mut wanted = Vec::new();
+    log.segments_wanted(&mut wanted);
+    log.stage_entry(G1, entry(1, b"first"));
+    assert!(log.seal(&mut Vec::new()).is_none() && wanted.len() == 1);
+    assert_eq!(log.awaited_segment(), None, "every block of it is better written before the first");
+}
