@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! base ← raft wal wire kv placement ← reactor ← io ← server (binary)
-//! base, wire, placement ← client ← load ← server, tools, bench
+//! base ← history
+//! base, wire, placement, history ← client ← load ← server, tools, bench
 //! ```
 //!
 //! Only `io` sees the runtime, sockets, files, threads and clocks on the server's side; everything
@@ -12,6 +13,7 @@
 
 pub mod base;
 pub mod client;
+pub mod history;
 #[cfg(feature = "server")]
 pub mod io;
 pub mod kv;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::command::{Fields, Stray};
 use super::options::Options;
+use super::outcome::{Evidence, Place};
 use crate::base::{AlignedBuf, ConnectionId, Sequence, SessionId, Time};
 use crate::wire::client::{Operation, Request, RequestBuilder, parse_request};
 use crate::wire::frame::scan_trusted;
@@ -86,6 +87,17 @@ impl Batch {
     /// Whether it awaits a reply on `link`.
     pub(super) fn is_on(&self, link: ConnectionId) -> bool {
         matches!(self.state, BatchState::Sent { on, .. } if on == link)
+    }
+
+    /// What is known of each of its commands, in order, before it is answered.
+    pub(super) fn evidence(&self) -> impl Iterator<Item = Evidence> + use<> {
+        let identity = self.identity;
+        (0..).map(move |offset| {
+            identity.map_or_else(Evidence::default, |(session, first)| {
+                let sequence = Sequence(first.0 + offset);
+                Evidence { session, sequence, place: Place::default() }
+            })
+        })
     }
 
     /// The reply will not come: it may have happened.

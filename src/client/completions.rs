@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::outcome::{Applied, Effect, Outcome, Place};
+use super::outcome::{Applied, Effect, Evidence, Outcome};
 
 /// The outcome of one submitted command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Completion<'a> {
     pub ticket: u64,
     /// What became of it.
     pub outcome: Outcome<'a>,
+    /// How that was decided.
+    pub evidence: Evidence,
 }
 
 /// A row with its value elsewhere.
@@ -20,6 +22,7 @@ struct Row {
     ticket: u64,
     /// `Applied::value` is empty here; the bytes are the next `length` of the blob.
     outcome: Outcome<'static>,
+    evidence: Evidence,
     length: usize,
 }
 
@@ -39,23 +42,24 @@ impl Completions {
         &mut self,
         ticket: u64,
         (effect, number): (Effect, i64),
-        place: Place,
+        evidence: Evidence,
         value: &[u8],
     ) {
         self.recycle();
         self.blob.extend_from_slice(value);
+        let place = evidence.place;
         let outcome = Outcome::Applied(Applied { effect, number, value: &[], place });
-        self.rows.push_back(Row { ticket, outcome, length: value.len() });
+        self.rows.push_back(Row { ticket, outcome, evidence, length: value.len() });
     }
 
     /// Queues an outcome without a value.
-    pub(super) fn failed(&mut self, ticket: u64, outcome: Outcome<'static>) {
-        self.rows.push_back(Row { ticket, outcome, length: 0 });
+    pub(super) fn failed(&mut self, ticket: u64, outcome: Outcome<'static>, evidence: Evidence) {
+        self.rows.push_back(Row { ticket, outcome, evidence, length: 0 });
     }
 
     /// Takes the oldest.
     pub(super) fn take(&mut self) -> Option<Completion<'_>> {
-        let Row { ticket, outcome, length } = self.rows.pop_front()?;
+        let Row { ticket, outcome, evidence, length } = self.rows.pop_front()?;
         let start = self.taken;
         self.taken += length;
         let value = &self.blob[start..self.taken];
@@ -63,7 +67,7 @@ impl Completions {
             Outcome::Applied(applied) => Outcome::Applied(Applied { value, ..applied }),
             other => other,
         };
-        Some(Completion { ticket, outcome })
+        Some(Completion { ticket, outcome, evidence })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -88,9 +92,10 @@ mod tests {
     fn values_stay_with_their_rows() {
         let mut queue = Completions::default();
         for round in 0..3_u64 {
-            queue.applied(round, (Effect::Done, 0), Place::default(), b"first");
-            queue.failed(round + 10, Outcome::Rejected(Rejection::TimedOut));
-            queue.applied(round + 20, (Effect::Done, 0), Place::default(), b"2nd");
+            queue.applied(round, (Effect::Done, 0), Evidence::default(), b"first");
+            let rejected = Outcome::Rejected(Rejection::TimedOut);
+            queue.failed(round + 10, rejected, Evidence::default());
+            queue.applied(round + 20, (Effect::Done, 0), Evidence::default(), b"2nd");
             let value = |completion: Option<Completion<'_>>| match completion {
                 Some(Completion { outcome: Outcome::Applied(applied), .. }) => {
                     applied.value.to_vec()

@@ -20,7 +20,7 @@ use super::completions::Completion;
 use super::lane::Lane;
 use super::link::{Phase, Purpose};
 use super::options::Options;
-use super::outcome::{Outcome, Rejection};
+use super::outcome::{Evidence, Outcome, Rejection};
 use super::shared::Shared;
 use crate::base::limits::CLIENT_FRAME_BODY_MAX;
 use crate::base::{ConnectionId, GroupId, Slot, Time};
@@ -104,7 +104,8 @@ impl Core {
         fields.check()?;
         self.shared.advance(now);
         if self.closing {
-            self.shared.completions.failed(ticket, Outcome::Rejected(Rejection::Closed));
+            let outcome = Outcome::Rejected(Rejection::Closed);
+            self.shared.completions.failed(ticket, outcome, Evidence::default());
             return Ok(());
         }
         let deadline = self.shared.now + self.shared.options.operation_timeout;
@@ -233,7 +234,7 @@ impl Core {
         self.closing = true;
         for stray in std::mem::take(&mut self.shared.strays) {
             let outcome = Outcome::Rejected(Rejection::Closed);
-            self.shared.completions.failed(stray.ticket, outcome);
+            self.shared.completions.failed(stray.ticket, outcome, Evidence::default());
         }
         for lane in &mut self.lanes {
             self.farewells += usize::from(lane.shut_down(&mut self.shared));
@@ -400,7 +401,7 @@ impl Core {
         for stray in std::mem::take(&mut self.shared.strays) {
             if stray.deadline <= now {
                 let outcome = Outcome::Rejected(Rejection::Unreachable);
-                self.shared.completions.failed(stray.ticket, outcome);
+                self.shared.completions.failed(stray.ticket, outcome, Evidence::default());
             } else {
                 self.shared.wake_before(stray.deadline);
                 self.shared.strays.push(stray);

@@ -38,6 +38,7 @@ mod lane;
 mod link;
 mod options;
 mod outcome;
+mod recorded;
 mod routing;
 mod shared;
 #[cfg(test)]
@@ -47,4 +48,4 @@ pub use answer::{Answer, At, ClientError};
 pub use command::{Command, CommandError};
 pub use completions::Completion;
 pub use options::Options;
-pub use outcome::{Applied, Doubt, Effect, Outcome, Place, Rejection};
+pub use outcome::{Applied, Doubt, Effect, Evidence, Outcome, Place, Rejection};

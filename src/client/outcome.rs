@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::base::{GroupId, Index};
+use crate::base::{GroupId, Index, Sequence, SessionId};
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,17 @@ pub struct Place {
     pub index: Index,
     /// The place within the entry, from 0.
     pub position: u32,
+}
+
+/// What is known of how a command was decided, beside its outcome: for those who keep records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// The session it travelled in; zero: none, as for reads and what was never sent.
+    pub session: SessionId,
+    /// Its number in that session; zero with `session`.
+    pub sequence: Sequence,
+    /// Where the group executed it, refusals for what the key held included; zero if it was not.
+    pub place: Place,
 }
 
 /// Why a command did not and will not happen.

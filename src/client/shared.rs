@@ -8,7 +8,7 @@ use super::completions::Completions;
 use super::core::Action;
 use super::link::{Link, Phase, Purpose};
 use super::options::Options;
-use super::outcome::Outcome;
+use super::outcome::{Evidence, Outcome};
 use super::routing::Routing;
 use crate::base::{ConnectionId, Micros, NodeId, Time};
 
@@ -148,9 +148,13 @@ impl Shared {
     }
 
     /// Settles every ticket with the same outcome.
-    pub(super) fn fail_all(&mut self, tickets: &[u64], outcome: Outcome<'static>) {
-        for &ticket in tickets {
-            self.completions.failed(ticket, outcome);
+    pub(super) fn fail_all(
+        &mut self,
+        tickets: impl Iterator<Item = (u64, Evidence)>,
+        outcome: Outcome<'static>,
+    ) {
+        for (ticket, evidence) in tickets {
+            self.completions.failed(ticket, outcome, evidence);
         }
     }
 

@@ -14,9 +14,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("placement", &["base"]),
     ("reactor", &["base", "raft", "merge", "wal", "wire", "kv", "placement"]),
     ("io", &["base", "raft", "merge", "wal", "wire", "kv", "placement", "reactor"]),
-    ("sim", &["base", "raft", "merge", "wal", "wire", "kv", "placement", "reactor"]),
-    ("client", &["base", "wire", "placement"]),
-    ("load", &["base", "wire", "placement", "client"]),
+    ("history", &["base"]),
+    ("client", &["base", "wire", "placement", "history"]),
+    ("sim", &["base", "raft", "wal", "wire", "kv", "placement", "reactor", "client", "history"]),
+    ("load", &["base", "wire", "placement", "client", "history"]),
     ("server", &["base", "wal", "wire", "kv", "placement", "io", "client", "load"]),
 ];
 

@@ -4,7 +4,7 @@ use super::reply::settle;
 use super::{Lane, Session};
 use crate::base::{ConnectionId, Sequence, Time};
 use crate::client::batch::{Batch, BatchState, Staged};
-use crate::client::outcome::{Doubt, Outcome, Rejection};
+use crate::client::outcome::{Doubt, Evidence, Outcome, Rejection};
 use crate::client::shared::Shared;
 use crate::wire::client::encode_close_session;
 
@@ -124,6 +124,7 @@ fn last_word(batch: &Batch, refusal: Rejection, doubt: Doubt) -> Outcome<'static
 }
 
 fn reject_staged(staged: Staged, refusal: Rejection, shared: &mut Shared) {
-    shared.fail_all(&staged.tickets, Outcome::Rejected(refusal));
+    let never_sent = staged.tickets.iter().map(|&ticket| (ticket, Evidence::default()));
+    shared.fail_all(never_sent, Outcome::Rejected(refusal));
     shared.recycle_staged(staged);
 }

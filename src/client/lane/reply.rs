@@ -1,9 +1,9 @@
 //! What a lane makes of replies, refusals and lost connections.
 
 use super::{Lane, Session, TRIES_PER_MEMBER};
-use crate::base::{ConnectionId, GroupId, NodeId};
+use crate::base::{ConnectionId, NodeId};
 use crate::client::batch::{Batch, BatchState, strays_of};
-use crate::client::outcome::{Doubt, Effect, Outcome, Place, Rejection};
+use crate::client::outcome::{Doubt, Effect, Evidence, Outcome, Place, Rejection};
 use crate::client::shared::Shared;
 use crate::wire::client::{Answer, Outcome as Fate, ReplyView, Status};
 
@@ -108,9 +108,13 @@ impl Lane {
         let batch = self.in_flight.remove(at).expect("found by the caller");
         self.failures = 0;
         let mut again = false;
-        for (&ticket, (row, value)) in batch.tickets.iter().zip(reply.answers()) {
+        let evidence = batch.evidence();
+        for ((&ticket, evidence), (row, value)) in
+            batch.tickets.iter().zip(evidence).zip(reply.answers())
+        {
             again |= is_to_repeat(row.status);
-            settle_answer(ticket, self.group, row, value, shared);
+            let place = Place { group: self.group, index: row.index, position: row.position };
+            settle_answer(ticket, Evidence { place, ..evidence }, row, value, shared);
         }
         if again {
             reroute(&batch, reply, shared);
@@ -199,27 +203,28 @@ impl Lane {
 
 /// Gives every command of `batch` the same outcome.
 pub(super) fn settle(batch: Batch, outcome: Outcome<'static>, shared: &mut Shared) {
-    shared.fail_all(&batch.tickets, outcome);
+    shared.fail_all(batch.tickets.iter().copied().zip(batch.evidence()), outcome);
     shared.recycle_batch(batch.frame, batch.tickets);
 }
 
 /// Gives one command its outcome; one that is to be repeated gets none yet.
-fn settle_answer(ticket: u64, group: GroupId, row: Answer, value: &[u8], shared: &mut Shared) {
+fn settle_answer(ticket: u64, evidence: Evidence, row: Answer, value: &[u8], shared: &mut Shared) {
     let effect = match row.status {
         Status::Ok => Effect::Done,
         Status::NotFound => Effect::NotFound,
         Status::CompareFailed => Effect::CompareFailed,
         status if is_to_repeat(status) => return,
         Status::Forgotten => {
-            return shared.completions.failed(ticket, Outcome::Unknown(Doubt::Forgotten));
+            // The place is that of the refusal.
+            let evidence = Evidence { place: Place::default(), ..evidence };
+            return shared.completions.failed(ticket, Outcome::Unknown(Doubt::Forgotten), evidence);
         }
         other => {
             let outcome = Outcome::Rejected(command_rejection(other));
-            return shared.completions.failed(ticket, outcome);
+            return shared.completions.failed(ticket, outcome, evidence);
         }
     };
-    let place = Place { group, index: row.index, position: row.position };
-    shared.completions.applied(ticket, (effect, row.number), place, value);
+    shared.completions.applied(ticket, (effect, row.number), evidence, value);
 }
 
 /// Whether the command is to be submitted anew: its slot belongs to another group and nothing was
