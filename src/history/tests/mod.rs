@@ -1,0 +1,5 @@
+//! Histories known to be right and known to be wrong.
+
+mod agreement;
+mod notation;
+mod verdicts;
