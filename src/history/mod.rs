@@ -29,6 +29,7 @@
 
 mod appends;
 mod counters;
+mod file;
 mod finding;
 mod generate;
 mod growth;
@@ -45,6 +46,7 @@ mod worlds;
 
 pub use appends::check_appends;
 pub use counters::check_counters;
+pub use file::{History, HistoryError, Writer};
 pub use finding::{Contradiction, Finding};
 pub use generate::{Shape, generate};
 pub use keys::Keys;
