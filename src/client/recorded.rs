@@ -30,6 +30,9 @@ impl Command<'_> {
 
 impl Completion<'_> {
     /// The record of the command that was `begun` under this ticket and has now come to its end.
+    ///
+    /// `completed` is to be read off the clock after the completion was taken, `invoked` before the command
+    /// was submitted: a command that seems shorter than it was is taken for one that came before others.
     pub fn record(&self, begun: history::Begun, completed: Time) -> history::Record {
         let Evidence { session, sequence, place } = self.evidence;
         let outcome = recorded(&self.outcome, place, begun.operation.is_read());

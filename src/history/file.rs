@@ -71,6 +71,14 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&self.line)
     }
 
+    /// Hands everything on.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+
     /// Hands everything on, and gives back what it was written to.
     ///
     /// # Errors
@@ -390,6 +398,7 @@ mod tests {
             keys: 9,
             clients: 5,
             groups: 3,
+            values: 0,
             unknown_per_mille: 100,
             rejected_per_mille: 50,
             seed: 1,

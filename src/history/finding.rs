@@ -95,12 +95,11 @@ impl fmt::Display for Record {
         match outcome {
             Outcome::Applied(answer) => {
                 write!(f, " -> {}", answer.status.name())?;
-                match (&answer.value, operation) {
-                    (Some(value), _) => write!(f, " {}", text(value))?,
-                    (None, Operation::Append { .. } | Operation::Increment { .. }) => {
-                        write!(f, " {}", answer.number)?;
-                    }
-                    (None, _) => {}
+                if answer.number != 0 {
+                    write!(f, " {}", answer.number)?;
+                }
+                if let Some(value) = &answer.value {
+                    write!(f, " {}", text(value))?;
                 }
                 write!(f, " at {}", answer.place)
             }

@@ -21,6 +21,8 @@ pub struct Shape {
     pub clients: u64,
     /// Groups that the keys are spread over.
     pub groups: u32,
+    /// Values that puts choose from; zero: each is new, as is every token that is appended.
+    pub values: u32,
     /// Commands that are never answered, of a thousand.
     pub unknown_per_mille: u32,
     /// Commands that are rejected, of a thousand.
@@ -131,15 +133,22 @@ impl<'a> Generator<'a> {
             (_, 0..4) => Operation::Get,
             (0, _) => Operation::Append { value: token },
             (1, _) => Operation::Increment { delta: self.random.i64(1..4) },
-            (_, 4 | 5) => Operation::Put { value: token },
+            (_, 4 | 5) => Operation::Put { value: self.value(token) },
             (_, 6) => Operation::Append { value: token },
             (_, 7) => Operation::Delete,
             (_, 8) => Operation::Increment { delta: self.random.i64(-3..4) },
             _ => {
                 let held = self.store.keys.get(format!("key-{key}").as_bytes()).cloned();
                 let expected = if self.random.u32(..4) == 0 { None } else { held };
-                Operation::CompareAndSet { expected, value: token }
+                Operation::CompareAndSet { expected, value: self.value(token) }
             }
+        }
+    }
+
+    fn value(&mut self, token: Vec<u8>) -> Vec<u8> {
+        match self.shape.values {
+            0 => token,
+            count => self.random.u32(..count).to_string().into_bytes(),
         }
     }
 

@@ -18,7 +18,7 @@ use super::finding::Finding;
 use super::keys::Keys;
 use super::record::{Place, Record};
 use crate::base::collections::Map;
-use crate::base::{GroupId, Sequence, SessionId};
+use crate::base::{GroupId, Sequence, SessionId, Time};
 
 /// Where a command stands in its group: the entry, then the place within it, behind all of which are the
 /// reads at that entry.
@@ -63,27 +63,36 @@ pub fn check_order(keys: &Keys<'_>) -> Finding {
                 groups.push((group, Vec::new()));
                 groups.len() - 1
             });
-            groups[position].1.push(Ranked { rank: Rank::of(record, answer.place), record });
+            groups[position].1.push(Ranked::of(record, answer.place));
         }
     }
     groups.sort_unstable_by_key(|&(group, _)| group);
     for (_, mut commands) in groups {
         refuse_shared_places(&mut commands, &mut finding);
-        refuse_shared_sequences(&mut commands, &mut finding);
+        refuse_shared_sequences(&commands, &mut finding);
         refuse_reversed_time(&mut commands, &mut finding);
     }
     finding
 }
 
-/// An answered command and where it stands.
+/// An answered command and where it stands. What is sorted by is beside it: records lie all over memory.
 #[derive(Clone, Copy)]
 struct Ranked<'a> {
     rank: Rank,
+    invoked: Time,
+    completed: Time,
     record: &'a Record,
 }
 
+impl<'a> Ranked<'a> {
+    fn of(record: &'a Record, place: Place) -> Self {
+        let Record { invoked, completed, .. } = *record;
+        Self { rank: Rank::of(record, place), invoked, completed, record }
+    }
+}
+
 fn refuse_shared_places(commands: &mut [Ranked<'_>], finding: &mut Finding) {
-    commands.sort_by_key(|command| command.rank);
+    commands.sort_unstable_by_key(|command| (command.rank, command.invoked));
     for pair in commands.windows(2) {
         if pair[0].rank == pair[1].rank && !pair[0].record.operation.is_read() {
             finding.contradiction("two writes in one place:", [pair[0].record, pair[1].record]);
@@ -91,28 +100,32 @@ fn refuse_shared_places(commands: &mut [Ranked<'_>], finding: &mut Finding) {
     }
 }
 
-fn refuse_shared_sequences(commands: &mut [Ranked<'_>], finding: &mut Finding) {
-    let identity = |command: &Ranked<'_>| -> (SessionId, Sequence) {
-        (command.record.session, command.record.sequence)
-    };
-    commands.sort_by_key(identity);
-    for pair in commands.windows(2) {
-        if identity(&pair[0]) == identity(&pair[1]) && pair[0].record.session.0 != 0 {
-            let text = "two writes under one sequence of a session:";
-            finding.contradiction(text, [pair[0].record, pair[1].record]);
+fn refuse_shared_sequences(commands: &[Ranked<'_>], finding: &mut Finding) {
+    let in_session = commands.iter().filter(|command| command.record.session.0 != 0);
+    let mut identities: Vec<(SessionId, Sequence, Time, &Record)> = in_session
+        .map(|&Ranked { invoked, record, .. }| (record.session, record.sequence, invoked, record))
+        .collect();
+    identities
+        .sort_unstable_by_key(|&(session, sequence, invoked, _)| (session, sequence, invoked));
+    for pair in identities.windows(2) {
+        if (pair[0].0, pair[0].1) == (pair[1].0, pair[1].1) {
+            finding.contradiction(
+                "two writes under one sequence of a session:",
+                [pair[0].3, pair[1].3],
+            );
         }
     }
 }
 
 fn refuse_reversed_time(commands: &mut [Ranked<'_>], finding: &mut Finding) {
     let mut ended = commands.to_vec();
-    ended.sort_by_key(|command| command.record.completed);
-    commands.sort_by_key(|command| command.record.invoked);
+    ended.sort_unstable_by_key(|command| (command.completed, command.rank));
+    commands.sort_unstable_by_key(|command| (command.invoked, command.rank));
     let mut ended = ended.into_iter().peekable();
     // Of all commands over by now, the one that stands last.
     let mut latest: Option<Ranked<'_>> = None;
     for begun in commands.iter() {
-        while let Some(over) = ended.next_if(|over| over.record.completed < begun.record.invoked) {
+        while let Some(over) = ended.next_if(|over| over.completed < begun.invoked) {
             if latest.is_none_or(|latest| latest.rank < over.rank) {
                 latest = Some(over);
             }

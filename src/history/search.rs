@@ -4,8 +4,8 @@
 //! command after another of those that may come next (no other was over before they began), undo when none
 //! of them fits, and never look twice at the same commands done with the same value. What is pruned beyond:
 //!
-//! - a command that fits and changes nothing is taken at once: whatever order there is, it may as well
-//!   come first;
+//! - a read or a refusal that fits is taken at once: whatever order there is, it may as well come first
+//!   (not so a put of what is there already: it may be what brings that back later);
 //! - what no [later read](super::growth) can follow from is given up;
 //! - writes of unknown outcome are tried last, and two states that differ only in them are compared: one
 //!   that used up no more can do all that the other can.
@@ -24,7 +24,7 @@ use super::finding::{Finding, held_text};
 use super::growth::Growth;
 use super::keys::Keys;
 use super::open::{OpenWrites, Used, dominates, is_blind};
-use super::record::{Operation, Record};
+use super::record::{Operation, Record, Status};
 use super::specification::Execution;
 use crate::base::Time;
 use crate::base::collections::Map;
@@ -170,7 +170,7 @@ impl<'a> Search<'a> {
             if !execution.agrees(&record.operation, held, answer) {
                 continue;
             }
-            if !execution.change.alters(held) {
+            if record.operation.is_read() || answer.status != Status::Done {
                 return vec![Pick::Known(at)];
             }
             if !(after_open && matches!(record.operation, Operation::Put { .. })) {

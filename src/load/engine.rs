@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 
 use super::mix::{Choice, Kind, Mix};
 use super::options::{LoadError, LoadOptions};
+use super::recorder::Recorder;
 use super::report::{Progress, Report};
 use super::{nap, process_cpu, seconds};
 use crate::base::{Micros, Time};
@@ -29,6 +30,8 @@ pub(super) struct Engine<'a> {
     /// What started before is not counted.
     counted_from: Time,
     tally: Tally,
+    /// `None`: nobody asked for a history.
+    recorder: Option<Recorder>,
 }
 
 /// One client core.
@@ -77,9 +80,14 @@ impl<'a> Engine<'a> {
         }
         let unused = Slot { choice: Mix::new(options).first_write(0), started: Time(0) };
         let places = u32::try_from(options.in_flight).expect("checked: 10 million at most");
+        let clock = Clock::new();
+        let recorder = match &options.history {
+            Some(path) => Some(Recorder::create(path, options.in_flight, &clock)?),
+            None => None,
+        };
         let mut engine = Self {
             options,
-            clock: Clock::new(),
+            clock,
             sockets: Sockets::new()?,
             clients,
             mix: Mix::new(options),
@@ -89,6 +97,7 @@ impl<'a> Engine<'a> {
             next_client: 0,
             counted_from: Time(u64::MAX),
             tally: Tally::new(),
+            recorder,
         };
         engine.await_map()?;
         Ok(engine)
@@ -124,7 +133,10 @@ impl<'a> Engine<'a> {
     }
 
     /// Loads for as long as the options say, and `goes_on` does not say no, and reports.
-    pub(super) fn measure(mut self, goes_on: &mut dyn FnMut(Progress) -> bool) -> Report {
+    pub(super) fn measure(
+        mut self,
+        goes_on: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Report, LoadError> {
         let start = self.clock.now();
         self.counted_from = start + self.options.warmup;
         let mut end = self.counted_from + self.options.duration;
@@ -149,8 +161,10 @@ impl<'a> Engine<'a> {
         }
         let cpu = process_cpu().0 - cpu_before.unwrap_or_default().0;
         let report = self.report(end, Micros(cpu));
+        let now = self.clock.now();
+        let recorded = self.recorder.take().map_or(Ok(()), |recorder| recorder.finish(now));
         self.shut_down();
-        report
+        recorded.map(|()| report)
     }
 
     /// Keeps every client's share outstanding until `end`.
@@ -211,8 +225,15 @@ impl<'a> Engine<'a> {
         let client = &mut self.clients[position];
         client.outstanding += 1;
         self.in_flight += 1;
+        let ticket = u64::from(place);
+        let recorder = &mut self.recorder;
         self.mix
-            .command(choice, |command| client.core.submit(now, u64::from(place), command))
+            .command(choice, |command| {
+                if let Some(recorder) = recorder {
+                    recorder.begin(ticket, position as u64, &command, now);
+                }
+                client.core.submit(now, ticket, command)
+            })
             .expect("keys and values are within the limits");
     }
 
@@ -239,7 +260,12 @@ impl<'a> Engine<'a> {
 
     fn take_answers(&mut self, position: usize, now: Time) {
         let client = &mut self.clients[position];
+        // What was answered after this turn's time was read must not seem to have been answered before.
+        let taken = self.recorder.as_ref().map(|_| self.clock.now());
         while let Some(completion) = client.core.poll_completion() {
+            if let (Some(recorder), Some(taken)) = (&mut self.recorder, taken) {
+                recorder.end(&completion, taken);
+            }
             let place = u32::try_from(completion.ticket).expect("a place in slots");
             let slot = self.slots[place as usize];
             self.free.push(place);

@@ -16,6 +16,7 @@ mod engine;
 mod keys;
 mod mix;
 mod options;
+mod recorder;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -30,8 +31,8 @@ pub use report::{Progress, Report};
 /// Loads a cluster as `options` say; `progress` is called about once a second.
 ///
 /// # Errors
-/// If the options contradict themselves or the cluster cannot be reached. Commands that fail are no
-/// error here: the report counts them.
+/// If the options contradict themselves, the cluster cannot be reached or the history cannot be written.
+/// Commands that fail are no error here: the report counts them.
 pub fn run(options: &LoadOptions, progress: &mut dyn FnMut(Progress)) -> Result<Report, LoadError> {
     run_while(options, &mut |said| {
         progress(said);
@@ -52,7 +53,7 @@ pub fn run_while(
     if options.preload && options.reads_occur() {
         engine.preload();
     }
-    Ok(engine.measure(goes_on))
+    engine.measure(goes_on)
 }
 
 /// CPU time that this process has used, user and system.

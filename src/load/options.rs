@@ -1,5 +1,7 @@
 //! What load to make.
 
+use std::path::PathBuf;
+
 use super::keys::Distribution;
 use crate::base::Micros;
 use crate::base::limits::VALUE_MAX;
@@ -34,6 +36,8 @@ pub struct LoadOptions {
     pub preload: bool,
     /// Equal seeds choose equal commands.
     pub seed: u64,
+    /// Where to write a record of every command, for `sunstar-check`; the keys must not exist before.
+    pub history: Option<PathBuf>,
     /// How the clients behave.
     pub client: Options,
 }
@@ -70,6 +74,14 @@ pub enum LoadError {
     /// The system refuses what is needed.
     #[error("cannot wait for sockets: {0} (is the limit of open files reached?)")]
     System(#[from] std::io::Error),
+    /// The history cannot be written, or not to its end: what there is of it says nothing.
+    #[error("cannot write the history {}: {cause}", path.display())]
+    History {
+        /// Where to.
+        path: PathBuf,
+        /// Why not.
+        cause: std::io::Error,
+    },
     /// No node answered.
     #[error(
         "none of {targets} answered as a Sunstar node within {seconds} s: are these the addresses \
@@ -99,6 +111,7 @@ impl Default for LoadOptions {
             value_size: 16,
             preload: true,
             seed: 1,
+            history: None,
             client: Options::default(),
         }
     }

@@ -4,6 +4,7 @@ use super::{LoadError, LoadOptions, Workload, run};
 use crate::base::Micros;
 use crate::client::tests::cluster::Faults;
 use crate::client::tests::serve::Served;
+use crate::history::{History, check};
 
 fn options(served: &Served) -> LoadOptions {
     LoadOptions {
@@ -68,4 +69,28 @@ fn contradictions_are_refused_with_a_remedy() {
         "--in-flight 4 is out of range: each connection needs one command at least, and 10 million \
          are the most"
     );
+}
+
+#[test]
+fn a_history_holds_every_command_and_is_right() {
+    let served = Served::start(2, Faults::default());
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("history");
+    let options = LoadOptions {
+        workload: Workload::Mixed,
+        history: Some(path.clone()),
+        keys: 50,
+        ..options(&served)
+    };
+    let report = run(&options, &mut |_| {}).expect("it serves");
+    let file = std::fs::File::open(&path).expect("written");
+    let history = History::read(std::io::BufReader::new(file)).expect("as written");
+    // The first write of each key is not counted, but recorded.
+    assert_eq!(history.records.len() as u64, report.ops + options.keys);
+    for finding in check(&history.records) {
+        assert!(finding.is_clean(), "{finding}");
+    }
+    let nowhere = LoadOptions { history: Some(folder.path().join("no/file")), ..options };
+    let error = run(&nowhere, &mut |_| {}).expect_err("no such folder");
+    assert!(error.to_string().starts_with("cannot write the history "), "{error}");
 }

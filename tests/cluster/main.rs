@@ -7,6 +7,7 @@
 mod cores;
 mod first_start;
 mod garbage;
+mod history;
 mod inspect;
 mod kill;
 mod lifecycle;

@@ -300,7 +300,10 @@ impl FakeCluster {
         }
         let value = self.store.entry(operation.key.to_vec()).or_default();
         match operation.kind {
-            OperationKind::Put => operation.value.clone_into(value),
+            OperationKind::Put => {
+                operation.value.clone_into(value);
+                return (Status::Ok, 0);
+            }
             OperationKind::Append => value.extend_from_slice(operation.value),
             OperationKind::Increment => return (Status::NotANumber, 0),
             other => panic!("not part of these tests: {other:?}"),

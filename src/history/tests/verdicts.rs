@@ -62,6 +62,18 @@ fn what_overlaps_may_be_in_either_order() {
 }
 
 #[test]
+fn a_put_of_what_is_there_may_bring_it_back_later() {
+    right(
+        "
+        1 0..1 put k a -> ok @1.0
+        2 2..9 put k a -> ok @3.0
+        3 2..9 put k b -> ok @2.0
+        1 20..21 get k -> ok a @3
+    ",
+    );
+}
+
+#[test]
 fn a_stale_read_is_wrong() {
     let stale = "
         1 0..1 put k a -> ok @1.0

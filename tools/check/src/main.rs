@@ -81,6 +81,7 @@ fn write_random(arguments: &Arguments, operations: usize) -> Result<(), String> 
         keys: arguments.keys.max(1),
         clients: arguments.clients.max(1),
         groups: 4,
+        values: 0,
         unknown_per_mille: arguments.unknown,
         rejected_per_mille: 1,
         seed: arguments.seed,

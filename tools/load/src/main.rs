@@ -62,6 +62,10 @@ struct Arguments {
     /// The final report: a table, or one JSON object.
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
+    /// Also write what every client asked and was told to this file, for sunstar-check. The cluster must be
+    /// new: keys that exist before look like answers from nowhere.
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
     /// Also write the latencies to this file, as a percentile distribution (.hgrm).
     #[arg(long, value_name = "FILE")]
     hgrm: Option<PathBuf>,
@@ -151,6 +155,7 @@ fn options(arguments: &Arguments) -> LoadOptions {
         value_size: arguments.value_size,
         preload: !arguments.no_preload,
         seed: arguments.seed,
+        history: arguments.history.clone(),
         client: Options { operation_timeout: micros(arguments.timeout), ..Options::default() },
     }
 }
