@@ -7,7 +7,7 @@
 //! - a read or a refusal that fits is taken at once: whatever order there is, it may as well come first
 //!   (not so a put of what is there already: it may be what brings that back later);
 //! - what no [later read](super::growth) can follow from is given up;
-//! - writes of unknown outcome are tried last, and two states that differ only in them are compared: one
+//! - what leads to a value that is read next is tried first, writes of unknown outcome otherwise last, and two states that differ only in them are compared: one
 //!   that used up no more can do all that the other can.
 //!
 //! The set of commands done is remembered by a 128-bit sum of random marks: that two sets are taken for
@@ -25,7 +25,7 @@ use super::growth::Growth;
 use super::keys::Keys;
 use super::open::{OpenWrites, Used, dominates, is_blind};
 use super::record::{Operation, Record, Status};
-use super::specification::Execution;
+use super::specification::{Change, Execution};
 use crate::base::Time;
 use crate::base::collections::Map;
 
@@ -150,6 +150,8 @@ impl<'a> Search<'a> {
     fn picks(&mut self) -> Vec<Pick> {
         let held = self.values.get(self.held);
         let mut picks = Vec::new();
+        // What reads that may come next, but do not fit yet, have seen.
+        let mut wanted: Vec<&[u8]> = Vec::new();
         if !self.growth.allows(held) {
             return picks;
         }
@@ -168,6 +170,7 @@ impl<'a> Search<'a> {
             };
             let execution = Execution::of(&record.operation, held);
             if !execution.agrees(&record.operation, held, answer) {
+                wanted.extend(answer.value.as_deref());
                 continue;
             }
             if record.operation.is_read() || answer.status != Status::Done {
@@ -183,6 +186,13 @@ impl<'a> Search<'a> {
             if !is_unseen && Execution::of(operation, held).change.alters(held) {
                 picks.insert(0, Pick::Open(class));
             }
+        }
+        if picks.len() > 1 && !wanted.is_empty() {
+            let leads_there = |pick: &Pick| {
+                let change = Execution::of(self.operation(*pick), held).change;
+                wanted.iter().any(|wanted| is_on_the_way(&change, held, wanted))
+            };
+            picks.sort_by_cached_key(leads_there);
         }
         if picks.is_empty() {
             self.deadlock.note(self.known.len() - self.undone.count, self.held, &self.stack);
@@ -202,21 +212,23 @@ impl<'a> Search<'a> {
         false
     }
 
+    fn operation(&self, pick: Pick) -> &'a Operation {
+        match pick {
+            Pick::Known(at) => &self.known[at].operation,
+            Pick::Open(class) => self.open.operation(class),
+        }
+    }
+
     fn put_next(&mut self, pick: Pick, others: Vec<Pick>) {
         let before = self.held;
-        let operation = match pick {
+        match pick {
             Pick::Known(at) => {
                 self.undone.remove(at);
                 self.done ^= self.marks[at];
-                &self.known[at].operation
             }
-            Pick::Open(class) => {
-                let found = self.open.operation(class);
-                self.used[class] += 1;
-                found
-            }
-        };
-        self.held = self.values.after(before, operation);
+            Pick::Open(class) => self.used[class] += 1,
+        }
+        self.held = self.values.after(before, self.operation(pick));
         self.stack.push(Choice { pick, before, others });
     }
 
@@ -237,6 +249,18 @@ impl<'a> Search<'a> {
             }
         }
         false
+    }
+}
+
+/// Whether the change leaves what was `wanted`, or a beginning of it.
+fn is_on_the_way(change: &Change<'_>, held: Option<&[u8]>, wanted: &[u8]) -> bool {
+    match change {
+        Change::Keep | Change::Remove => false,
+        Change::Set(value) => wanted.starts_with(value),
+        Change::Extend(tail) => {
+            let rest = wanted.strip_prefix(held.unwrap_or_default());
+            rest.is_some_and(|rest| rest.starts_with(tail))
+        }
     }
 }
 

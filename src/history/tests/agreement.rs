@@ -29,7 +29,7 @@ fn histories_of_the_specification_are_right() {
     let mut undecided = Vec::new();
     for seed in 0..3_000 {
         let records = generate(&shape(seed));
-        for finding in check(&records) {
+        for finding in checked(&records) {
             assert!(
                 finding.contradictions.is_empty(),
                 "seed {seed}: {finding}\n{}",
@@ -41,6 +41,18 @@ fn histories_of_the_specification_are_right() {
         }
     }
     assert!(undecided.len() < 10, "not wholly decided: {undecided:?}");
+}
+
+/// All checks, and what the search cannot find soon left open.
+fn checked(records: &[Record]) -> [Finding; 5] {
+    let keys = Keys::of(records);
+    [
+        check_order(&keys),
+        check_replay(&keys),
+        check_search(&keys, STEPS),
+        check_appends(&keys),
+        check_counters(&keys),
+    ]
 }
 
 /// A change of an answer may give another history that is right: a length that an unknown append
@@ -69,7 +81,7 @@ fn changed_answers_are_found_and_the_checks_agree() {
             assert!(oracle.is_clean() || !search.is_clean(), "seed {seed}: {oracle}");
         }
     }
-    assert!(undecided.len() < 60, "not wholly decided: {undecided:?}");
+    assert!(undecided.len() < 10, "not wholly decided: {undecided:?}");
     assert!(changed > 5_000 && found * 10 > changed * 8, "{found} of {changed} found");
 }
 
