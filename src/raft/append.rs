@@ -45,7 +45,9 @@ impl Raft {
             return self.reject(from, previous_index, previous_term, output);
         }
         let proven_index = previous_index.plus(entries.len() as u64);
-        self.append_new(entries, output);
+        if !self.append_new(entries, output) {
+            return;
+        }
         // Not up to the log's end: beyond what this message proves, the rest of the log may be
         // another leader's (scylla#9965).
         let tail = self.config.has(Bug::FollowerCommitsItsTail);
@@ -100,12 +102,17 @@ impl Raft {
         true
     }
 
-    /// Appends what is not here yet, replacing from the first entry on whose term conflicts.
-    fn append_new(&mut self, entries: Vec<Entry>, output: &mut Output) {
+    /// Appends what is not here yet, replacing from the first entry on whose term conflicts. Returns
+    /// whether it can be so: stamps that fall are no leader's.
+    fn append_new(&mut self, entries: Vec<Entry>, output: &mut Output) -> bool {
         let always = self.config.has(Bug::TruncatesWithoutConflict);
         let known = |entry: &Entry| !always && self.log.matches(entry.index, entry.term);
         let new_from = entries.iter().position(|entry| !known(entry));
-        let Some(new_from) = new_from else { return };
+        let Some(new_from) = new_from else { return true };
+        let stamp_before = self.log.timestamp_at(entries[new_from].index.previous());
+        if stamp_before.is_some_and(|before| entries[new_from].timestamp < before) {
+            return false;
+        }
         self.log.truncate_from(entries[new_from].index);
         if !self.config.has(Bug::ConfigurationNotRolledBack) {
             self.membership.truncate_from(entries[new_from].index);
@@ -115,6 +122,7 @@ impl Raft {
             self.membership.append(&entry);
             self.log.append(entry);
         }
+        true
     }
 
     pub(super) fn acknowledge(&self, to: NodeId, match_index: Index, output: &mut Output) {

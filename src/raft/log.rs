@@ -128,6 +128,14 @@ impl Log {
         self.slot(index).map(|slot| &slot.entry)
     }
 
+    /// The time stamp of the entry at `index`, if that is in memory or directly before what is.
+    pub(super) fn timestamp_at(&self, index: Index) -> Option<WallTime> {
+        if index == self.base.index {
+            return Some(self.base.timestamp);
+        }
+        self.entry(index).map(|entry| entry.timestamp)
+    }
+
     /// Which entries are in memory.
     pub(super) fn range(&self) -> LogRange {
         LogRange { base: self.base_index(), last: self.last_index() }

@@ -421,10 +421,7 @@ impl Raft {
     fn is_admissible(&self, message: &Message) -> bool {
         let own_vote = matches!(message.body, MessageBody::VoteResponse { .. });
         let node = self.config.node;
-        message.to == node
-            && (message.from != node || own_vote)
-            // Room for the next term: no message may make an election overflow.
-            && message.term < Term(u64::MAX)
+        message.to == node && (message.from != node || own_vote) && message.term <= TERM_MAX
     }
 
     /// Tells a sender that it is behind. A leader or candidate that was cut off for a while frees
@@ -583,6 +580,10 @@ fn lost_quorum_at(config: &RaftConfig, members: &Configuration, leader: &Leader)
 }
 
 pub(super) const NEVER: Time = Time(u64::MAX);
+
+/// The highest term that a message can bring. Elections raise terms one by one, so none comes near it, and
+/// what is left above is room for every election that is still to come.
+const TERM_MAX: Term = Term(u64::MAX >> 1);
 
 #[cfg(test)]
 mod tests;
