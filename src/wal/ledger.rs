@@ -131,6 +131,12 @@ impl Ledger {
         current.extents.push(current.first_batch, batch, extent);
     }
 
+    /// Whether a batch of this number can lie in the last segment, which has no more than 32 bits of them.
+    pub(super) fn may_hold(&self, batch: BatchNumber) -> bool {
+        let first = self.segments.back().map_or(0, |segment| segment.first_batch.0);
+        batch.0.checked_sub(first).is_some_and(|offset| u32::try_from(offset).is_ok())
+    }
+
     /// The first batch that is wanted; what lies before it may be gone.
     pub(super) fn start(&self) -> BatchNumber {
         self.segments.front().expect("a batch lies in a segment").first_batch

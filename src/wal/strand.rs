@@ -201,7 +201,7 @@ impl Strand {
         let number = batch.header.number;
         let entries = Some(batch.entries());
         self.damage.push(Damage { segment, offset: at, first: number, last: number, entries });
-        self.ledger.place(number, Extent { offset: at, bytes: batch.extent() });
+        self.place(at, batch)?;
         for descriptor in batch.descriptors() {
             if let Some(index) = descriptor.entry_index() {
                 self.lose(descriptor.group(), index, descriptor.is_copy());
@@ -266,11 +266,21 @@ impl Strand {
 
     fn take(&mut self, offset: u64, batch: &Batch<'_>, durable: bool) -> Result<(), String> {
         let number = batch.header.number;
-        self.ledger.place(number, Extent { offset, bytes: batch.extent() });
+        self.place(offset, batch)?;
         for record in batch.records() {
             self.take_record(number, record?, durable)?;
         }
         self.count(batch);
+        Ok(())
+    }
+
+    /// Notes where the batch lies. Its number comes from the disk, so it need not be one of its segment.
+    fn place(&mut self, offset: u64, batch: &Batch<'_>) -> Result<(), String> {
+        let number = batch.header.number;
+        if !self.ledger.may_hold(number) {
+            return Err("its number is none of its segment".to_owned());
+        }
+        self.ledger.place(number, Extent { offset, bytes: batch.extent() });
         Ok(())
     }
 

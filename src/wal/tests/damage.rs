@@ -1,10 +1,11 @@
 //! Damage: what is lost with it, and how a log goes on.
 
 use super::scenario::{Bench, G1, G2, entry, indices};
+use crate::base::checksum::crc32c;
 use crate::base::{Index, NodeId, Term};
 use crate::wal::{
-    BLOCK, BatchNumber, Damage, DoubtRecord, HardStateRecord, LogView, RecoveredGroup, SegmentId,
-    SegmentView, SnapshotMark,
+    BLOCK, BatchNumber, Damage, DoubtRecord, HardStateRecord, LogError, LogView, RecoveredGroup,
+    SegmentId, SegmentView, SnapshotMark,
 };
 
 #[test]
@@ -339,4 +340,22 @@ fn with_a_damaged_copy_something_is_lost_only_where_nothing_else_holds_the_entry
     let stale = copies(&mut bench);
     let found = with_damaged_copies(&mut bench, stale);
     assert_eq!(kept(&found), (vec![8], None), "they counted for nothing");
+}
+
+/// The checksums are right, so a faulty process wrote it: it is named, and nothing is made of it.
+#[test]
+fn a_batch_that_cannot_be_of_its_segment_is_refused() {
+    let mut bench = Bench::new(16);
+    bench.write(G1, 1, b"one");
+    bench.write(G1, 2, b"two");
+    let far = BatchNumber(1 << 40);
+    let batch = &mut bench.file(SegmentId(0))[3 * BLOCK..];
+    for field in [16, 24] {
+        batch[field..field + 8].copy_from_slice(&far.0.to_le_bytes());
+    }
+    let crc = crc32c(&batch[8..64 + 40]);
+    batch[4..8].copy_from_slice(&crc.to_le_bytes());
+    let error = bench.disk.recover(&bench.config).expect_err("nonsense");
+    let reason = "its number is none of its segment".to_owned();
+    assert_eq!(error, LogError::Nonsense { segment: SegmentId(0), batch: far, reason });
 }
