@@ -144,7 +144,8 @@ pub(super) enum Incoming<'a> {
     State(StateMessage),
 }
 
-/// Reads a peer's message; `None` if it, or an entry in it, is of a kind not known here.
+/// Reads a peer's message; `None` if it, or an entry in it, is of a kind not known here, or an entry of an
+/// index that cannot be.
 pub(super) fn incoming(from: NodeId, to: NodeId, message: PeerMessage<'_>) -> Option<Incoming<'_>> {
     let term = message.term;
     let body = match message.body {
@@ -222,7 +223,7 @@ fn entries_of(previous_index: Index, view: Entries<'_>) -> Option<Vec<raft::Entr
     let mut index = previous_index;
     let mut entries = Vec::with_capacity(view.len());
     for entry in view {
-        index = index.next();
+        index = Index(index.0.checked_add(1)?);
         entries.push(raft::Entry {
             term: entry.term,
             index,
@@ -275,5 +276,35 @@ fn status_of(status: kv::Status) -> wire_client::Status {
         kv::Status::Forgotten => wire_client::Status::Forgotten,
         kv::Status::WindowExceeded => wire_client::Status::WindowExceeded,
         kv::Status::UnknownCommand => wire_client::Status::UnknownCommand,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{AlignedBuf, Term};
+    use crate::wire::frame::scan_trusted;
+    use crate::wire::peer::{AppendHead, PeerBatchBuilder, parse_peer_batch};
+
+    /// Whether an append of one entry behind `previous` is taken from a frame.
+    fn is_taken(previous: u64) -> bool {
+        let (previous_index, term) = (Index(previous), Term(1));
+        let head = AppendHead { previous_index, previous_term: term, commit_index: Index(0) };
+        let entry = PeerEntry { term, timestamp: 0, kind: 0, payload: b"x" };
+        let mut builder = PeerBatchBuilder::new();
+        builder.push_append(GroupId(1), term, head, [entry].into_iter());
+        let mut frame = Vec::new();
+        builder.finish(&mut frame);
+        let frame = AlignedBuf::copy_of(&frame);
+        let frame = scan_trusted(&frame).expect("of our own encoding");
+        let batch = parse_peer_batch(&frame).expect("of our own encoding");
+        let message = batch.messages().next().expect("one");
+        incoming(NodeId(2), NodeId(1), message).is_some()
+    }
+
+    #[test]
+    fn entries_behind_the_last_index_there_is_are_not_taken() {
+        assert!(is_taken(0) && is_taken(u64::MAX - 1));
+        assert!(!is_taken(u64::MAX));
     }
 }
