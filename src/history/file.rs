@@ -245,6 +245,9 @@ fn record(text: &[u8]) -> Result<Record, String> {
     let operation = line.take_operation()?;
     let outcome = line.take_outcome(&operation)?;
     line.refuse_left_over()?;
+    if line.session == 0 && line.sequence != 0 {
+        return Err("`sequence` without the `session` that it counts in".to_owned());
+    }
     if line.to < line.from {
         return Err(format!("`to` {} lies before `from` {}", line.to, line.from));
     }
@@ -463,6 +466,10 @@ mod tests {
             (
                 r#"{"client":0,"op":"get","key":"k","from":3,"to":2,"outcome":"unknown"}"#,
                 "`to` 2 lies before `from` 3",
+            ),
+            (
+                r#"{"client":0,"sequence":1,"op":"get","key":"k","from":1,"to":2,"outcome":"unknown"}"#,
+                "`sequence` without the `session` that it counts in",
             ),
             (
                 r#"{"client":0,"op":"get","key":"%4","from":1,"to":2,"outcome":"unknown"}"#,
