@@ -16,6 +16,7 @@ mod frames;
 mod histories;
 mod log;
 mod raft;
+mod reactor;
 mod snapshot;
 mod superblock;
 
@@ -30,7 +31,7 @@ pub(crate) struct Target {
 }
 
 /// All targets.
-pub(crate) const TARGETS: [Target; 9] = [
+pub(crate) const TARGETS: [Target; 10] = [
     Target { name: "client_frames", body: frames::client, seeds: frames::client_seeds },
     Target { name: "peer_frames", body: frames::peer, seeds: frames::peer_seeds },
     Target { name: "log_recovery", body: log::recover, seeds: log::seeds },
@@ -40,4 +41,5 @@ pub(crate) const TARGETS: [Target; 9] = [
     Target { name: "history_file", body: histories::read, seeds: histories::seeds },
     Target { name: "commands", body: commands::execute, seeds: commands::seeds },
     Target { name: "raft_step", body: raft::step, seeds: raft::seeds },
+    Target { name: "reactor", body: reactor::turns, seeds: reactor::seeds },
 ];
