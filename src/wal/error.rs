@@ -66,6 +66,17 @@ pub enum LogError {
         /// The batch.
         start: BatchNumber,
     },
+    /// Two files say to be the same segment: the header of one went to the other as well.
+    #[error(
+        "{segment} and {other} bear the same header: it was written to the wrong file as well, or a file \
+         was copied"
+    )]
+    Twice {
+        /// One of them.
+        segment: SegmentId,
+        /// The other.
+        other: SegmentId,
+    },
     /// The checksums are right and the contents make no sense: written by a faulty process.
     #[error("batch {batch} in {segment} makes no sense: {reason}")]
     Nonsense {

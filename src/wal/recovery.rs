@@ -191,7 +191,7 @@ impl Recovery {
     /// header says that it was ever used.
     ///
     /// # Errors
-    /// If the header is damaged, of an unknown version, or of another log.
+    /// If the header is damaged, of an unknown version, of another log, or that of another file too.
     pub fn inspect_head(
         &mut self,
         segment: SegmentId,
@@ -202,6 +202,12 @@ impl Recovery {
             self.blank.push(segment);
             return Ok(None);
         };
+        let same = |(other, known): (&SegmentId, &SegmentHeader)| {
+            (*other != segment && known.order == header.order).then_some(*other)
+        };
+        if let Some(other) = self.headers.iter().find_map(same) {
+            return Err(LogError::Twice { segment, other });
+        }
         self.told.run = self.told.run.max(header.run);
         self.told.durable_upto = self.told.durable_upto.max(header.durable_upto);
         self.headers.insert(segment, header);

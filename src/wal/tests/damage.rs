@@ -359,3 +359,14 @@ fn a_batch_that_cannot_be_of_its_segment_is_refused() {
     let reason = "its number is none of its segment".to_owned();
     assert_eq!(error, LogError::Nonsense { segment: SegmentId(0), batch: far, reason });
 }
+
+/// A header that went to another segment's file as well: which of the two is which, nobody can say.
+#[test]
+fn one_header_in_two_files_is_refused() {
+    let mut bench = Bench::new(16);
+    bench.fill(&mut 0, 2);
+    let header = bench.file(SegmentId(0))[..BLOCK].to_vec();
+    bench.file(SegmentId(1))[..BLOCK].copy_from_slice(&header);
+    let error = bench.disk.recover(&bench.config).expect_err("two of one order");
+    assert_eq!(error, LogError::Twice { segment: SegmentId(1), other: SegmentId(0) });
+}
