@@ -83,6 +83,9 @@ pub(super) fn recover(
     progress: &Progress,
 ) -> Result<Found, RecoverFilesError> {
     let listed = list(directory)?;
+    // A file may have got its name just before the process died, and not durably: what counts from
+    // now on must not lose it to a power failure.
+    File::open(directory).and_then(|it| it.sync_all()).map_err(at(directory))?;
     let mut snapshots = Vec::new();
     for (&group, &index) in &listed.snapshots {
         let path = directory.join(snapshot_name(group, index));
