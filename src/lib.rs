@@ -6,6 +6,7 @@
 //! base ← raft wal wire kv placement ← reactor ← io ← server (binary)
 //! base ← history
 //! base, wire, placement, history ← client ← load ← server, tools, bench
+//! base, raft, wal, wire, kv, placement, reactor, client, history ← sim
 //! ```
 //!
 //! Only `io` sees the runtime, sockets, files, threads and clocks on the server's side; everything
@@ -23,6 +24,7 @@ pub mod raft;
 pub mod reactor;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod sim;
 pub mod wal;
 pub mod wire;
 

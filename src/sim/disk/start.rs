@@ -1,0 +1,258 @@
+//! What a start finds on a simulated disk: `io::data_dir` and `io::recover`, but for files and threads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::contents::{Contents, Unreadable};
+use super::snapshots::snapshots_in;
+use super::volume::{FileId, FileName, Volume};
+use super::{CoreFiles, Disk};
+use crate::base::{ClusterId, CoreId, GroupId, Incarnation, Index, NodeId};
+use crate::placement::ShardMap;
+use crate::reactor::{LoadedSnapshot, RecoverError, Recovered};
+use crate::wal::{
+    self, BLOCK, LogConfig, LogError, Recovery, SegmentId, Superblock, SuperblockError,
+};
+
+/// What a node is started with.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings<'a> {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+    /// Who owns what at the first start.
+    pub map: &'a ShardMap,
+    /// Cores.
+    pub smp: u16,
+    /// Bytes of each log segment.
+    pub segment_bytes: u64,
+}
+
+/// What a start found.
+#[derive(Debug)]
+pub struct Start {
+    /// Whose disk it is: incarnation and log seed are those for the reactors' configurations.
+    pub superblock: Superblock,
+    /// Whether the disk was blank.
+    pub formatted: bool,
+    /// What each core's directory holds.
+    pub cores: Vec<Recovered>,
+}
+
+/// Why a node cannot start from its disk: an administrator has to see to it.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Neither slot of the superblock can be read.
+    #[error("the superblock cannot be used: {0}")]
+    Superblock(#[from] SuperblockError),
+    /// A formatted directory without its superblock.
+    #[error("there is a log and no superblock")]
+    SuperblockMissing,
+    /// The directory of a core is not there.
+    #[error("the directory of {0} is missing")]
+    CoreMissing(CoreId),
+    /// The medium cannot read a file.
+    #[error("{core} cannot read {file:?}")]
+    Unreadable {
+        /// Whose it is.
+        core: CoreId,
+        /// Which.
+        file: FileName,
+    },
+    /// The log is damaged beyond repair.
+    #[error("the log of {core} cannot be used: {source}")]
+    Log {
+        /// Whose it is.
+        core: CoreId,
+        /// What is wrong.
+        source: LogError,
+    },
+    /// A snapshot is none that this version writes.
+    #[error("the snapshots of {core} cannot be used: {source}")]
+    Snapshot {
+        /// Whose it is.
+        core: CoreId,
+        /// What is wrong.
+        source: RecoverError,
+    },
+}
+
+impl Disk {
+    /// A process starts: formats a blank disk, makes durable what it is going to go by, and reads it.
+    ///
+    /// # Errors
+    /// If what is there cannot be used; nothing is lost then.
+    ///
+    /// # Panics
+    /// If a process runs.
+    pub fn start(&mut self, settings: &Settings<'_>) -> Result<Start, Refusal> {
+        assert!(self.under_way.is_empty(), "a process writes to it");
+        let formatted = self.superblock()?.is_none();
+        if formatted {
+            self.format(settings);
+        }
+        self.root.sync();
+        for core in &mut self.cores {
+            core.settle();
+        }
+        let (superblock, cores) = self.examine(settings.map)?;
+        self.segment_bytes = superblock.segment_bytes;
+        for core in &mut self.cores {
+            core.open();
+        }
+        Ok(Start { superblock, formatted, cores })
+    }
+
+    /// What a start would find, were there one now.
+    ///
+    /// # Errors
+    /// As those of `start`; and if the disk is blank.
+    pub fn examine(&self, map: &ShardMap) -> Result<(Superblock, Vec<Recovered>), Refusal> {
+        let superblock = self.superblock()?.ok_or(SuperblockError::Blank)?;
+        let cores = (0..superblock.smp).map(CoreId).map(|core| {
+            let files = self.cores.get(usize::from(core.0)).ok_or(Refusal::CoreMissing(core))?;
+            recover(core, &files.volume, superblock.log_config(core), map)
+        });
+        Ok((superblock, cores.collect::<Result<_, _>>()?))
+    }
+
+    /// What it says of itself; nothing if it is blank.
+    fn superblock(&self) -> Result<Option<Superblock>, Refusal> {
+        let Some(file) = self.root.open(FileName::Superblock) else {
+            let holds_log = self.cores.iter().any(|core| !core.volume.is_empty());
+            return if holds_log { Err(Refusal::SuperblockMissing) } else { Ok(None) };
+        };
+        let unread = |Unreadable| Refusal::Superblock(SuperblockError::Lost);
+        let bytes = self.root.file(file).read_all().map_err(unread)?;
+        let slots = bytes.split_at(bytes.len().min(BLOCK));
+        Ok(Some(Superblock::decode([slots.0, slots.1])?.0))
+    }
+
+    fn format(&mut self, settings: &Settings<'_>) {
+        self.cores = (0..settings.smp).map(|_| CoreFiles::default()).collect();
+        let groups = settings.map.groups.len();
+        let before = Superblock {
+            sequence: 0,
+            cluster: settings.cluster,
+            node: settings.node,
+            incarnation: Incarnation(self.random.u64(1..)),
+            smp: settings.smp,
+            groups: u32::try_from(groups).expect("placement limits groups"),
+            segment_bytes: settings.segment_bytes,
+            layout: 0,
+            log_seed: self.random.u64(1..),
+        };
+        let first = Superblock { sequence: before.sequence + 1, ..before };
+        let second = Superblock { sequence: before.sequence + 2, ..before };
+        let bytes = [first.encode(0), second.encode(1)].concat();
+        self.put(FileName::Superblock, &bytes);
+    }
+
+    /// Replaces a file in the root of the data directory whole; its name is durable with the next sync
+    /// of the directory, as after `io::data_dir::put_file`.
+    pub fn put(&mut self, name: FileName, bytes: &[u8]) {
+        let mut contents = Contents::default();
+        contents.write_durably(0, bytes);
+        contents.sync();
+        self.root.create(name.temporary(), contents);
+        self.root.rename(name.temporary(), name.entry());
+    }
+
+    /// Makes the names in the root of the data directory durable.
+    pub fn sync_root(&mut self) {
+        self.root.sync();
+    }
+
+    /// A file in the root of the data directory, if it is there and can be read.
+    pub fn get(&self, name: FileName) -> Option<Vec<u8>> {
+        self.root.file(self.root.open(name)?).read_all().ok()
+    }
+}
+
+impl CoreFiles {
+    /// What is to be gone by becomes durable: the names in the directory, and what writes that were under
+    /// way when the last process died have left in the disk's cache.
+    fn settle(&mut self) {
+        self.volume.remove_temporary();
+        self.volume.sync();
+        for file in segments_in(&self.volume).into_values() {
+            self.volume.file_mut(file).sync();
+        }
+    }
+
+    fn open(&mut self) {
+        for segment in segments_in(&self.volume).into_keys() {
+            self.segments.open(&self.volume, segment);
+        }
+    }
+}
+
+/// Reads what a core's directory holds.
+fn recover(
+    core: CoreId,
+    volume: &Volume,
+    config: LogConfig,
+    map: &ShardMap,
+) -> Result<Recovered, Refusal> {
+    let mut recovered = Recovered { log: read_log(core, volume, config)?, ..Recovered::default() };
+    let newest: BTreeMap<GroupId, Index> = snapshots_in(volume).into_iter().collect();
+    for (group, index) in newest {
+        let name = FileName::Snapshot(group, index);
+        let file = volume.file(volume.open(name).expect("just listed"));
+        let bytes = file.read_all().map_err(unreadable(core, name))?;
+        match LoadedSnapshot::load(map, &bytes) {
+            Ok(snapshot) => recovered.snapshots.push(snapshot),
+            Err(RecoverError::Snapshot(_)) => recovered.snapshots_lost.push(group),
+            Err(source) => return Err(Refusal::Snapshot { core, source }),
+        }
+    }
+    Ok(recovered)
+}
+
+fn read_log(core: CoreId, volume: &Volume, config: LogConfig) -> Result<wal::Recovered, Refusal> {
+    let segments = segments_in(volume);
+    let log = |source| Refusal::Log { core, source };
+    let mut recovery = Recovery::new(config);
+    feed(core, volume, &segments, &mut recovery)?;
+    if let Some(mut second) = recovery.second_reading() {
+        feed(core, volume, &segments, &mut second)?;
+        recovery = second;
+    }
+    recovery.finish().map_err(log)
+}
+
+/// Gives a recovery all it asks for.
+fn feed(
+    core: CoreId,
+    volume: &Volume,
+    segments: &BTreeMap<SegmentId, FileId>,
+    recovery: &mut Recovery,
+) -> Result<(), Refusal> {
+    let log = |source| Refusal::Log { core, source };
+    let mut ordered = BTreeSet::new();
+    for (&segment, &file) in segments {
+        let name = FileName::Segment(segment);
+        let head = volume.file(file).read(0..BLOCK as u64).map_err(unreadable(core, name))?;
+        let order = recovery.inspect_head(segment, &head).map_err(log)?;
+        ordered.insert((order.unwrap_or(u64::MAX), segment, file));
+    }
+    for (_, segment, file) in ordered {
+        let name = FileName::Segment(segment);
+        let bytes = volume.file(file).read_all().map_err(unreadable(core, name))?;
+        recovery.feed(segment, &bytes).map_err(log)?;
+    }
+    Ok(())
+}
+
+fn unreadable(core: CoreId, file: FileName) -> impl Fn(Unreadable) -> Refusal {
+    move |Unreadable| Refusal::Unreadable { core, file }
+}
+
+/// The segments that a directory holds.
+fn segments_in(volume: &Volume) -> BTreeMap<SegmentId, FileId> {
+    let segment = |(name, file)| match name {
+        FileName::Segment(segment) => Some((segment, file)),
+        _ => None,
+    };
+    volume.list().filter_map(segment).collect()
+}
