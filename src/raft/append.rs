@@ -77,7 +77,9 @@ impl Raft {
         let commit_index = self.log.commit_index();
         let promised = self.promised_span();
         let provisional = self.is_provisional();
-        let body = MessageBody::HeartbeatResponse { round, commit_index, promised, provisional };
+        let clock = now;
+        let body =
+            MessageBody::HeartbeatResponse { round, commit_index, promised, clock, provisional };
         self.answer(from, body, output);
     }
 

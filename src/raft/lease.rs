@@ -31,7 +31,9 @@
 //! - No read index before a commit in the term, as without a lease (`read_index`).
 //!
 //! The drift is a bound on how clocks run, not on what they show: while the leader's clock advances
-//! by T × (1 − drift), no voter's may advance by more than T.
+//! by T × (1 − drift), no voter's may advance by more than T. Whether they keep it is watched (`pace`): the
+//! promise of a voter whose clock was not just seen to is worth no lease. So it takes two rounds, a tenth of
+//! T apart or more, before there is one.
 //!
 //! Source: thesis, section 6.4.1.
 
@@ -68,6 +70,12 @@ pub(super) struct Promise {
 }
 
 impl Lease {
+    /// Whether a voter's clock may advance by so much while the leader's advances by so much.
+    pub(super) fn allows(self, own: Micros, voters: Micros) -> bool {
+        let slowed = u128::from(voters.0) * u128::from(100_u64.saturating_sub(self.drift_percent));
+        slowed <= u128::from(own.0) * 100
+    }
+
     /// How long a lease lasts where promises last for `timeout`.
     fn span(self, timeout: Micros) -> Micros {
         Micros(timeout.0 / 100 * 100_u64.saturating_sub(self.drift_percent))

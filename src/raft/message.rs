@@ -1,7 +1,7 @@
 //! What replicas say to each other.
 
 use super::{Entry, EntryKind, Refusal, Standing};
-use crate::base::{Bytes, Index, Micros, NodeId, Term};
+use crate::base::{Bytes, Index, Micros, NodeId, Term, Time};
 
 /// A message between two replicas of one group (the group is the envelope's business).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +145,8 @@ pub enum MessageBody {
         /// For so long nobody else gets this replica's vote, come what may (`lease`); 0 if it
         /// promises nothing.
         promised: Micros,
+        /// What the sender's clock shows: how fast it runs is compared with the leader's (`pace`).
+        clock: Time,
         /// The sender is in doubt: this counts nowhere.
         provisional: bool,
     },

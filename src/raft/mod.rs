@@ -269,6 +269,7 @@ mod lost_quorum;
 mod membership;
 mod message;
 mod old_entries;
+mod pace;
 mod planted;
 mod progress;
 mod quiet;

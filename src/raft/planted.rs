@@ -156,6 +156,8 @@ pub enum Bug {
     LeaseKeptOnTransfer,
     /// A lease lasts as long as the promises by any clock.
     LeaseAsLongAsPromise,
+    /// The bound on clocks is believed, whatever they show.
+    ClocksNotCompared,
     /// A voter gives its vote away although it promised not to.
     LeaseNeedsNoPromise,
     /// A restarted voter does not wait until what it may have promised is over.
@@ -245,6 +247,7 @@ impl Bug {
         Self::SnapshotKeepsTheLog,
         Self::LostSnapshotStaysLost,
         Self::LeaseFromReceipt,
+        Self::ClocksNotCompared,
         Self::LeaseKeptOnTransfer,
         Self::LeaseAsLongAsPromise,
         Self::LeaseNeedsNoPromise,

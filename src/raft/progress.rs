@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 
 use super::RaftConfig;
 use super::old_entries::Fetch;
+use super::pace::Pace;
 use crate::base::{Incarnation, Index, Micros, NodeId, Time};
 
 /// One follower, as its leader sees it. Lives as long as the leader's term.
@@ -55,9 +56,11 @@ pub(super) struct Progress {
     heartbeat_sent_at: Time,
     /// The latest read round it has answered. At most the leader's current round.
     pub(super) round_acknowledged: u64,
-    /// The latest read round it has answered with a promise as long as a lease needs. At most
-    /// `round_acknowledged`.
+    /// The latest read round it has answered with a promise as long as a lease needs, by a clock that keeps
+    /// within the bound. At most `round_acknowledged`.
     pub(super) round_promised: u64,
+    /// How its clock runs beside the leader's.
+    pub(super) pace: Pace,
 }
 
 /// How to send to a follower.
@@ -129,6 +132,7 @@ impl Progress {
             heartbeat_sent_at: now,
             round_acknowledged: 0,
             round_promised: 0,
+            pace: Pace::default(),
         }
     }
 

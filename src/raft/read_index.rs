@@ -32,7 +32,7 @@ use crate::base::{Index, NodeId, Time};
 pub(super) struct ReadRounds {
     /// The latest round begun; 0 before the first. Never falls within a term.
     round: u64,
-    /// Reads by rising round, each of a round begun.
+    /// Reads by rising round, each the only one of a round begun.
     pending: VecDeque<PendingRead>,
 }
 
@@ -234,6 +234,12 @@ impl ReadRounds {
     /// The oldest round that a read waits for.
     pub(super) fn awaited_round(&self) -> Option<u64> {
         self.pending.front().map(|read| read.round)
+    }
+
+    /// When a round began for which a read still waits.
+    pub(super) fn begun_at(&self, round: u64) -> Option<Time> {
+        let at = self.pending.binary_search_by_key(&round, |read| read.round).ok()?;
+        Some(self.pending[at].begun_at)
     }
 
     /// Forgets what a follower asked: it has given up by itself.

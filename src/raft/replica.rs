@@ -388,8 +388,14 @@ impl Raft {
             MessageBody::Heartbeat { commit_index, round } => {
                 self.handle_heartbeat(now, from, commit_index, round, output);
             }
-            MessageBody::HeartbeatResponse { round, commit_index, promised, provisional } => {
-                let answer = Heard { round, commit_index, promised, provisional };
+            MessageBody::HeartbeatResponse {
+                round,
+                commit_index,
+                promised,
+                clock,
+                provisional,
+            } => {
+                let answer = Heard { round, commit_index, promised, clock, provisional };
                 self.handle_heartbeat_response(now, from, answer, output);
             }
             MessageBody::ReadIndex { request } => {
@@ -442,8 +448,13 @@ impl Raft {
             }
             MessageBody::Append { .. } | MessageBody::Heartbeat { .. } => {
                 let commit_index = self.log.commit_index();
-                let (promised, provisional) = (Micros(0), self.is_provisional());
-                MessageBody::HeartbeatResponse { round: 0, commit_index, promised, provisional }
+                MessageBody::HeartbeatResponse {
+                    round: 0,
+                    commit_index,
+                    promised: Micros(0),
+                    clock: now,
+                    provisional: self.is_provisional(),
+                }
             }
             MessageBody::ReadIndex { request } => {
                 MessageBody::ReadIndexResponse { request, index: None }

@@ -7,6 +7,7 @@
 //! Source: Raft, sections 5.3 and 5.4.2.
 
 use super::log::Log;
+use super::pace::Answer;
 use super::planted::Bug;
 use super::progress::{Progress, Resume};
 use super::role::Role;
@@ -26,6 +27,7 @@ pub(super) struct Heard {
     pub(super) round: u64,
     pub(super) commit_index: Index,
     pub(super) promised: Micros,
+    pub(super) clock: Time,
     pub(super) provisional: bool,
 }
 
@@ -177,16 +179,22 @@ impl Raft {
         &mut self,
         now: Time,
         from: NodeId,
-        Heard { round, commit_index, promised, provisional }: Heard,
+        Heard { round, commit_index, promised, clock, provisional }: Heard,
         output: &mut Output,
     ) {
         let Some((leader, sender)) = self.as_leader() else { return };
         let current_round = leader.reads.round();
+        let begun_at = leader.reads.begun_at(round);
         let any = sender.config.has(Bug::AnyAnswerConfirmsReads);
         let round = if any { current_round } else { round };
         let Some(peer) = leader.peer_mut(from) else { return };
         peer.heard(now, provisional);
         peer.known_commit = commit_index;
+        let keeps_pace = sender.config.lease.is_some_and(|lease| {
+            let answer = Answer { heard_at: now, clock };
+            peer.pace.compare(answer, begun_at, lease, sender.config.election_timeout)
+                || sender.config.has(Bug::ClocksNotCompared)
+        });
         let interval = sender.config.heartbeat_interval;
         let lost = sender.config.has(Bug::LostAppendsStayLost);
         if !lost && peer.heartbeat_answered(now, interval) == Resume::Ask {
@@ -195,7 +203,7 @@ impl Raft {
         sender.send_appends(peer, now, output);
         if !provisional && round <= current_round && round > peer.round_acknowledged {
             peer.round_acknowledged = round;
-            if promised >= sender.config.election_timeout {
+            if keeps_pace && promised >= sender.config.election_timeout {
                 peer.round_promised = round;
             }
             self.confirm_reads(output);

@@ -69,8 +69,8 @@ pub(super) fn push_message(batch: &mut PeerBatchBuilder, group: GroupId, message
         MessageBody::Heartbeat { commit_index, round } => {
             PeerBody::Heartbeat { commit_index: *commit_index, round: *round }
         }
-        &MessageBody::HeartbeatResponse { round, commit_index, promised, provisional } => {
-            PeerBody::HeartbeatResponse { round, commit_index, promised, provisional }
+        &MessageBody::HeartbeatResponse { round, commit_index, promised, clock, provisional } => {
+            PeerBody::HeartbeatResponse { round, commit_index, promised, clock, provisional }
         }
         MessageBody::ReadIndex { request } => PeerBody::ReadIndex { request: *request },
         MessageBody::ReadIndexResponse { request, index } => {
@@ -194,8 +194,8 @@ pub(super) fn incoming(from: NodeId, to: NodeId, message: PeerMessage<'_>) -> Op
         PeerBody::Heartbeat { commit_index, round } => {
             MessageBody::Heartbeat { commit_index, round }
         }
-        PeerBody::HeartbeatResponse { round, commit_index, promised, provisional } => {
-            MessageBody::HeartbeatResponse { round, commit_index, promised, provisional }
+        PeerBody::HeartbeatResponse { round, commit_index, promised, clock, provisional } => {
+            MessageBody::HeartbeatResponse { round, commit_index, promised, clock, provisional }
         }
         PeerBody::ReadIndex { request } => MessageBody::ReadIndex { request },
         PeerBody::ReadIndexResponse { request, index } => {

@@ -222,8 +222,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: Kind::Integer,
         default: "0",
         help: "Read under the leader's lease, without asking a majority, and trust that no node's \
-               clock runs faster than another's by more than this; 0: no leases. Reads may be stale \
-               where clocks differ by more",
+               clock runs faster than another's by more than this; 0: no leases. Clocks that were \
+               seen to are not trusted, but one that begins to may show only after a stale read",
     },
     Setting {
         section: "storage",

@@ -10,7 +10,7 @@ mod batch_view;
 pub use batch_builder::{AppendHead, PeerBatchBuilder};
 pub use batch_view::{Entries, Messages, PeerBatchView, parse_peer_batch};
 
-use crate::base::{GroupId, Index, Micros, NodeId, Term};
+use crate::base::{GroupId, Index, Micros, NodeId, Term, Time};
 
 /// One group's message.
 #[derive(Clone, Debug)]
@@ -109,6 +109,8 @@ pub enum PeerBody<'a> {
         commit_index: Index,
         /// For how long a leader's lease may rest on this answer.
         promised: Micros,
+        /// What the sender's clock shows.
+        clock: Time,
         /// It counts nowhere.
         provisional: bool,
     },

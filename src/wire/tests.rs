@@ -15,7 +15,7 @@ use super::peer::{
 use crate::base::limits::PEER_FRAME_BODY_MAX;
 use crate::base::{
     AlignedBuf, ClusterId, CoreId, GroupId, Incarnation, Index, Micros, NodeId, Sequence,
-    SessionId, Term,
+    SessionId, Term, Time,
 };
 
 /// The one frame in `buffer`.
@@ -76,12 +76,14 @@ pub(super) fn sample_bodies() -> Vec<PeerBody<'static>> {
             round: 11,
             commit_index: Index(6),
             promised: Micros(0),
+            clock: Time(8),
             provisional: true,
         },
         PeerBody::HeartbeatResponse {
             round: 12,
             commit_index: Index(6),
             promised: Micros(7),
+            clock: Time(u64::MAX),
             provisional: false,
         },
         PeerBody::Survey { request: 18 },

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use sunstar::base::{Bytes, Index, Micros, NodeId, Term, WallTime};
+use sunstar::base::{Bytes, Index, Micros, NodeId, Term, Time, WallTime};
 use sunstar::raft::{
     Configuration, Doubt, Entry, EntryKind, Message, MessageBody, Outcome, Raft, Refusal, RoleKind,
     Standing,
@@ -265,7 +265,8 @@ fn parse_body(kind: &str, fields: &Fields<'_>) -> MessageBody {
         "HeartbeatResponse" => {
             let round = fields.number("round");
             let (promised, commit_index) = (Micros(fields.number("promised")), index("commit"));
-            MessageBody::HeartbeatResponse { round, commit_index, promised, provisional }
+            let clock = Time(fields.number("clock"));
+            MessageBody::HeartbeatResponse { round, commit_index, promised, clock, provisional }
         }
         "ReadIndex" => MessageBody::ReadIndex { request: fields.number("request") },
         "ReadIndexResponse" => {

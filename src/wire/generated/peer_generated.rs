@@ -1597,7 +1597,8 @@ impl<'a> HeartbeatResponse<'a> {
   pub const VT_ROUND: ::flatbuffers::VOffsetT = 4;
   pub const VT_COMMIT_INDEX: ::flatbuffers::VOffsetT = 6;
   pub const VT_PROMISED: ::flatbuffers::VOffsetT = 8;
-  pub const VT_PROVISIONAL: ::flatbuffers::VOffsetT = 10;
+  pub const VT_CLOCK: ::flatbuffers::VOffsetT = 10;
+  pub const VT_PROVISIONAL: ::flatbuffers::VOffsetT = 12;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1609,6 +1610,7 @@ impl<'a> HeartbeatResponse<'a> {
     args: &'args HeartbeatResponseArgs
   ) -> ::flatbuffers::WIPOffset<HeartbeatResponse<'bldr>> {
     let mut builder = HeartbeatResponseBuilder::new(_fbb);
+    builder.add_clock(args.clock);
     builder.add_promised(args.promised);
     builder.add_commit_index(args.commit_index);
     builder.add_round(args.round);
@@ -1639,6 +1641,13 @@ impl<'a> HeartbeatResponse<'a> {
     unsafe { self._tab.get::<u64>(HeartbeatResponse::VT_PROMISED, Some(0)).unwrap()}
   }
   #[inline]
+  pub fn clock(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(HeartbeatResponse::VT_CLOCK, Some(0)).unwrap()}
+  }
+  #[inline]
   pub fn provisional(&self) -> bool {
     // Safety:
     // Created from valid Table for this object
@@ -1656,6 +1665,7 @@ impl ::flatbuffers::Verifiable for HeartbeatResponse<'_> {
      .visit_field::<u64>("round", Self::VT_ROUND, false)?
      .visit_field::<u64>("commit_index", Self::VT_COMMIT_INDEX, false)?
      .visit_field::<u64>("promised", Self::VT_PROMISED, false)?
+     .visit_field::<u64>("clock", Self::VT_CLOCK, false)?
      .visit_field::<bool>("provisional", Self::VT_PROVISIONAL, false)?
      .finish();
     Ok(())
@@ -1665,6 +1675,7 @@ pub struct HeartbeatResponseArgs {
     pub round: u64,
     pub commit_index: u64,
     pub promised: u64,
+    pub clock: u64,
     pub provisional: bool,
 }
 impl<'a> Default for HeartbeatResponseArgs {
@@ -1674,6 +1685,7 @@ impl<'a> Default for HeartbeatResponseArgs {
       round: 0,
       commit_index: 0,
       promised: 0,
+      clock: 0,
       provisional: false,
     }
   }
@@ -1695,6 +1707,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HeartbeatResponseBuilder<'a, 
   #[inline]
   pub fn add_promised(&mut self, promised: u64) {
     self.fbb_.push_slot::<u64>(HeartbeatResponse::VT_PROMISED, promised, 0);
+  }
+  #[inline]
+  pub fn add_clock(&mut self, clock: u64) {
+    self.fbb_.push_slot::<u64>(HeartbeatResponse::VT_CLOCK, clock, 0);
   }
   #[inline]
   pub fn add_provisional(&mut self, provisional: bool) {
@@ -1721,6 +1737,7 @@ impl ::core::fmt::Debug for HeartbeatResponse<'_> {
       ds.field("round", &self.round());
       ds.field("commit_index", &self.commit_index());
       ds.field("promised", &self.promised());
+      ds.field("clock", &self.clock());
       ds.field("provisional", &self.provisional());
       ds.finish()
   }

@@ -256,15 +256,18 @@ impl PeerBatchBuilder {
             PeerBody::Heartbeat { commit_index, round } => {
                 table!(Heartbeat, HeartbeatArgs { commit_index: commit_index.0, round: round })
             }
-            PeerBody::HeartbeatResponse { round, commit_index, promised, provisional } => table!(
-                HeartbeatResponse,
-                HeartbeatResponseArgs {
-                    round: round,
-                    commit_index: commit_index.0,
-                    promised: promised.0,
-                    provisional: provisional,
-                }
-            ),
+            PeerBody::HeartbeatResponse { round, commit_index, promised, clock, provisional } => {
+                table!(
+                    HeartbeatResponse,
+                    HeartbeatResponseArgs {
+                        round: round,
+                        commit_index: commit_index.0,
+                        promised: promised.0,
+                        clock: clock.0,
+                        provisional: provisional,
+                    }
+                )
+            }
             PeerBody::ReadIndex { request } => {
                 table!(ReadIndex, ReadIndexArgs { request: request })
             }

@@ -3,7 +3,7 @@
 use flatbuffers::{ForwardsUOffset, Vector, VectorIter};
 
 use super::{PeerBody, PeerEntry, PeerMessage, PeerRefusal, StateMessage};
-use crate::base::{GroupId, Index, Micros, NodeId, Term};
+use crate::base::{GroupId, Index, Micros, NodeId, Term, Time};
 use crate::wire::WireError;
 use crate::wire::error::verified_root;
 use crate::wire::frame::{Frame, FrameKind};
@@ -159,8 +159,8 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
             let response = message.body_as_heartbeat_response().expect(THERE);
             let commit_index = Index(response.commit_index());
             let (round, promised) = (response.round(), Micros(response.promised()));
-            let provisional = response.provisional();
-            PeerBody::HeartbeatResponse { round, commit_index, promised, provisional }
+            let (clock, provisional) = (Time(response.clock()), response.provisional());
+            PeerBody::HeartbeatResponse { round, commit_index, promised, clock, provisional }
         }
         schema::Body::ReadIndex => {
             let read = message.body_as_read_index().expect(THERE);

@@ -221,6 +221,7 @@ impl Host {
                 round: cursor.number(),
                 commit_index: index(cursor),
                 promised: Micros(cursor.number()),
+                clock: Time(cursor.number()),
                 provisional: cursor.flag(),
             },
             11 => MessageBody::ReadIndex { request: cursor.number() },

@@ -252,6 +252,7 @@ fn body<'a>(kind: u8, cursor: &mut Cursor<'a>) -> PeerBody<'a> {
             round: cursor.number(),
             commit_index: index,
             promised: Micros(cursor.number()),
+            clock: Time(cursor.number()),
             provisional,
         },
         10 => PeerBody::ReadIndex { request: cursor.number() },
