@@ -79,7 +79,7 @@ pub use effects::{
 pub use input::Input;
 pub use lost_quorum::{Offline, Survivor};
 pub use snapshots::{LoadedSnapshot, SnapshotLoader};
-pub use status::{CoreStatus, DifferenceStatus, GroupStatus};
+pub use status::{CoreStatus, DifferenceStatus, GroupStatus, ReplicaView};
 
 use self::admin::Administration;
 use self::convert::Incoming;
@@ -281,6 +281,11 @@ impl Reactor {
             makes_snapshot: self.core.makes_snapshot(),
             divergences: self.core.divergences,
         }
+    }
+
+    /// What its replicas that are here look like from outside, in no order that means anything; cheap.
+    pub fn replicas(&self) -> impl Iterator<Item = ReplicaView> {
+        self.replicas.iter().filter(|replica| replica.is_here()).map(Replica::view)
     }
 
     /// Asserts what must hold between the parts, after any turn. For tests and simulators.

@@ -14,7 +14,7 @@ use super::presence::Presence;
 use super::quarantine::Quarantine;
 use super::queue::{Pending, Queue, Waiting};
 use super::reads::Reads;
-use super::status::{DifferenceStatus, GroupStatus};
+use super::status::{DifferenceStatus, GroupStatus, ReplicaView};
 use super::transfer::Receiving;
 use crate::base::{Bytes, GroupId, Index, Mistake, Term, Time, makes};
 use crate::kv::Machine;
@@ -280,6 +280,21 @@ impl Replica {
             agreed_index: self.agreement.agreed(),
             difference: self.agreement.difference().map(DifferenceStatus::of),
             state_hash: with_hash.then(|| format!("{:016x}", self.machine.recomputed_state_hash())),
+        }
+    }
+
+    pub(super) fn view(&self) -> ReplicaView {
+        ReplicaView {
+            group: self.group,
+            term: self.raft.term(),
+            leads: self.is_leader(),
+            leader: self.raft.leader(),
+            certain: self.raft.doubt().is_none(),
+            votes: self.raft.configuration().voters.contains(&self.raft.config().node),
+            commit_index: self.raft.commit_index(),
+            applied_index: self.applied_index(),
+            last_index: self.raft.last_index(),
+            state_hash: self.machine.state_hash(),
         }
     }
 

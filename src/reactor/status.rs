@@ -105,6 +105,31 @@ pub struct GroupStatus {
     pub state_hash: Option<String>,
 }
 
+/// One group's replica, for who compares replicas after every turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplicaView {
+    /// The group.
+    pub group: GroupId,
+    /// The term.
+    pub term: Term,
+    /// Whether it leads.
+    pub leads: bool,
+    /// Who leads, if known.
+    pub leader: Option<NodeId>,
+    /// Whether it may count in quorums: it doubts nothing that it may have said.
+    pub certain: bool,
+    /// Whether its own configuration names its node as a voter.
+    pub votes: bool,
+    /// The last committed entry known here.
+    pub commit_index: Index,
+    /// The last applied entry.
+    pub applied_index: Index,
+    /// The last entry in the log.
+    pub last_index: Index,
+    /// Hash of keys, values and sessions at `applied_index`, as it is kept up to date.
+    pub state_hash: u64,
+}
+
 impl GroupStatus {
     /// Why the group cannot be used here, if it cannot.
     pub fn trouble(&self) -> Option<String> {

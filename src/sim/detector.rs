@@ -1,0 +1,148 @@
+//! A process's failure detector: calls, asks and gives up on other nodes, as `io/detector.rs` does.
+
+use super::call::Call;
+use super::letter::Letter;
+use super::network::Wire;
+use super::packet::{Hello, Packet, Purpose, Welcome};
+use super::process::{Process, Role};
+use super::registry::Registry;
+use super::surroundings::Surroundings;
+use crate::base::{CoreId, Micros, NodeId, PeerCore, Time};
+
+/// How often a node is asked.
+const PING_INTERVAL: Micros = Micros::from_millis(200);
+/// Bounds of how long a node may be silent before it is lost.
+const SILENCE_RANGE: (Micros, Micros) = (Micros::from_secs(1), Micros::from_secs(3));
+
+/// What watches one other node.
+#[derive(Debug, Default)]
+pub(super) struct Detector {
+    pub(super) call: Call,
+    /// When the node was last heard, or called.
+    pub(super) heard: Time,
+    /// When it was last asked.
+    pub(super) asked: Time,
+    /// When this was last looked at.
+    pub(super) seen_to: Time,
+}
+
+/// What a detector wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Nothing,
+    Call,
+    Ask(Wire),
+    GiveUp(Wire),
+}
+
+impl Detector {
+    fn wish(&mut self, now: Time, silence_max: Micros) -> Wish {
+        let stood_still = now.since(self.seen_to) > PING_INTERVAL;
+        if stood_still {
+            self.heard = now;
+        }
+        self.seen_to = now;
+        match (self.call.wire(), self.call.up()) {
+            (None, _) if self.call.is_due(now) => Wish::Call,
+            (Some(wire), _) if now.since(self.heard) > silence_max => Wish::GiveUp(wire),
+            (_, Some(wire)) if now.since(self.asked) >= PING_INTERVAL => {
+                self.asked = now;
+                Wish::Ask(wire)
+            }
+            _ => Wish::Nothing,
+        }
+    }
+}
+
+impl Process {
+    /// Calls, asks and gives up on other nodes; `now` by its own clock.
+    pub(super) fn watch_peers(&mut self, out: &mut Surroundings, now: Time) {
+        let election_timeout = self.election_timeout;
+        let silence_max = election_timeout.clamp(SILENCE_RANGE.0, SILENCE_RANGE.1);
+        for (node, wish) in self.wishes(now, silence_max) {
+            match wish {
+                Wish::Nothing => {}
+                Wish::Call => {
+                    let peer = PeerCore { node, core: CoreId(0) };
+                    let wire = self.call_peer(out, CoreId(0), peer, Purpose::Detector);
+                    let detector = self.detectors.entry(node).or_default();
+                    detector.call.called(wire);
+                    detector.heard = now;
+                }
+                Wish::GiveUp(wire) => {
+                    out.trace.say(out.now, || format!("{} loses {node}", self.node));
+                    self.close(out, now, wire);
+                }
+                Wish::Ask(wire) => self.send(out, wire, Packet::Ping),
+            }
+        }
+    }
+
+    fn wishes(&mut self, now: Time, silence_max: Micros) -> Vec<(NodeId, Wish)> {
+        let detectors = self.detectors.iter_mut();
+        let wishes = detectors.map(|(&node, detector)| (node, detector.wish(now, silence_max)));
+        wishes.filter(|&(_, wish)| wish != Wish::Nothing).collect()
+    }
+
+    /// Calls another node; it is told who calls once its system has accepted.
+    pub(super) fn call_peer(
+        &mut self,
+        out: &mut Surroundings,
+        core: CoreId,
+        to: PeerCore,
+        purpose: Purpose,
+    ) -> Wire {
+        let wire = out.open(self.node, to.node);
+        let role = match purpose {
+            Purpose::Link => Role::LinkCalling(core, to),
+            Purpose::Detector => Role::DetectorCalling(to.node),
+        };
+        self.calls(wire, role);
+        let from = PeerCore { node: self.node, core };
+        let incarnation = self.incarnation;
+        let hello = Packet::Hello(Hello { from, incarnation, wanted: to, purpose });
+        self.send(out, wire, hello);
+        wire
+    }
+
+    /// The node answered the detector's call. Returns whether it may stay.
+    pub(super) fn detector_answered(
+        &mut self,
+        out: &mut Surroundings,
+        (now, registry): (Time, &mut Registry),
+        wire: Wire,
+        node: NodeId,
+        welcome: &Welcome,
+    ) -> bool {
+        let Welcome { incarnation, smp, refused, .. } = *welcome;
+        if refused || welcome.node != node || !registry.admit(now, node, incarnation) {
+            return false;
+        }
+        self.set_role(wire, Role::DetectorOut(node));
+        let detector = self.detectors.entry(node).or_default();
+        detector.call.answered(wire);
+        (detector.heard, detector.asked) = (now, now);
+        let first = true;
+        out.trace.say(out.now, || format!("{} reaches {node} ({incarnation})", self.node));
+        self.tell_cores(out, || Letter::NodeUp { node, incarnation, first, smp });
+        true
+    }
+
+    /// The node answered a question.
+    pub(super) fn take_pong(&mut self, now: Time, node: NodeId) {
+        if let Some(detector) = self.detectors.get_mut(&node) {
+            detector.heard = now;
+        }
+    }
+
+    /// The detector's call failed or its connection ended.
+    pub(super) fn detector_closed(&mut self, out: &mut Surroundings, now: Time, node: NodeId) {
+        let Some(detector) = self.detectors.get_mut(&node) else { return };
+        if detector.call.ended(now) {
+            for wire in self.wires(|role| *role == Role::DetectorIn(node)) {
+                self.close(out, now, wire);
+            }
+            self.tell_cores(out, || Letter::NodeDown { node });
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Every kind of fault there is, and how often each happened.
+
+use std::fmt;
+
+/// Makes the enumeration, its list and its names from one table.
+macro_rules! faults {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal,)+) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Fault {
+            $($(#[$doc])* $kind,)+
+        }
+
+        impl Fault {
+            /// All kinds.
+            pub const ALL: &[Self] = &[$(Self::$kind,)+];
+
+            /// Its name, for people and programs.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)+
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// A process dies between any two of its effects.
+    Crash = "crash",
+    /// Nothing arrives between two groups of nodes.
+    Partition = "partition",
+    /// Nothing arrives one way between two nodes.
+    OneWayCut = "one-way-cut",
+    /// Connections break.
+    Break = "break",
+    /// A node's clock runs at another rate.
+    ClockRate = "clock-rate",
+    /// A node's clock jumps ahead.
+    ClockJump = "clock-jump",
+    /// A node's wall clock is set, as its next process will see.
+    ClockSet = "clock-set",
+    /// A packet was lost, and sent again late.
+    PacketResent = "packet-resent",
+    /// A single batch was lost.
+    BatchLost = "batch-lost",
+    /// A single batch came twice.
+    BatchDoubled = "batch-doubled",
+    /// A single batch came before one sent earlier.
+    BatchOvertaken = "batch-overtaken",
+    /// A packet waited for a way to be mended.
+    PacketStalled = "packet-stalled",
+}
+
+/// How often each kind happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    counts: Vec<u64>,
+}
+
+impl Tally {
+    /// Counts one.
+    pub(super) fn count(&mut self, fault: Fault) {
+        self.add(fault, 1);
+    }
+
+    /// Counts several.
+    pub(super) fn add(&mut self, fault: Fault, count: u64) {
+        self.counts[fault as usize] += count;
+    }
+
+    /// How often this kind happened.
+    pub fn of(&self, fault: Fault) -> u64 {
+        self.counts[fault as usize]
+    }
+
+    /// All kinds, and how often each happened.
+    pub fn iter(&self) -> impl Iterator<Item = (Fault, u64)> {
+        Fault::ALL.iter().map(|&fault| (fault, self.of(fault)))
+    }
+
+    /// How many there were.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { counts: vec![0; Fault::ALL.len()] }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_counted_by_kind_and_every_name_is_another() {
+        let mut tally = Tally::default();
+        tally.count(Fault::Crash);
+        tally.add(Fault::Break, 3);
+        assert_eq!((tally.of(Fault::Crash), tally.of(Fault::Break), tally.total()), (1, 3, 4));
+        let names: std::collections::BTreeSet<_> = Fault::ALL.iter().map(|it| it.name()).collect();
+        assert_eq!(names.len(), Fault::ALL.len());
+    }
+}

@@ -1,0 +1,185 @@
+//! Whole worlds: that what ships works in them, and that faults happen and matter.
+
+use std::collections::BTreeMap;
+
+use super::{Fault, Happened, Shape, World};
+use crate::base::{ConnectionId, Micros, NodeId, Time};
+use crate::client::core::{Action, Core};
+use crate::client::{Command, Options, Outcome};
+
+/// A world with one client in it that does one thing after the other.
+struct Trial {
+    world: World,
+    core: Core,
+    tickets: u64,
+    /// The values that applied commands were answered with.
+    applied: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Trial {
+    fn new(seed: u64, shape: Shape) -> Self {
+        let core = Core::new(&shape.addresses(), Options { seed, ..Options::default() });
+        Self { world: World::new(seed, shape), core, tickets: 0, applied: BTreeMap::new() }
+    }
+
+    /// Until `done`, at most so long.
+    fn run_until(&mut self, span: Micros, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.world.now() + span;
+        while self.world.now() < end {
+            if done(self) {
+                return true;
+            }
+            self.step();
+        }
+        false
+    }
+
+    fn step(&mut self) {
+        let happened = self.world.step();
+        let now = self.world.now();
+        match happened {
+            None => return,
+            Some(Happened::Connected { connection }) => self.core.handle_connected(connection, now),
+            Some(Happened::Received { connection, bytes }) => {
+                self.core.handle_bytes(connection, &bytes, now);
+            }
+            Some(Happened::Closed { connection }) => self.core.handle_closed(connection, now),
+            Some(Happened::Timer { .. }) => self.core.handle_timeout(now),
+        }
+        self.pump();
+    }
+
+    fn pump(&mut self) {
+        while let Some(action) = self.core.poll_action() {
+            match action {
+                Action::Connect { connection, address } => self.world.connect(connection, &address),
+                Action::Send { connection } => self.send(connection),
+                Action::Close { connection } => self.world.close(connection),
+            }
+        }
+        while let Some(completion) = self.core.poll_completion() {
+            if let Outcome::Applied(applied) = completion.outcome {
+                self.applied.insert(completion.ticket, applied.value.to_vec());
+            }
+        }
+        if let Some(deadline) = self.core.deadline() {
+            self.world.set_timer(1, deadline);
+        }
+    }
+
+    fn send(&mut self, connection: ConnectionId) {
+        let bytes = self.core.unsent(connection);
+        self.world.send(connection, bytes);
+        let count = bytes.len();
+        self.core.handle_sent(connection, count);
+    }
+
+    /// One command; whether it was applied in time.
+    fn command(&mut self, command: Command<'_>) -> bool {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.core.submit(self.world.now(), ticket, command).expect("within the limits");
+        self.pump();
+        self.run_until(Micros::from_secs(30), |trial| trial.applied.contains_key(&ticket))
+    }
+
+    fn append(&mut self, key: &str) {
+        let key = key.as_bytes();
+        assert!(self.command(Command::Append { key, value: b"x" }), "not applied");
+    }
+
+    fn get(&mut self, key: &str) -> Vec<u8> {
+        assert!(self.command(Command::Get { key: key.as_bytes() }), "not answered");
+        self.applied[&self.tickets].clone()
+    }
+}
+
+#[test]
+fn a_cluster_starts_and_serves() {
+    for (nodes, cores, groups) in [(3, 1, 2), (3, 3, 4), (5, 2, 3), (1, 1, 1)] {
+        let mut shape = Shape::small(nodes, groups);
+        shape.cores = vec![cores; nodes];
+        let mut trial = Trial::new(7, shape);
+        for i in 0..20 {
+            trial.append(&format!("key{}", i % 5));
+        }
+        for i in 0..5 {
+            assert_eq!(trial.get(&format!("key{i}")), b"xxxx", "{nodes} nodes, {cores} cores");
+        }
+        assert!(trial.world.now() < Time(10_000_000), "{:?}", trial.world.now());
+    }
+}
+
+#[test]
+fn a_run_is_the_same_every_time() {
+    let hash = |seed| {
+        let mut trial = Trial::new(seed, Shape::small(3, 2));
+        (0..10).for_each(|_| trial.append("key"));
+        trial.world.trace_hash()
+    };
+    assert_eq!(hash(3), hash(3));
+    assert_ne!(hash(3), hash(4));
+}
+
+#[test]
+fn hours_of_silence_cost_little() {
+    let mut trial = Trial::new(7, Shape::small(3, 2));
+    trial.append("key");
+    assert!(!trial.run_until(Micros::from_secs(600), |_| false));
+    assert_eq!(trial.get("key"), b"x");
+}
+
+fn nodes() -> impl Iterator<Item = NodeId> {
+    (1..=3).map(NodeId)
+}
+
+#[test]
+fn processes_die_and_everything_acknowledged_is_there() {
+    let mut trial = Trial::new(5, Shape::small(3, 2));
+    for round in 0..12 {
+        trial.append("key");
+        let node = NodeId(round % 3 + 1);
+        trial.world.kill(node);
+        trial.append("key");
+        trial.world.restart_in(Micros::from_millis(300), node);
+    }
+    nodes().for_each(|node| trial.world.kill(node));
+    trial.world.heal();
+    assert_eq!(trial.get("key").len(), 24);
+    assert!(trial.run_until(Micros::from_secs(10), |trial| trial.world.is_steady()));
+    assert_eq!(trial.world.faults().of(Fault::Crash), 14, "the last one was still down");
+}
+
+#[test]
+fn a_node_that_is_cut_off_is_not_waited_for_and_comes_back() {
+    for way in 0..3 {
+        let mut trial = Trial::new(5, Shape::small(3, 1));
+        trial.append("key");
+        for other in nodes().skip(1) {
+            if way != 1 {
+                trial.world.cut(NodeId(1), other);
+            }
+            if way != 2 {
+                trial.world.cut(other, NodeId(1));
+            }
+        }
+        (0..5).for_each(|_| trial.append("key"));
+        assert!(!trial.world.is_steady(), "way {way}: the one cut off does not have it all");
+        trial.world.heal();
+        let steady = trial.run_until(Micros::from_secs(10), |trial| trial.world.is_steady());
+        assert!(steady, "way {way}");
+        assert_eq!(trial.get("key").len(), 6);
+    }
+}
+
+#[test]
+fn connections_that_break_are_made_again() {
+    let mut trial = Trial::new(5, Shape::small(3, 2));
+    for round in 0..20 {
+        trial.append("key");
+        let (one, other) = (NodeId(round % 3 + 1), NodeId((round + 1) % 3 + 1));
+        trial.world.break_between(one, other);
+    }
+    assert_eq!(trial.get("key").len(), 20);
+    assert!(trial.world.faults().of(Fault::Break) >= 40);
+}

@@ -1,0 +1,224 @@
+//! A turn of one core: it takes in what waits, its reactor works, and what that asks is done, one thing
+//! after the other.
+
+use super::disk::Disk;
+use super::letter::Letter;
+use super::network::Wire;
+use super::process::{Process, Role};
+use super::surroundings::{Surroundings, wire_of};
+use crate::base::{AlignedBuf, CoreId, GroupId, Incarnation, Micros, NodeId, PeerCore, Time};
+use crate::reactor::{
+    AdminAnswer, Close, CoreMessage, CoreSend, Effects, Input, LogRead, LogWrite, PeerSend, Reply,
+    SnapshotWrite,
+};
+use crate::wal::SegmentId;
+use crate::wire::frame::{Scan, scan};
+
+/// How long a turn takes, at most, µs.
+const TURN_MAX: u64 = 50;
+
+/// One thing that a reactor asks.
+#[derive(Debug)]
+enum Effect {
+    Peer(PeerSend),
+    Write(LogWrite),
+    Read(LogRead),
+    Core(CoreSend),
+    Reply(Reply),
+    Close(Close),
+    Prepare(SegmentId),
+    Hurry(SegmentId),
+    Snapshot(SnapshotWrite),
+    RemoveSnapshots(GroupId),
+    Answer(AdminAnswer),
+}
+
+/// Where a core's effects go.
+pub(super) struct Reach<'a> {
+    pub(super) out: &'a mut Surroundings,
+    pub(super) disk: &'a mut Disk,
+    pub(super) answers: &'a mut Vec<AdminAnswer>,
+    /// By the node's clock.
+    pub(super) now: Time,
+}
+
+impl Process {
+    /// One turn.
+    pub(super) fn turn(&mut self, core: CoreId, reach: &mut Reach<'_>) {
+        let now = reach.now;
+        let own = self.core(core);
+        own.waking = false;
+        let letters = std::mem::take(&mut own.inbox);
+        let mut stepped = !letters.is_empty();
+        for letter in letters {
+            self.open_letter(core, reach, letter);
+        }
+        let reactor = &mut self.core(core).reactor;
+        if reactor.deadline() <= now {
+            reactor.step(now, Input::Tick);
+            stepped = true;
+        }
+        if !stepped {
+            return;
+        }
+        let mut effects = Effects::default();
+        reactor.finish_turn(now, &mut effects);
+        reactor.check_invariants();
+        self.keep_busy();
+        let took = Micros(reach.out.random.u64(1..=TURN_MAX));
+        self.core(core).busy_until = reach.out.now + took;
+        for effect in in_order(effects) {
+            self.perform(core, reach, effect);
+        }
+        let own = self.core(core);
+        if !own.inbox.is_empty() || own.reactor.deadline() == Time(0) {
+            self.wake(reach.out, core);
+        }
+    }
+
+    fn open_letter(&mut self, core: CoreId, reach: &mut Reach<'_>, letter: Letter) {
+        let now = reach.now;
+        let reactor = &mut self.core(core).reactor;
+        match letter {
+            Letter::Input(input) => reactor.step(now, input),
+            Letter::Disk(done) => {
+                let input = done.input().expect("who dies of it takes no turn");
+                reactor.step(now, input);
+            }
+            Letter::Client { connection, frame } => {
+                reactor.step(now, Input::ClientFrame { connection, frame: &frame });
+            }
+            Letter::Batch { from, bytes } => {
+                for_each_frame(&bytes, |frame| {
+                    reactor.step(now, Input::PeerFrame { from, frame });
+                });
+            }
+            Letter::Core { from, message } => {
+                reactor.step(now, Input::CoreMessage { from, message });
+            }
+            Letter::NodeUp { node, incarnation, first, smp } => {
+                self.node_up(core, now, (node, incarnation), (first, smp));
+            }
+            Letter::NodeDown { node } => self.node_down(core, reach, node),
+            Letter::LinkUp { peer, wire, incarnation } => {
+                self.link_answered(core, reach, peer, (wire, incarnation));
+            }
+        }
+    }
+
+    fn node_up(
+        &mut self,
+        core: CoreId,
+        now: Time,
+        (node, incarnation): (NodeId, Incarnation),
+        (first, smp): (bool, u16),
+    ) {
+        let own = self.core(core);
+        own.peers.insert(node, super::links::PeerNode { up: true, incarnation });
+        own.reactor.step(now, Input::NodeUp { node, incarnation, first, smp });
+    }
+
+    fn node_down(&mut self, core: CoreId, reach: &mut Reach<'_>, node: NodeId) {
+        let own = self.core(core);
+        own.peers.entry(node).or_default().up = false;
+        let outgoing = self.wires(|role| match *role {
+            Role::LinkCalling(its, peer) | Role::LinkOut(its, peer) => {
+                its == core && peer.node == node
+            }
+            _ => false,
+        });
+        for wire in outgoing {
+            self.close(reach.out, reach.now, wire);
+        }
+        let own = self.core(core);
+        for (peer, link) in &mut own.links {
+            if peer.node == node {
+                link.call.soon();
+            }
+        }
+        own.reactor.step(reach.now, Input::NodeDown { node });
+    }
+
+    fn link_answered(
+        &mut self,
+        core: CoreId,
+        reach: &mut Reach<'_>,
+        peer: PeerCore,
+        (wire, incarnation): (Wire, Incarnation),
+    ) {
+        if !self.has(wire) {
+            return;
+        }
+        self.core(core).reactor.step(reach.now, Input::PeerLinkReset { peer });
+        if !self.link_up(reach.out, core, peer, (wire, incarnation)) {
+            self.close(reach.out, reach.now, wire);
+        }
+    }
+
+    fn perform(&mut self, core: CoreId, reach: &mut Reach<'_>, effect: Effect) {
+        let (now, true_now) = (reach.now, reach.out.now);
+        match effect {
+            Effect::Peer(send) => self.send_to_peer(reach.out, (now, core), send),
+            Effect::Core(CoreSend { to, message }) => self.send_to_core(core, reach, to, message),
+            Effect::Reply(Reply { connection, bytes }) => {
+                self.send_bytes(reach.out, wire_of(connection), &bytes);
+            }
+            Effect::Close(Close { connection, .. }) => {
+                self.close(reach.out, now, wire_of(connection));
+            }
+            Effect::Answer(answer) => reach.answers.push(answer),
+            Effect::Write(write) => {
+                reach.out.trace.note_bytes(&write.bytes);
+                reach.disk.write(true_now, core, write);
+            }
+            Effect::Read(read) => reach.disk.read(true_now, core, read),
+            Effect::Prepare(segment) => reach.disk.prepare(true_now, core, segment),
+            Effect::Hurry(segment) => reach.disk.hurry(true_now, core, segment),
+            Effect::Snapshot(write) => {
+                reach.out.trace.note_bytes(&write.bytes);
+                reach.disk.snapshot(true_now, core, write);
+            }
+            Effect::RemoveSnapshots(group) => reach.disk.remove_snapshots(true_now, core, group),
+        }
+    }
+
+    fn send_to_core(
+        &mut self,
+        core: CoreId,
+        reach: &mut Reach<'_>,
+        to: CoreId,
+        message: CoreMessage,
+    ) {
+        let place = self.place(to);
+        reach.out.post(place, Letter::Core { from: core, message });
+    }
+}
+
+/// What a turn asks, in the order in which `io` does it.
+fn in_order(effects: Effects) -> Vec<Effect> {
+    let mut list: Vec<Effect> = effects.peer_sends.into_iter().map(Effect::Peer).collect();
+    list.extend(effects.log_writes.into_iter().map(Effect::Write));
+    list.extend(effects.log_reads.into_iter().map(Effect::Read));
+    list.extend(effects.core_sends.into_iter().map(Effect::Core));
+    list.extend(effects.replies.into_iter().map(Effect::Reply));
+    list.extend(effects.closes.into_iter().map(Effect::Close));
+    list.extend(effects.prepare_segments.into_iter().map(|it| Effect::Prepare(it.segment)));
+    list.extend(effects.hurried_segment.map(Effect::Hurry));
+    list.extend(effects.snapshot_writes.into_iter().map(Effect::Snapshot));
+    list.extend(effects.snapshot_removals.into_iter().map(Effect::RemoveSnapshots));
+    list.extend(effects.admin_answers.into_iter().map(Effect::Answer));
+    list
+}
+
+/// Calls `handle` with each whole frame of a batch, aligned as a reactor wants it.
+fn for_each_frame(bytes: &[u8], mut handle: impl FnMut(&[u8])) {
+    let buffer = AlignedBuf::copy_of(bytes);
+    let mut rest: &[u8] = &buffer;
+    while !rest.is_empty() {
+        let Ok(Scan::Frame(frame)) = scan(rest, usize::MAX) else {
+            panic!("not a whole frame: {} bytes left", rest.len());
+        };
+        handle(frame.bytes);
+        rest = &rest[frame.bytes.len()..];
+    }
+}
