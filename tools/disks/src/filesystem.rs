@@ -63,9 +63,14 @@ impl Drop for Mounted {
     }
 }
 
+/// Unmounts what is mounted at `directory`, once nobody uses it.
+///
 /// A killed process is gone before its `io_uring` is: that one holds its files for a moment.
+///
+/// # Errors
+/// If somebody uses it for long.
 #[expect(clippy::disallowed_methods, reason = "between two attempts, not instead of one")]
-fn unmount(directory: &Path) -> Result<(), DiskError> {
+pub fn unmount(directory: &Path) -> Result<(), DiskError> {
     let attempt = || programs::run("umount", &[directory]).map(drop);
     for _ in 0..BUSY_ATTEMPTS {
         if attempt().is_ok() {

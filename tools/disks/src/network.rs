@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -26,12 +26,22 @@ impl Network {
         Ok(network)
     }
 
+    /// What it is called, for `ip netns`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where the kernel shows it.
+    pub fn path(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.name)
+    }
+
     /// From now on the calling thread is in it, with what it connects and the processes it starts.
     ///
     /// # Errors
     /// If the system refuses.
     pub fn enter(&self) -> Result<(), DiskError> {
-        let path = Path::new("/run/netns").join(&self.name);
+        let path = self.path();
         let namespace = File::open(&path).map_err(at("open", &path))?;
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
             .map_err(|error| at("enter", &path)(error.into()))

@@ -7,11 +7,13 @@ use std::process::Command;
 use super::DiskError;
 
 /// Programs of this crate and the Debian packages that bring them.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("losetup", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
+    ("nft", "nftables"),
+    ("nsenter", "util-linux"),
     ("qemu-storage-daemon", "qemu-utils"),
     ("setpriv", "util-linux"),
     ("umount", "mount"),
@@ -40,7 +42,7 @@ pub fn require(programs: &[&str]) -> Result<(), DiskError> {
 ///
 /// # Errors
 /// If it is missing or fails.
-pub(super) fn run<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<String, DiskError> {
+pub fn run<A: AsRef<OsStr>>(program: &str, arguments: &[A]) -> Result<String, DiskError> {
     let path = find(program)?;
     let mut command = Command::new(&path);
     command.args(arguments);

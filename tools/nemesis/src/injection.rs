@@ -1,0 +1,258 @@
+//! Faults as they are done, and undone.
+//!
+//! What was done is undone in this order: networks, disks, clocks, processes; then every group must take
+//! writes; then lost nodes are replaced, and groups get their voters back. Liveness is promised to a healthy
+//! majority, not only to a whole cluster.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sunstar::base::Micros;
+use sunstar::client::Options;
+use sunstar::client::blocking::Client;
+
+use crate::cluster::Cluster;
+use crate::control::Patience;
+use crate::cut::Cut;
+use crate::pace::Pace;
+use crate::schedule::{Action, Fault, Homes, Round};
+use crate::trouble::Trouble;
+
+/// What is to be undone.
+#[derive(Debug, Default)]
+struct Debts {
+    /// What cuts off and lets through again.
+    flapping: Option<Cut>,
+    is_cut: bool,
+    full: BTreeSet<usize>,
+    slow: BTreeSet<usize>,
+    jumped: BTreeSet<usize>,
+    paused: BTreeSet<usize>,
+    /// Asked to stop; not to be started before they have.
+    stopping: BTreeSet<usize>,
+    /// Started anew with right clocks.
+    rated: BTreeSet<usize>,
+    /// Without a process.
+    down: BTreeSet<usize>,
+    wiped: BTreeSet<usize>,
+    /// Groups with other voters.
+    changed: BTreeSet<u32>,
+}
+
+/// A round under way.
+#[derive(Debug)]
+pub(crate) struct Injection<'a> {
+    cluster: &'a mut Cluster,
+    pace: &'a Pace,
+    /// Bad wires lose what this says.
+    seed: u64,
+    debts: Debts,
+}
+
+impl<'a> Injection<'a> {
+    /// Nothing is done yet.
+    pub(crate) fn new(cluster: &'a mut Cluster, pace: &'a Pace, seed: u64) -> Self {
+        Self { cluster, pace, seed, debts: Debts::default() }
+    }
+
+    /// Does all of a round, and lets it last.
+    ///
+    /// # Errors
+    /// If a fault cannot be done, or Ctrl-C comes.
+    pub(crate) fn perform(&mut self, round: &Round) -> Result<(), Trouble> {
+        for fault in &round.faults {
+            self.inject(fault)?;
+            self.pace.pause(round.gap)?;
+        }
+        let Some(cut) = self.debts.flapping.clone() else { return self.pace.pause(round.hold) };
+        let until = self.pace.running_time() + round.hold;
+        while self.pace.running_time() < until {
+            self.pace.pause(FLAP)?;
+            self.cluster.cut(&Cut::default())?;
+            self.pace.pause(FLAP)?;
+            self.cluster.cut(&cut)?;
+        }
+        Ok(())
+    }
+
+    fn inject(&mut self, fault: &Fault) -> Result<(), Trouble> {
+        match &fault.action {
+            Action::Kill(nodes) => nodes.iter().try_for_each(|node| self.kill(*node)),
+            Action::Terminate(node) => {
+                self.debts.stopping.insert(*node);
+                self.cluster.node(*node).ask_to_stop()
+            }
+            Action::Pause(nodes) => {
+                self.debts.paused.extend(nodes);
+                nodes.iter().try_for_each(|node| self.cluster.node(*node).stop())
+            }
+            Action::Cut(cut) => self.cut(cut),
+            Action::Flap(cut) => {
+                self.debts.flapping = Some(cut.clone());
+                self.cut(cut)
+            }
+            Action::Wire(node, quality) => {
+                self.cluster.lay_wire(*node, *quality, self.seed, self.pace)
+            }
+            Action::Fill(nodes) => self.fill(nodes),
+            Action::Wipe(node) => {
+                self.kill(*node)?;
+                self.debts.wiped.insert(*node);
+                self.cluster.node(*node).disk.wipe()
+            }
+            Action::Slow(node, requests) => {
+                self.debts.slow.insert(*node);
+                self.cluster.throttle(*node, Some(*requests))
+            }
+            Action::Jump(node, seconds) => {
+                self.debts.jumped.insert(*node);
+                self.clock(*node).jump(*seconds)
+            }
+            Action::Rate(node, percent) => {
+                self.debts.rated.insert(*node);
+                self.restart_at(*node, *percent)
+            }
+            Action::Transfer { group, to } => {
+                // Refused if the group has no leader just now: that is an answer, too.
+                self.cluster.control.transfer(*group, *to, Patience::None).map(drop)
+            }
+            Action::Change { group, voters } => {
+                self.debts.changed.insert(*group);
+                let asked = 0;
+                self.cluster.control.set_voters(*group, voters, asked, Patience::None).map(drop)
+            }
+        }
+    }
+
+    fn kill(&mut self, node: usize) -> Result<(), Trouble> {
+        self.debts.down.insert(node);
+        self.cluster.node(node).kill()
+    }
+
+    fn cut(&mut self, cut: &Cut) -> Result<(), Trouble> {
+        self.debts.is_cut = true;
+        self.cluster.cut(cut)
+    }
+
+    fn clock(&mut self, node: usize) -> &mut crate::clock::NodeClock {
+        self.cluster.node(node).clock.as_mut().expect("made for this kind of fault")
+    }
+
+    fn restart_at(&mut self, node: usize, percent: u32) -> Result<(), Trouble> {
+        self.clock(node).set_rate(percent);
+        self.cluster.node(node).kill()?;
+        self.cluster.start_node(node)
+    }
+
+    /// Fills disks, and writes until that is noticed: there is room in what nodes have set aside.
+    fn fill(&mut self, nodes: &[usize]) -> Result<(), Trouble> {
+        for node in nodes {
+            self.debts.full.insert(*node);
+            self.cluster.node(*node).disk.fill()?;
+        }
+        // Once a majority refuses to write, the others are never asked to.
+        let majority = self.cluster.len() / 2 + 1;
+        let targets = self.cluster.targets();
+        let options = Options { operation_timeout: Micros::from_secs(2), ..Options::default() };
+        let mut client = Client::connect(&targets, options)
+            .map_err(|error| Trouble::broken(format!("with full disks: {error}")))?;
+        let value = vec![b'b'; BULK_BYTES];
+        let mut count = 0;
+        self.pace.wait_for("a full disk is noticed", NOTICED_MAX, || {
+            for _ in 0..BULK_WRITES {
+                count += 1;
+                // Refused once the disks of a majority are full.
+                let _ = client.put(format!("bulk-{}", count % BULK_KEYS).as_bytes(), &value);
+            }
+            let answers = self.cluster.control.status(nodes, false)?;
+            let full = answers.iter().filter(|answer| answer.is_full()).count();
+            Ok((full >= nodes.len().min(majority)).then_some(()))
+        })?;
+        Ok(())
+    }
+
+    /// Undoes what keeps nodes from being a healthy majority.
+    ///
+    /// # Errors
+    /// If the system refuses, or a node does not do as it is told.
+    pub(crate) fn heal(&mut self) -> Result<(), Trouble> {
+        if std::mem::take(&mut self.debts.is_cut) {
+            self.cluster.cut(&Cut::default())?;
+        }
+        self.cluster.take_out_wires();
+        for node in std::mem::take(&mut self.debts.slow) {
+            self.cluster.throttle(node, None)?;
+        }
+        for node in std::mem::take(&mut self.debts.full) {
+            self.cluster.node(node).disk.empty()?;
+        }
+        for node in std::mem::take(&mut self.debts.jumped) {
+            self.clock(node).jump(0)?;
+        }
+        for node in std::mem::take(&mut self.debts.paused) {
+            self.cluster.node(node).go_on();
+        }
+        for node in std::mem::take(&mut self.debts.rated) {
+            self.restart_at(node, 100)?;
+        }
+        for node in std::mem::take(&mut self.debts.stopping) {
+            let node_stops = || self.cluster.node(node).has_stopped();
+            self.pace.wait_for("a node ends that was asked to", STOPPED_MAX, node_stops)?;
+            self.debts.down.insert(node);
+        }
+        for node in std::mem::take(&mut self.debts.down) {
+            self.cluster.start_node(node)?;
+        }
+        Ok(())
+    }
+
+    /// Undoes the rest: lost nodes are let in again, groups get their voters back.
+    ///
+    /// # Errors
+    /// If that does not succeed in time.
+    pub(crate) fn repair(&mut self, homes: &Homes) -> Result<(), Trouble> {
+        for node in std::mem::take(&mut self.debts.wiped) {
+            self.replace(node)?;
+        }
+        for group in std::mem::take(&mut self.debts.changed) {
+            let (home, control) = (&homes[&group], &self.cluster.control);
+            let mut last = String::new();
+            let restored = self.pace.wait_for("a group gets its voters back", REPAIRED_MAX, || {
+                let said = control.set_voters(group, home, 0, Patience::Seconds(30))?;
+                last = said.complaint;
+                Ok(said.succeeded.then_some(()))
+            });
+            restored.map_err(|trouble| trouble.with(&last))?;
+        }
+        self.cluster.check_alive()
+    }
+
+    /// Has a node let in again that lost its disk, and waits until nobody keeps it out.
+    fn replace(&self, node: usize) -> Result<(), Trouble> {
+        let control = &self.cluster.control;
+        let nodes: Vec<_> = (0..self.cluster.len()).collect();
+        let asked = (node + 1) % nodes.len();
+        let mut last = String::new();
+        let replaced = self.pace.wait_for("a lost node is let in again", REPAIRED_MAX, || {
+            let said = control.replace(node, asked, Patience::Seconds(30))?;
+            last = said.complaint;
+            let answers = control.status(&nodes, false)?;
+            let is_in = answers.iter().all(|answer| answer.ready && !answer.refuses());
+            Ok((said.succeeded && is_in).then_some(()))
+        });
+        replaced.map(drop).map_err(|trouble| trouble.with(&last))
+    }
+}
+
+/// How long a flapping partition stands, and does not stand.
+const FLAP: Duration = Duration::from_millis(300);
+
+/// Large values soon need another segment of the log.
+const BULK_BYTES: usize = 256 << 10;
+const BULK_KEYS: usize = 16;
+/// Between two looks at whether the nodes have noticed.
+const BULK_WRITES: usize = 8;
+
+const NOTICED_MAX: Duration = Duration::from_mins(1);
+const STOPPED_MAX: Duration = Duration::from_secs(30);
+const REPAIRED_MAX: Duration = Duration::from_mins(2);

@@ -1,0 +1,90 @@
+//! The kinds of faults, by the names under which they are counted and left out.
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Kind {
+    /// SIGKILL of one node.
+    KillOne,
+    /// SIGKILL of most nodes at once.
+    KillMajority,
+    /// SIGKILL of all nodes at once.
+    KillAll,
+    /// SIGTERM of one node: it hands over and ends.
+    Terminate,
+    /// SIGSTOP of one node, and SIGCONT.
+    PauseOne,
+    /// SIGSTOP of most nodes, and SIGCONT.
+    PauseMajority,
+    /// One node without the others, at times without its clients too.
+    Isolate,
+    /// One node that hears the others and is not heard, or the other way round.
+    OneWay,
+    /// Two sides that only one node reaches both of.
+    Bridge,
+    /// A partition that comes and goes.
+    Flapping,
+    /// Packets of one node are late and overtake each other.
+    Delay,
+    /// Packets of one node are lost and doubled.
+    Loss,
+    /// The disk of one node is full.
+    FullDisk,
+    /// All disks are full.
+    FullDisks,
+    /// The disk of one node is slow.
+    SlowDisk,
+    /// A node comes back with an empty disk, and is replaced.
+    WipedDisk,
+    /// The wall clock of one node jumps, and back.
+    ClockJump,
+    /// The clocks of one node run too fast or too slow.
+    ClockRate,
+    /// The leadership of a group is handed to another node.
+    Transfer,
+    /// The voters of a group change, and change back.
+    Membership,
+}
+
+impl Kind {
+    /// Its name on the command line and in tables.
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value().expect("no kind is hidden");
+        value.get_name().to_owned()
+    }
+
+    /// All of them.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::value_variants().iter().copied()
+    }
+
+    /// Whether nothing else may happen to a disk or to the members of a group meanwhile.
+    ///
+    /// A node that lost its disk is let in again by a change of every group's members, which each node
+    /// notes on its disk.
+    pub(crate) fn bars(self, other: Self) -> bool {
+        let alone = |kind| {
+            matches!(kind, Self::Membership | Self::FullDisk | Self::FullDisks | Self::WipedDisk)
+        };
+        let wipes = [self, other].contains(&Self::WipedDisk);
+        let fills = |kind| matches!(kind, Self::FullDisk | Self::FullDisks);
+        self == other
+            || wipes && alone(self) && alone(other)
+            || fills(self) && fills(other)
+            || self.cuts() && other.cuts()
+    }
+
+    /// Whether it is a partition; one at a time.
+    const fn cuts(self) -> bool {
+        matches!(self, Self::Isolate | Self::OneWay | Self::Bridge | Self::Flapping)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.name())
+    }
+}
