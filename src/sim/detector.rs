@@ -64,7 +64,7 @@ impl Process {
                 Wish::Nothing => {}
                 Wish::Call => {
                     let peer = PeerCore { node, core: CoreId(0) };
-                    let wire = self.call_peer(out, CoreId(0), peer, Purpose::Detector);
+                    let wire = self.call_peer(out, (now, CoreId(0)), peer, Purpose::Detector);
                     let detector = self.detectors.entry(node).or_default();
                     detector.call.called(wire);
                     detector.heard = now;
@@ -88,7 +88,7 @@ impl Process {
     pub(super) fn call_peer(
         &mut self,
         out: &mut Surroundings,
-        core: CoreId,
+        (now, core): (Time, CoreId),
         to: PeerCore,
         purpose: Purpose,
     ) -> Wire {
@@ -97,7 +97,7 @@ impl Process {
             Purpose::Link => Role::LinkCalling(core, to),
             Purpose::Detector => Role::DetectorCalling(to.node),
         };
-        self.calls(wire, role);
+        self.calls(now, wire, role);
         let from = PeerCore { node: self.node, core };
         let incarnation = self.incarnation;
         let hello = Packet::Hello(Hello { from, incarnation, wanted: to, purpose });

@@ -1,6 +1,8 @@
 //! What can happen in a world, at a moment.
 
+use super::faults::Fault;
 use super::letter::Letter;
+use super::network::Way;
 use crate::base::{CoreId, NodeId, Time};
 
 /// What happens by itself; what arrives on the network is the network's.
@@ -18,6 +20,33 @@ pub(super) enum Event {
     Timer { client: u64, at: Time },
     /// A node's process is started, if none runs.
     Start { node: NodeId },
+    /// A process that was told to stop ends, if it still runs.
+    Stop { node: NodeId, life: Life },
+    /// Ways are cut again.
+    Cut(Vec<Way>),
+    /// Something goes wrong.
+    Harm(Fault),
+    /// Something is well again.
+    Relief(Relief),
+}
+
+/// What ends a fault.
+#[derive(Clone, Debug)]
+pub(super) enum Relief {
+    /// These ways are mended.
+    Mend(Vec<Way>),
+    /// These ways, cut just now, are mended and cut again, so often.
+    Flap(Vec<Way>, u32),
+    /// A process goes on.
+    Resume(NodeId, Life),
+    /// The weather is fair.
+    Fair,
+    /// A disk has room again.
+    Room(NodeId),
+    /// A disk completes what it was asked.
+    Release(NodeId),
+    /// A disk is as fast as it was.
+    Fast(NodeId),
 }
 
 /// One run of one process: never used again.
@@ -46,6 +75,10 @@ impl Event {
             Self::Disk { node, at } => [4, node.0, at.0],
             Self::Timer { client, at } => [5, client, at.0],
             Self::Start { node } => [6, node.0, 0],
+            Self::Harm(fault) => [7, fault as u64, 0],
+            Self::Relief(_) => [8, 0, 0],
+            Self::Stop { node, life } => [9, node.0, life.0],
+            Self::Cut(_) => [10, 0, 0],
         }
     }
 }

@@ -28,18 +28,48 @@ macro_rules! faults {
 faults! {
     /// A process dies between any two of its effects.
     Crash = "crash",
-    /// Nothing arrives between two groups of nodes.
+    /// All processes die at once.
+    CrashAll = "crash-all",
+    /// A machine loses its power, and its disk what was not durable.
+    PowerLoss = "power-loss",
+    /// All machines lose their power at once.
+    PowerLossAll = "power-loss-all",
+    /// A process stands still for a while.
+    Pause = "pause",
+    /// A core takes no turn for a while.
+    Stall = "stall",
+    /// A process is told to stop, hands over what it leads, and is gone.
+    Stop = "stop",
+    /// Nothing arrives between two sets of nodes.
     Partition = "partition",
+    /// Two sets of nodes have but one node in common.
+    Bridge = "bridge",
     /// Nothing arrives one way between two nodes.
     OneWayCut = "one-way-cut",
-    /// Connections break.
+    /// A node is cut off, and not, and cut off again.
+    Flap = "flap",
+    /// A connection breaks.
     Break = "break",
+    /// Packets are late, lost, and out of order for a while.
+    BadWeather = "bad-weather",
     /// A node's clock runs at another rate.
     ClockRate = "clock-rate",
     /// A node's clock jumps ahead.
     ClockJump = "clock-jump",
     /// A node's wall clock is set, as its next process will see.
     ClockSet = "clock-set",
+    /// A disk has no room for a while.
+    DiskFull = "disk-full",
+    /// A disk is slow for a while.
+    DiskSlow = "disk-slow",
+    /// A disk completes nothing for a while.
+    DiskHeld = "disk-held",
+    /// A log write fails.
+    WriteError = "write-error",
+    /// Sectors of unfinished writes that a power loss took.
+    SectorTorn = "sector-torn",
+    /// Names of files that a power loss took.
+    NameLost = "name-lost",
     /// A packet was lost, and sent again late.
     PacketResent = "packet-resent",
     /// A single batch was lost.
@@ -50,6 +80,22 @@ faults! {
     BatchOvertaken = "batch-overtaken",
     /// A packet waited for a way to be mended.
     PacketStalled = "packet-stalled",
+}
+
+impl Fault {
+    /// Whether it only comes of others.
+    pub const fn follows(self) -> bool {
+        matches!(
+            self,
+            Self::SectorTorn
+                | Self::NameLost
+                | Self::PacketResent
+                | Self::BatchLost
+                | Self::BatchDoubled
+                | Self::BatchOvertaken
+                | Self::PacketStalled
+        )
+    }
 }
 
 /// How often each kind happened.

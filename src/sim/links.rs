@@ -63,7 +63,7 @@ impl Process {
             return self.send(out, wire, Packet::Batch(bytes));
         }
         if link.call.is_due(now) {
-            let wire = self.call_peer(out, core, to, Purpose::Link);
+            let wire = self.call_peer(out, (now, core), to, Purpose::Link);
             self.core(core).links.entry(to).or_default().call.called(wire);
         }
         let link = self.core(core).links.entry(to).or_default();

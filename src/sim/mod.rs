@@ -19,6 +19,7 @@
 
 mod call;
 mod clock;
+mod cuts;
 mod detector;
 pub mod disk;
 mod event;
@@ -36,8 +37,7 @@ mod schedule;
 mod serving;
 mod shape;
 mod surroundings;
-#[cfg(test)]
-mod tests;
+mod swarm;
 mod trace;
 mod turn;
 mod weather;
@@ -45,4 +45,5 @@ mod world;
 
 pub use faults::{Fault, Tally};
 pub use shape::Shape;
+pub use weather::Weather;
 pub use world::{Happened, World};

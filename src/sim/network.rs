@@ -84,6 +84,8 @@ struct Connection {
     hosts: [NodeId; 2],
     /// Whether that end is done with it.
     closed: [bool; 2],
+    /// Whether that end lost its power: it has not told the other.
+    dark: [bool; 2],
     /// What is on its way to that end.
     lanes: [Lane; 2],
 }
@@ -117,7 +119,10 @@ impl Network {
         self.made += 1;
         let wire = Wire(self.made);
         let lanes = [Lane::default(), Lane::default()];
-        self.connections.insert(wire, Connection { hosts: [from, to], closed: [false; 2], lanes });
+        self.connections.insert(
+            wire,
+            Connection { hosts: [from, to], closed: [false; 2], dark: [false; 2], lanes },
+        );
         self.send(now, wire, Side::Caller, Packet::Call);
         wire
     }
@@ -175,8 +180,31 @@ impl Network {
         self.abandon(wire, side);
     }
 
-    /// One side is gone; nobody is told.
-    pub(super) fn abandon(&mut self, wire: Wire, side: Side) {
+    /// The host at one end loses its power: nobody is told.
+    pub(super) fn darken(&mut self, wire: Wire, side: Side) {
+        if let Some(connection) = self.connections.get_mut(&wire) {
+            connection.dark[side.index()] = true;
+        }
+        self.abandon(wire, side);
+    }
+
+    /// A host has power again: who still sends on a connection of its past is told that it is no more.
+    pub(super) fn lighten(&mut self, now: Time, host: NodeId) {
+        let mut forgotten = Vec::new();
+        for (&wire, connection) in &mut self.connections {
+            for side in [Side::Caller, Side::Callee] {
+                let is_meant = connection.hosts[side.index()] == host;
+                if is_meant && std::mem::take(&mut connection.dark[side.index()]) {
+                    forgotten.push((wire, side));
+                }
+            }
+        }
+        for (wire, side) in forgotten {
+            self.put(now, wire, side, Packet::End);
+        }
+    }
+
+    fn abandon(&mut self, wire: Wire, side: Side) {
         let Some(connection) = self.connections.get_mut(&wire) else { return };
         connection.closed[side.index()] = true;
         connection.lanes[side.index()].packets.clear();

@@ -1,7 +1,7 @@
 //! A node: a machine with a clock and a disk, and a process that runs on it or does not.
 
 use super::clock::NodeClock;
-use super::disk::{Disk, Done, Refusal, Settings, Speed, Start};
+use super::disk::{Disk, Done, Lost, Refusal, Settings, Speed, Start};
 use super::event::{Event, Life};
 use super::letter::Letter;
 use super::network::{Delivery, Side};
@@ -28,9 +28,22 @@ pub(super) struct Node {
     /// Which incarnations of the others were seen.
     registry: Registry,
     smp: u16,
+    /// Whether the machine has power.
+    powered: bool,
     pub(super) process: Option<Process>,
     /// What administrators are answered.
     pub(super) answers: Vec<AdminAnswer>,
+}
+
+/// What became of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turned {
+    /// It was not taken: the process is gone, or stands still.
+    Nothing,
+    /// It was taken.
+    Done,
+    /// The process died before all was done that the turn asked.
+    Died,
 }
 
 /// Why a process does not start.
@@ -58,6 +71,7 @@ impl Node {
             disk: Disk::new(Speed::default(), random.fork()),
             registry: Registry::default(),
             smp,
+            powered: true,
             process: None,
             answers: Vec::new(),
         }
@@ -92,6 +106,9 @@ impl Node {
         for (core, recovered) in (0..).map(CoreId).zip(cores) {
             let config = self.config(core, now, (shape, map), &superblock);
             reactors.push(Reactor::new(now, config, recovered)?);
+        }
+        if !std::mem::replace(&mut self.powered, true) {
+            out.network.lighten(out.now, self.id);
         }
         let life = out.next_life();
         let others = map.nodes.iter().map(|node| node.id).filter(|&other| other != self.id);
@@ -147,16 +164,58 @@ impl Node {
         true
     }
 
-    /// A core takes a turn. Returns whether it did.
-    pub(super) fn turn(&mut self, out: &mut Surroundings, life: Life, core: CoreId) -> bool {
-        let now = self.time(out);
-        let Self { process: Some(process), disk, answers, id, .. } = self else { return false };
-        if process.life != life {
-            return false;
+    /// The machine loses its power, whether a process runs or not. Returns what the disk lost.
+    pub(super) fn lose_power(&mut self, out: &mut Surroundings) -> Lost {
+        self.powered = false;
+        if let Some(process) = self.process.take() {
+            for (wire, side) in process.all_wires() {
+                out.network.darken(wire, side);
+            }
         }
-        process.turn(core, &mut Reach { out, disk, answers, now });
+        self.disk.power_loss()
+    }
+
+    /// The process stands still from now on. Returns whether it ran before.
+    pub(super) fn pause(&mut self) -> Option<Life> {
+        let process = self.process.as_mut()?;
+        process.pause().then_some(process.life)
+    }
+
+    /// The process of that life goes on.
+    pub(super) fn resume(&mut self, out: &mut Surroundings, life: Option<Life>) {
+        let now = self.time(out);
+        let Self { process: Some(process), registry, id, .. } = self else { return };
+        let meant = life.is_none_or(|life| process.life == life);
+        if meant && process.resume(out, (now, registry)) {
+            out.trace.say(out.now, || format!("{id} goes on"));
+            let life = process.life;
+            out.plan_in(Micros(1), Event::Tick { node: *id, life });
+        }
+    }
+
+    /// The disk completes what it was asked, and is held no longer.
+    pub(super) fn release_disk(&mut self, out: &mut Surroundings) {
+        self.disk.hold(false);
+        plan_disk(self.id, &self.disk, out);
+    }
+
+    /// A core takes a turn. Returns what became of it.
+    pub(super) fn turn(&mut self, out: &mut Surroundings, life: Life, core: CoreId) -> Turned {
+        let now = self.time(out);
+        let Self { process: Some(process), disk, answers, id, .. } = self else {
+            return Turned::Nothing;
+        };
+        if process.life != life || process.stands_still() {
+            process.core(core).waking &= process.life != life;
+            return Turned::Nothing;
+        }
+        let lives = process.turn(core, &mut Reach { out, disk, answers, now });
         plan_disk(*id, disk, out);
-        true
+        if lives {
+            return Turned::Done;
+        }
+        self.kill(out);
+        Turned::Died
     }
 
     /// A letter from another core arrives.
@@ -175,7 +234,7 @@ impl Node {
     pub(super) fn tick(&mut self, out: &mut Surroundings, life: Life) {
         let now = self.time(out);
         let Self { process: Some(process), .. } = self else { return };
-        if process.life != life {
+        if process.life != life || process.stands_still() {
             return;
         }
         let next = process.tick(out, now);
@@ -204,6 +263,9 @@ impl Node {
     pub(super) fn deliver(&mut self, out: &mut Surroundings, delivery: Delivery) {
         let Delivery { wire, side, packet, .. } = delivery;
         let now = self.time(out);
+        if !self.powered {
+            return out.network.darken(wire, side);
+        }
         match &mut self.process {
             Some(process) if matches!(packet, Packet::Call) => process.accept(out, now, wire),
             Some(process) if process.has(wire) => {
@@ -221,6 +283,6 @@ impl Node {
 /// Has the disk looked at when it is done with something.
 fn plan_disk(node: NodeId, disk: &Disk, out: &mut Surroundings) {
     if let Some(at) = disk.deadline() {
-        out.schedule.plan(at, Event::Disk { node, at });
+        out.schedule.plan(at.max(out.now), Event::Disk { node, at });
     }
 }

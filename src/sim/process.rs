@@ -36,6 +36,12 @@ pub(super) struct Process {
     pub(super) detectors: BTreeMap<NodeId, Detector>,
     /// A core did something since the last tick.
     busy: bool,
+    /// It stands still (SIGSTOP): what arrives waits in its sockets.
+    backlog: Option<Vec<(Wire, Packet)>>,
+    /// It dies before it has done so many things more.
+    doom: Option<u32>,
+    /// It was told to stop.
+    leaving: bool,
 }
 
 /// One core.
@@ -93,6 +99,9 @@ impl Process {
         let detectors = others.map(|other| (other, Detector::default())).collect();
         let sockets = BTreeMap::new();
         Self {
+            backlog: None,
+            doom: None,
+            leaving: false,
             node,
             life,
             cluster,
@@ -178,9 +187,8 @@ impl Process {
     }
 
     /// This process calls.
-    pub(super) fn calls(&mut self, wire: Wire, role: Role) {
-        // The failure detector, or the greeting's time, ends calls that nobody answers.
-        self.insert(Time(u64::MAX - GREETING_TIME.0), wire, Side::Caller, role);
+    pub(super) fn calls(&mut self, now: Time, wire: Wire, role: Role) {
+        self.insert(now, wire, Side::Caller, role);
     }
 
     fn insert(&mut self, now: Time, wire: Wire, side: Side, role: Role) {
@@ -217,6 +225,58 @@ impl Process {
         }
     }
 
+    /// It stands still from now on. Returns whether it ran before.
+    pub(super) fn pause(&mut self) -> bool {
+        let ran = self.backlog.is_none();
+        self.backlog.get_or_insert_default();
+        ran
+    }
+
+    /// It goes on, with what arrived meanwhile. Returns whether it stood still.
+    pub(super) fn resume(
+        &mut self,
+        out: &mut Surroundings,
+        (now, registry): (Time, &mut Registry),
+    ) -> bool {
+        let Some(backlog) = self.backlog.take() else { return false };
+        for (wire, packet) in backlog {
+            self.take(out, (now, registry), wire, packet);
+        }
+        (0..self.smp()).for_each(|core| self.wake(out, CoreId(core)));
+        true
+    }
+
+    pub(super) fn stands_still(&self) -> bool {
+        self.backlog.is_some()
+    }
+
+    /// It dies before it has done so many things more.
+    pub(super) fn doom(&mut self, after: u32) {
+        self.doom = Some(after);
+    }
+
+    /// It was told to stop.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// Whether it ends before long, by what was done to it.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.leaving || self.doom.is_some()
+    }
+
+    /// Whether it dies before it does one thing more.
+    pub(super) fn meets_its_doom(&mut self) -> bool {
+        match &mut self.doom {
+            Some(0) => true,
+            Some(after) => {
+                *after -= 1;
+                false
+            }
+            None => false,
+        }
+    }
+
     /// What arrived on one of its connections.
     pub(super) fn take(
         &mut self,
@@ -226,6 +286,9 @@ impl Process {
         packet: Packet,
     ) {
         let Some(role) = self.sockets.get(&wire).map(|socket| socket.role) else { return };
+        if let Some(backlog) = &mut self.backlog {
+            return backlog.push((wire, packet));
+        }
         let stays = match (role, packet) {
             (_, Packet::Call | Packet::Accepted) => true,
             (_, Packet::End) => false,

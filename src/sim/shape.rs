@@ -1,5 +1,6 @@
 //! What a simulated cluster consists of.
 
+use super::weather::Weather;
 use crate::base::{Micros, NodeId};
 use crate::placement::{NodeInfo, ShardMap};
 use crate::raft::Lease;
@@ -28,6 +29,8 @@ pub struct Shape {
     /// Whether single batches between nodes may be lost, doubled and overtaken by later ones, which no
     /// link of `io` does: there whole connections are.
     pub harsh_links: bool,
+    /// How packets fare when nothing goes wrong.
+    pub weather: Weather,
 }
 
 impl Shape {
@@ -45,6 +48,7 @@ impl Shape {
             entries_memory_max: 64 << 10,
             memory_max: 1 << 30,
             harsh_links: false,
+            weather: Weather::fair(),
         }
     }
 

@@ -43,8 +43,8 @@ pub(super) struct Reach<'a> {
 }
 
 impl Process {
-    /// One turn.
-    pub(super) fn turn(&mut self, core: CoreId, reach: &mut Reach<'_>) {
+    /// One turn. Returns whether the process lives on.
+    pub(super) fn turn(&mut self, core: CoreId, reach: &mut Reach<'_>) -> bool {
         let now = reach.now;
         let own = self.core(core);
         own.waking = false;
@@ -59,7 +59,7 @@ impl Process {
             stepped = true;
         }
         if !stepped {
-            return;
+            return true;
         }
         let mut effects = Effects::default();
         reactor.finish_turn(now, &mut effects);
@@ -68,12 +68,16 @@ impl Process {
         let took = Micros(reach.out.random.u64(1..=TURN_MAX));
         self.core(core).busy_until = reach.out.now + took;
         for effect in in_order(effects) {
+            if self.meets_its_doom() {
+                return false;
+            }
             self.perform(core, reach, effect);
         }
         let own = self.core(core);
         if !own.inbox.is_empty() || own.reactor.deadline() == Time(0) {
             self.wake(reach.out, core);
         }
+        true
     }
 
     fn open_letter(&mut self, core: CoreId, reach: &mut Reach<'_>, letter: Letter) {

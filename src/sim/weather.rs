@@ -4,21 +4,22 @@ use crate::base::Micros;
 
 /// How packets fare, on all ways alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Weather {
+pub struct Weather {
     /// What every packet takes.
-    pub(super) latency: Micros,
+    pub latency: Micros,
     /// What it may take beyond that.
-    pub(super) jitter: Micros,
+    pub jitter: Micros,
     /// Of a hundred packets, so many take `spike` beyond that.
-    pub(super) spike_percent: u32,
-    pub(super) spike: Micros,
+    pub spike_percent: u32,
+    /// At most.
+    pub spike: Micros,
     /// Of a hundred packets, so many are lost: sent again by the sender's system, or lost for good with
     /// harsh links.
-    pub(super) lost_percent: u32,
+    pub lost_percent: u32,
     /// With harsh links: of a hundred batches, so many arrive twice.
-    pub(super) doubled_percent: u32,
+    pub doubled_percent: u32,
     /// With harsh links: so many come before one that was sent before.
-    pub(super) overtaken_percent: u32,
+    pub overtaken_percent: u32,
 }
 
 /// What a system waits at least before it sends a packet again.
@@ -26,7 +27,7 @@ const RESEND_MIN: Micros = Micros::from_millis(200);
 
 impl Weather {
     /// A quiet network in one room.
-    pub(super) fn fair() -> Self {
+    pub fn fair() -> Self {
         Self {
             latency: Micros(50),
             jitter: Micros(50),
@@ -35,6 +36,23 @@ impl Weather {
             lost_percent: 0,
             doubled_percent: 0,
             overtaken_percent: 0,
+        }
+    }
+
+    /// Any other.
+    pub(super) fn bad(random: &mut fastrand::Rng) -> Self {
+        let percent = |random: &mut fastrand::Rng, most| match random.u32(0..3) {
+            0 => 0,
+            _ => random.u32(0..most),
+        };
+        Self {
+            latency: Micros(20 << random.u32(0..10)),
+            jitter: Micros(20 << random.u32(0..10)),
+            spike_percent: percent(random, 20),
+            spike: Micros(1_000 << random.u32(0..10)),
+            lost_percent: percent(random, 10),
+            doubled_percent: percent(random, 20),
+            overtaken_percent: percent(random, 20),
         }
     }
 

@@ -10,21 +10,21 @@ use std::collections::BTreeMap;
 
 use super::clock::NodeClock;
 use super::event::Event;
-use super::faults::Tally;
+use super::faults::{Fault, Tally};
 use super::invariants::Invariants;
 use super::network::{CLIENTS, Delivery, Network, Side, Wire};
-use super::node::Node;
+use super::node::{Node, Turned};
 use super::packet::Packet;
 use super::shape::Shape;
 use super::surroundings::Surroundings;
-use super::weather::Weather;
+use super::swarm::Swarm;
 use crate::base::{ConnectionId, Micros, NodeId, Time};
 use crate::placement::ShardMap;
 
 /// A simulated cluster with its clients' connections.
 #[derive(Debug)]
 pub struct World {
-    shape: Shape,
+    pub(super) shape: Shape,
     pub(super) map: ShardMap,
     pub(super) out: Surroundings,
     pub(super) nodes: BTreeMap<NodeId, Node>,
@@ -37,6 +37,8 @@ pub struct World {
     invariants: Invariants,
     /// Faults done to it; the network keeps its own account.
     pub(super) tally: Tally,
+    /// What goes wrong by itself, and how often.
+    pub(super) swarm: Swarm,
 }
 
 /// What a client is told.
@@ -72,7 +74,7 @@ impl World {
     pub fn new(seed: u64, shape: Shape) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let map = shape.map();
-        let network = Network::new(Weather::fair(), shape.harsh_links, random.fork());
+        let network = Network::new(shape.weather, shape.harsh_links, random.fork());
         let mesh_delay = Micros(random.u64(1..20));
         let mut out = Surroundings::new(network, mesh_delay, random.fork());
         let mut nodes = BTreeMap::new();
@@ -83,8 +85,8 @@ impl World {
         }
         let (wires, connections, timers) = Default::default();
         let invariants = Invariants::default();
-        let tally = Tally::default();
-        Self { shape, map, out, nodes, wires, connections, timers, invariants, tally }
+        let (tally, swarm) = (Tally::default(), Swarm::new(&shape, random.fork()));
+        Self { shape, map, out, nodes, wires, connections, timers, invariants, tally, swarm }
     }
 
     /// The true time: no clock of any node shows it.
@@ -202,8 +204,10 @@ impl World {
         match event {
             Event::Turn(place) => {
                 let node = self.nodes.get_mut(&place.node).expect("a node's place");
-                if node.turn(&mut self.out, place.life, place.core) {
-                    self.invariants.observe(node, place.core);
+                match node.turn(&mut self.out, place.life, place.core) {
+                    Turned::Nothing => {}
+                    Turned::Done => self.invariants.observe(node, place.core),
+                    Turned::Died => self.died(place.node, Fault::Crash),
                 }
             }
             Event::Letter(place, letter) => {
@@ -214,7 +218,11 @@ impl World {
                 self.nodes.get_mut(&node).expect("a node's tick").tick(&mut self.out, life);
             }
             Event::Disk { node, at } => {
-                self.nodes.get_mut(&node).expect("a node's disk").disk_done(&mut self.out, at);
+                let died =
+                    self.nodes.get_mut(&node).expect("a node's disk").disk_done(&mut self.out, at);
+                if died {
+                    self.died(node, Fault::WriteError);
+                }
             }
             Event::Timer { client, at } => {
                 if self.timers.get(&client) == Some(&at) {
@@ -223,6 +231,16 @@ impl World {
                 }
             }
             Event::Start { node } => self.start(node),
+            Event::Stop { node, life } => {
+                let running = self.nodes[&node].process.as_ref().map(|process| process.life);
+                if running == Some(life) {
+                    self.stopped(node);
+                }
+            }
+            Event::Cut(ways) if self.swarm.storms => self.cut_ways(Fault::Flap, &ways),
+            Event::Cut(_) => {}
+            Event::Harm(fault) => self.harm(fault),
+            Event::Relief(relief) => self.relieve(relief),
         }
         None
     }

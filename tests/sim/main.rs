@@ -1,17 +1,20 @@
 //! Whole worlds: that what ships works in them, and that faults happen and matter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fault, Happened, Shape, World};
-use crate::base::{ConnectionId, Micros, NodeId, Time};
-use crate::client::core::{Action, Core};
-use crate::client::{Command, Options, Outcome};
+use sunstar::base::{ConnectionId, Micros, NodeId, Time};
+use sunstar::client::core::{Action, Core};
+use sunstar::client::{Command, Options, Outcome};
+use sunstar::raft::Lease;
+use sunstar::sim::{Fault, Happened, Shape, World};
 
 /// A world with one client in it that does one thing after the other.
 struct Trial {
     world: World,
     core: Core,
     tickets: u64,
+    /// Commands without an outcome.
+    outstanding: BTreeSet<u64>,
     /// The values that applied commands were answered with.
     applied: BTreeMap<u64, Vec<u8>>,
 }
@@ -19,7 +22,13 @@ struct Trial {
 impl Trial {
     fn new(seed: u64, shape: Shape) -> Self {
         let core = Core::new(&shape.addresses(), Options { seed, ..Options::default() });
-        Self { world: World::new(seed, shape), core, tickets: 0, applied: BTreeMap::new() }
+        Self {
+            world: World::new(seed, shape),
+            core,
+            tickets: 0,
+            outstanding: BTreeSet::new(),
+            applied: BTreeMap::new(),
+        }
     }
 
     /// Until `done`, at most so long.
@@ -58,6 +67,7 @@ impl Trial {
             }
         }
         while let Some(completion) = self.core.poll_completion() {
+            self.outstanding.remove(&completion.ticket);
             if let Outcome::Applied(applied) = completion.outcome {
                 self.applied.insert(completion.ticket, applied.value.to_vec());
             }
@@ -74,12 +84,17 @@ impl Trial {
         self.core.handle_sent(connection, count);
     }
 
+    fn begin(&mut self, command: Command<'_>) -> u64 {
+        self.tickets += 1;
+        self.outstanding.insert(self.tickets);
+        self.core.submit(self.world.now(), self.tickets, command).expect("within the limits");
+        self.pump();
+        self.tickets
+    }
+
     /// One command; whether it was applied in time.
     fn command(&mut self, command: Command<'_>) -> bool {
-        self.tickets += 1;
-        let ticket = self.tickets;
-        self.core.submit(self.world.now(), ticket, command).expect("within the limits");
-        self.pump();
+        let ticket = self.begin(command);
         self.run_until(Micros::from_secs(30), |trial| trial.applied.contains_key(&ticket))
     }
 
@@ -182,4 +197,57 @@ fn connections_that_break_are_made_again() {
     }
     assert_eq!(trial.get("key").len(), 20);
     assert!(trial.world.faults().of(Fault::Break) >= 40);
+}
+
+/// A storm of all that a seed chooses, or of one kind, then calm. Returns faults and the hash.
+fn storm(seed: u64, only: Option<Fault>) -> (sunstar::sim::Tally, u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut shape = Shape::small(if seed.is_multiple_of(4) { 5 } else { 3 }, 1 + (seed % 3) as u32);
+    shape.cores.iter_mut().for_each(|cores| *cores = random.u16(1..=3));
+    shape.lease = seed.is_multiple_of(3).then_some(Lease { drift_percent: 10 });
+    shape.harsh_links = seed % 4 == 1;
+    let mut trial = Trial::new(seed, shape);
+    match only {
+        None => trial.world.begin_storm(&BTreeSet::new()),
+        Some(fault) => trial.world.demand(fault, Micros::from_millis(700)),
+    }
+    let mut begun = 0;
+    for round in 0..200 {
+        if trial.outstanding.len() < 5 {
+            let key = format!("key{}", round % 7);
+            trial.begin(Command::Append { key: key.as_bytes(), value: b"x" });
+            begun += 1;
+        }
+        trial.run_until(Micros::from_millis(100), |_| false);
+    }
+    trial.world.heal();
+    let place = format!("seed {seed}, {only:?}");
+    assert!(trial.run_until(Micros::from_secs(30), |it| it.outstanding.is_empty()), "{place}");
+    let acknowledged = trial.applied.len();
+    let steady = trial.run_until(Micros::from_secs(30), |it| it.world.is_steady());
+    assert!(steady, "{place}: {}", trial.world.describe());
+    let held: usize = (0..7).map(|key| trial.get(&format!("key{key}")).len()).sum();
+    assert!((acknowledged..=begun).contains(&held), "{place}: {acknowledged}, {held}, {begun}");
+    (trial.world.faults(), trial.world.trace_hash())
+}
+
+#[test]
+fn storms_break_no_promise() {
+    let seeds = std::env::var("SUNSTAR_SIM_SEEDS").unwrap_or("1..9".to_owned());
+    let (first, last) = seeds.split_once("..").expect("A..B");
+    for seed in first.parse().expect("a number")..last.parse().expect("a number") {
+        let (faults, hash) = storm(seed, None);
+        println!("seed {seed}: {} faults", faults.total());
+        assert_eq!(storm(seed, None).1, hash, "seed {seed} differs the second time");
+    }
+}
+
+#[test]
+fn every_kind_of_fault_happens_by_itself() {
+    for &fault in Fault::ALL {
+        if !fault.follows() {
+            let (faults, _) = storm(2, Some(fault));
+            assert!(faults.of(fault) > 3, "{fault}: {}", faults.of(fault));
+        }
+    }
 }
