@@ -23,6 +23,7 @@ mod segments;
 mod snapshots;
 mod speed;
 mod start;
+mod tail;
 mod volume;
 
 #[cfg(test)]
@@ -72,6 +73,11 @@ struct CoreFiles {
     snapshots: Snapshots,
     /// What is to become of the next log writes, in order.
     harms: VecDeque<WriteHarm>,
+    /// Writes that were acknowledged and are not where they should be, so long as the log itself cannot
+    /// know that they were durable.
+    owed: Vec<LogWrite>,
+    /// A byte that went bad in a batch of which the same is true.
+    rotten_tail: Option<(SegmentId, u64)>,
 }
 
 /// What the disk is doing for a core.
@@ -364,6 +370,7 @@ impl Disk {
         for core in &mut self.cores {
             (core.segments, core.snapshots) = Default::default();
             core.harms.clear();
+            core.deliver_owed();
         }
     }
 }

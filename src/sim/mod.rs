@@ -17,6 +17,7 @@
 //! Sources: "`FoundationDB`: A Distributed Unbundled Transactional Key Value Store" (SIGMOD 2021), section
 //! 4; `TigerBeetle`'s simulator.
 
+pub mod atlas;
 mod call;
 mod clock;
 mod cuts;

@@ -30,6 +30,9 @@ pub struct Place {
     pub at: u64,
 }
 
+/// Places looked at for a misdirected write.
+const TRIES: u32 = 16;
+
 /// Of so many places chosen, one is in the superblock.
 const SUPERBLOCK_ONE_IN: u32 = 32;
 
@@ -59,14 +62,18 @@ impl Disk {
         Some(Place { core: Some(core), file, at })
     }
 
-    /// Bits of one byte change.
+    /// A bit changes; whether it does, which it does not where nobody could find it.
     ///
     /// # Panics
     /// If there is no such place.
-    pub fn rot(&mut self, place: Place) {
+    pub fn rot(&mut self, place: Place) -> bool {
+        if !self.may_rot(place) {
+            return false;
+        }
         let mask = 1 << self.random.u32(0..8);
         let (volume, file) = self.locate(place);
         volume.file_mut(file).rot(place.at, mask);
+        true
     }
 
     /// The block with this place cannot be read until it is written anew.
@@ -97,10 +104,12 @@ impl Disk {
         let LogWrite { segment, offset, ref bytes, .. } = *write;
         match harm {
             None => self.file_of(core, segment).write_durably(offset, bytes),
-            Some(WriteHarm::Lost) => {}
+            Some(WriteHarm::Lost) => self.owe(core, write),
             Some(WriteHarm::Misdirected) => {
-                let (segment, offset) = self.elsewhere(core, write);
-                self.file_of(core, segment).write_durably(offset, bytes);
+                if let Some((segment, offset)) = self.elsewhere(core, write) {
+                    self.file_of(core, segment).write_durably(offset, bytes);
+                }
+                self.owe(core, write);
             }
             Some(WriteHarm::Failed) => {
                 self.tear(core, write);
@@ -110,19 +119,23 @@ impl Disk {
         Done::LogWritten(write.write)
     }
 
-    /// A place that has room for a write, and is not its own.
-    fn elsewhere(&mut self, core: CoreId, write: &LogWrite) -> (SegmentId, u64) {
+    /// A place for a write that is not its own, nor in the way of what could not be missed; nothing if
+    /// none was found.
+    fn elsewhere(&mut self, core: CoreId, write: &LogWrite) -> Option<(SegmentId, u64)> {
+        let tail = self.core(core).tail();
         let open = self.core(core).segments.list();
-        let length = (write.bytes.len() / BLOCK) as u64;
-        let blocks = self.segment_bytes / BLOCK as u64;
-        let own = (write.segment, write.offset);
-        loop {
+        let length = write.bytes.len() as u64;
+        let last = (self.segment_bytes - length) / BLOCK as u64;
+        let mut tries = (0..TRIES).map(|_| {
             let segment = *self.random.choice(&open).expect("one was written to");
-            let offset = self.random.u64(0..=blocks - length) * BLOCK as u64;
-            if (segment, offset) != own {
-                return (segment, offset);
-            }
-        }
+            (segment, self.random.u64(0..=last) * BLOCK as u64)
+        });
+        tries.find(|&(segment, offset)| {
+            let own = segment == write.segment
+                && offset < write.offset + length
+                && write.offset < offset + length;
+            !own && !tail.holds(segment, offset, offset + length)
+        })
     }
 
     fn locate(&mut self, place: Place) -> (&mut Volume, FileId) {

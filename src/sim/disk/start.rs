@@ -128,7 +128,7 @@ impl Disk {
         Ok(Some(Superblock::decode([slots.0, slots.1])?.0))
     }
 
-    fn format(&mut self, settings: &Settings<'_>) {
+    pub(super) fn format(&mut self, settings: &Settings<'_>) {
         self.cores = (0..settings.smp).map(|_| CoreFiles::default()).collect();
         let groups = settings.map.groups.len();
         let before = Superblock {
@@ -172,7 +172,7 @@ impl Disk {
 impl CoreFiles {
     /// What is to be gone by becomes durable: the names in the directory, and what writes that were under
     /// way when the last process died have left in the disk's cache.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         self.volume.remove_temporary();
         self.volume.sync();
         for file in segments_in(&self.volume).into_values() {
