@@ -19,23 +19,16 @@ use glommio::GlommioError;
 use glommio::io::{Directory, DmaFile, OpenOptions};
 
 use super::inbox::{Event, Inbox};
+use super::log_ring::{LogRing, watch};
 use super::snapshots::{SnapshotFiles, Task, write_snapshots};
 use crate::base::GroupId;
 use crate::reactor::{LogRead, LogWrite, SnapshotWrite};
 use crate::wal::{BLOCK, SegmentId};
 
-/// How log writes become durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Syncing {
-    /// `O_DSYNC`: the write is durable when it completes. Not `O_SYNC`, which `rustix` calls by this
-    /// name: it would have ext4 commit its journal for the time stamp of every write.
-    Completion,
-    /// A write, then `fdatasync`.
-    Flush,
-}
-
-/// Into blocks written before, one operation is cheaper than two.
-const SYNCING: Syncing = Syncing::Completion;
+/// How log writes become durable: each is when it completes. Into blocks written before, one operation
+/// is cheaper than a write and a flush. Not `O_SYNC`, which `rustix` calls by this name: it would have
+/// ext4 commit its journal for the time stamp of every write.
+const SYNCING: i32 = libc::O_DSYNC;
 
 /// Bytes zeroed at a time: other writes go between.
 const ZEROES: usize = 512 << 10;
@@ -48,6 +41,7 @@ pub(super) struct Disk {
     files: BTreeMap<SegmentId, Rc<DmaFile>>,
     /// The segment being created that the log waits for: what is left of it is not zeroed.
     hurried: Rc<Cell<Option<SegmentId>>>,
+    ring: Rc<LogRing>,
     snapshots: Rc<SnapshotFiles>,
     inbox: Rc<Inbox>,
 }
@@ -88,8 +82,10 @@ impl Disk {
         let directory: Rc<Path> = directory.into();
         let snapshots = Rc::new(SnapshotFiles::new(directory.clone()));
         glommio::spawn_local(write_snapshots(snapshots.clone(), inbox.clone())).detach();
+        let ring = Rc::new(LogRing::new(inbox.clone())?);
+        glommio::spawn_local(watch(ring.clone())).detach();
         let hurried = Rc::default();
-        Ok(Self { directory, segment_bytes, files, hurried, snapshots, inbox })
+        Ok(Self { directory, segment_bytes, files, hurried, ring, snapshots, inbox })
     }
 
     /// Begins a log write; `Event::LogWritten` follows once it is durable.
@@ -103,14 +99,7 @@ impl Disk {
         assert!(end <= self.segment_bytes, "{segment} is written up to {end}");
         assert!(offset % BLOCK as u64 == 0, "a write at {offset} of {segment}");
         assert!(bytes.len() % BLOCK == 0, "a write of {} bytes to {segment}", bytes.len());
-        let (file, inbox) = (file.clone(), self.inbox.clone());
-        let written = async move {
-            match write_durably(&file, offset, &bytes).await {
-                Ok(()) => inbox.push(Event::LogWritten(write)),
-                Err(error) => die("writing the log", &error),
-            }
-        };
-        glommio::spawn_local(written).detach();
+        self.ring.begin(write, file, offset, &bytes);
     }
 
     /// Begins to read a part of a segment; `Event::LogRead` follows. A read that fails says nothing of
@@ -174,25 +163,9 @@ impl Disk {
     }
 }
 
-async fn write_durably(file: &DmaFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
-    let mut buffer = file.alloc_dma_buffer(bytes.len());
-    buffer.as_bytes_mut().copy_from_slice(bytes);
-    let written = file.write_at(buffer, offset).await?;
-    if written != bytes.len() {
-        return Err(io::Error::other(format!("{written} of {} bytes written", bytes.len())));
-    }
-    if SYNCING == Syncing::Flush {
-        file.fdatasync().await?;
-    }
-    Ok(())
-}
-
 async fn open_segment(path: &Path) -> io::Result<DmaFile> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true);
-    if SYNCING == Syncing::Completion {
-        options.custom_flags(libc::O_DSYNC);
-    }
+    options.read(true).write(true).custom_flags(SYNCING);
     Ok(options.dma_open(path).await?)
 }
 

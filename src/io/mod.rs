@@ -26,6 +26,7 @@
 mod admin;
 mod administration;
 pub mod bench;
+mod block_memory;
 mod buffers;
 mod call;
 mod clients;
@@ -39,6 +40,7 @@ mod handshake;
 mod inbox;
 mod layout;
 mod links;
+mod log_ring;
 mod lost_quorum;
 mod memory;
 mod mesh;

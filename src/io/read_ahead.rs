@@ -13,6 +13,7 @@ use std::thread;
 
 use rustix::fs::{Mode, OFlags};
 
+use super::block_memory::BlockMemory;
 use super::clock::Clock;
 use crate::base::Micros;
 use crate::wal::BLOCK;
@@ -34,19 +35,11 @@ pub(super) struct ReadAhead {
 
 /// A piece of a file. Its memory is given back for another when it is dropped.
 pub(super) struct Content {
-    memory: Memory,
+    memory: BlockMemory,
     length: usize,
     /// Whether the file ends with it.
     pub(super) last: bool,
-    used: Sender<Memory>,
-}
-
-/// Bytes as `O_DIRECT` wants them.
-#[derive(Default)]
-struct Memory {
-    storage: Vec<u8>,
-    /// Where in `storage` the first block begins.
-    aligned: usize,
+    used: Sender<BlockMemory>,
 }
 
 impl ReadAhead {
@@ -101,7 +94,7 @@ impl Deref for Content {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.memory.storage[self.memory.aligned..][..self.length]
+        &self.memory[..self.length]
     }
 }
 
@@ -117,8 +110,8 @@ struct Pieces {
     /// Of each piece, at most; whole blocks.
     bytes_max: usize,
     filled: SyncSender<io::Result<Content>>,
-    free: Receiver<Memory>,
-    used: Sender<Memory>,
+    free: Receiver<BlockMemory>,
+    used: Sender<BlockMemory>,
 }
 
 /// Why no more is read.
@@ -147,8 +140,9 @@ impl Pieces {
         loop {
             let length = left.min(self.bytes_max);
             let mut memory = self.free.try_recv().unwrap_or_default();
-            memory.make_room(length.next_multiple_of(BLOCK));
-            fill(&mut memory.storage[memory.aligned..], &mut file, length)?;
+            let whole = length.next_multiple_of(BLOCK);
+            memory.make_room(whole);
+            fill(&mut memory[..whole], &mut file, length)?;
             left -= length;
             let content = Content { memory, length, last: left == 0, used: self.used.clone() };
             self.filled.send(Ok(content)).map_err(|_| Stop::Unwanted)?;
@@ -163,7 +157,7 @@ impl Pieces {
 fn fill(bytes: &mut [u8], file: &mut File, length: usize) -> io::Result<()> {
     let mut filled = 0;
     while filled < length {
-        let end = (filled + READ_BYTES).min(length.next_multiple_of(BLOCK));
+        let end = (filled + READ_BYTES).min(bytes.len());
         match file.read(&mut bytes[filled..end])? {
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             read => filled += read,
@@ -174,16 +168,6 @@ fn fill(bytes: &mut [u8], file: &mut File, length: usize) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-impl Memory {
-    /// Sees to it that `length` bytes fit behind `aligned`.
-    fn make_room(&mut self, length: usize) {
-        if self.storage.len() < self.aligned + length {
-            self.storage = vec![0; length + BLOCK];
-            self.aligned = self.storage.as_ptr().align_offset(BLOCK);
-        }
-    }
 }
 
 #[cfg(test)]

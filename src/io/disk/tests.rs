@@ -90,6 +90,34 @@ fn a_prepared_segment_is_whole_and_keeps_what_is_written() {
     });
 }
 
+/// More than the ring has places, one for each block.
+#[test]
+fn each_of_many_writes_in_flight_completes_once() {
+    with_disk(|path, mut disk, inbox| async move {
+        let segment = SegmentId(1);
+        prepared(&mut disk, &inbox, segment).await;
+        let blocks = usize::try_from(SEGMENT_BYTES).expect("small") / BLOCK;
+        let block = |write: usize| vec![u8::try_from(write % 251 + 1).expect("small"); BLOCK];
+        for at in 0..blocks {
+            let (write, offset) = (WriteId(at as u64), (at * BLOCK) as u64);
+            disk.write(LogWrite { write, segment, offset, bytes: block(at) });
+        }
+        let (mut written, mut events) = (Vec::new(), Vec::new());
+        while written.len() < blocks {
+            inbox.something().await;
+            inbox.take_events(&mut events);
+            written.extend(events.drain(..).map(|event| match event {
+                Event::LogWritten(WriteId(write)) => write,
+                _ => panic!("only writes were asked for"),
+            }));
+        }
+        written.sort_unstable();
+        assert!(written.into_iter().eq(0..blocks as u64), "each once");
+        let found = fs::read(path.join(segment_name(segment))).expect("there");
+        assert!(found == (0..blocks).flat_map(block).collect::<Vec<_>>(), "each in its place");
+    });
+}
+
 #[test]
 fn a_snapshot_appears_whole_and_replaces_the_older() {
     with_disk(|path, disk, inbox| async move {
