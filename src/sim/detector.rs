@@ -122,7 +122,7 @@ impl Process {
         let detector = self.detectors.entry(node).or_default();
         detector.call.answered(wire);
         (detector.heard, detector.asked) = (now, now);
-        let first = true;
+        let first = registry.is_first(node);
         out.trace.say(out.now, || format!("{} reaches {node} ({incarnation})", self.node));
         self.tell_cores(out, || Letter::NodeUp { node, incarnation, first, smp });
         true

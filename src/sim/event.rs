@@ -28,6 +28,8 @@ pub(super) enum Event {
     Harm(Fault),
     /// Something is well again.
     Relief(Relief),
+    /// Somebody looks after nodes whose disks were harmed.
+    Round,
 }
 
 /// What ends a fault.
@@ -79,6 +81,7 @@ impl Event {
             Self::Relief(_) => [8, 0, 0],
             Self::Stop { node, life } => [9, node.0, life.0],
             Self::Cut(_) => [10, 0, 0],
+            Self::Round => [11, 0, 0],
         }
     }
 }

@@ -66,6 +66,20 @@ faults! {
     DiskHeld = "disk-held",
     /// A log write fails.
     WriteError = "write-error",
+    /// A bit changes on a disk.
+    BitRot = "bit-rot",
+    /// A disk cannot read a block.
+    SectorUnreadable = "sector-unreadable",
+    /// A log write is acknowledged and was never there.
+    WriteLost = "write-lost",
+    /// A log write is acknowledged and is elsewhere.
+    WriteMisdirected = "write-misdirected",
+    /// A core's directory is empty, as if it had never been written to.
+    DiskForgot = "disk-forgot",
+    /// A disk is gone; its node has a blank one.
+    DiskLost = "disk-lost",
+    /// A node cannot start from what harm left of its disk, which is replaced.
+    StartRefused = "start-refused",
     /// Sectors of unfinished writes that a power loss took.
     SectorTorn = "sector-torn",
     /// Names of files that a power loss took.
@@ -87,7 +101,8 @@ impl Fault {
     pub const fn follows(self) -> bool {
         matches!(
             self,
-            Self::SectorTorn
+            Self::StartRefused
+                | Self::SectorTorn
                 | Self::NameLost
                 | Self::PacketResent
                 | Self::BatchLost

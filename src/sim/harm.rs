@@ -205,6 +205,12 @@ impl World {
             Fault::ClockRate | Fault::ClockJump | Fault::ClockSet => self.harm_clock(fault, id),
             Fault::DiskFull | Fault::DiskSlow | Fault::DiskHeld => self.harm_disk(fault, id),
             Fault::WriteError => self.harm_write(id),
+            Fault::BitRot
+            | Fault::SectorUnreadable
+            | Fault::WriteLost
+            | Fault::WriteMisdirected
+            | Fault::DiskForgot
+            | Fault::DiskLost => self.harm_bytes(fault, id),
             follows => unreachable!("{follows} follows from others"),
         }
     }

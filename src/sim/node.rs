@@ -11,7 +11,7 @@ use super::registry::Registry;
 use super::shape::Shape;
 use super::surroundings::Surroundings;
 use super::turn::Reach;
-use crate::base::{ClusterId, CoreId, Micros, NodeId, Time};
+use crate::base::{ClusterId, CoreId, Incarnation, Micros, NodeId, Time};
 use crate::placement::ShardMap;
 use crate::reactor::{AdminAnswer, Reactor, ReactorConfig, RecoverError};
 use crate::wal::Superblock;
@@ -149,6 +149,46 @@ impl Node {
         }
     }
 
+    /// Whether it runs, and none of its replicas doubts anything.
+    pub(super) fn is_certain(&self) -> bool {
+        let process = self.process.as_ref();
+        process.is_some_and(|process| process.cores().all(|core| is_certain(&core.reactor)))
+    }
+
+    /// Whether it would run, and none of its replicas would doubt anything, were it started from what its
+    /// disk holds now.
+    pub(super) fn would_be_certain(
+        &self,
+        out: &Surroundings,
+        shape: &Shape,
+        map: &ShardMap,
+    ) -> bool {
+        let Ok((superblock, cores)) = self.disk.examine(map) else { return false };
+        let now = self.time(out);
+        (0..).map(CoreId).zip(cores).all(|(core, recovered)| {
+            let config = self.config(core, now, (shape, map), &superblock);
+            let reactor = Reactor::new(now, config, recovered);
+            reactor.is_ok_and(|reactor| is_certain(&reactor))
+        })
+    }
+
+    /// Its disk is gone, and what it knew of others with it; another takes its place.
+    pub(super) fn wipe(&mut self) {
+        self.disk.wipe();
+        self.registry = Registry::default();
+    }
+
+    /// Another node's new disk is let in.
+    pub(super) fn let_in(&mut self, node: NodeId, incarnation: Incarnation) {
+        if self.process.is_some() {
+            self.registry.replace(node, incarnation);
+        }
+    }
+
+    pub(super) fn smp(&self) -> u16 {
+        self.smp
+    }
+
     /// The process of that life, if it runs.
     fn alive(&mut self, life: Life) -> Option<&mut Process> {
         self.process.as_mut().filter(|process| process.life == life)
@@ -278,6 +318,10 @@ impl Node {
             }
         }
     }
+}
+
+fn is_certain(reactor: &Reactor) -> bool {
+    reactor.status(false).groups.iter().all(|group| group.doubt.is_none())
 }
 
 /// Has the disk looked at when it is done with something.

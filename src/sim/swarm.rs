@@ -50,6 +50,12 @@ const CALENDAR: &[(Fault, Micros)] = &[
     (Fault::DiskSlow, Micros::from_secs(3)),
     (Fault::DiskHeld, Micros::from_millis(1_500)),
     (Fault::WriteError, Micros::from_secs(5)),
+    (Fault::BitRot, Micros::from_millis(700)),
+    (Fault::SectorUnreadable, Micros::from_secs(6)),
+    (Fault::WriteLost, Micros::from_secs(2)),
+    (Fault::WriteMisdirected, Micros::from_secs(2)),
+    (Fault::DiskForgot, Micros::from_secs(6)),
+    (Fault::DiskLost, Micros::from_secs(8)),
 ];
 
 impl Swarm {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use super::clock::NodeClock;
 use super::event::Event;
 use super::faults::{Fault, Tally};
+use super::illness::Ward;
 use super::invariants::Invariants;
 use super::network::{CLIENTS, Delivery, Network, Side, Wire};
 use super::node::{Node, Turned};
@@ -39,6 +40,8 @@ pub struct World {
     pub(super) tally: Tally,
     /// What goes wrong by itself, and how often.
     pub(super) swarm: Swarm,
+    /// Whose disks were harmed, and what is done about it.
+    pub(super) ward: Ward,
 }
 
 /// What a client is told.
@@ -86,7 +89,8 @@ impl World {
         let (wires, connections, timers) = Default::default();
         let invariants = Invariants::default();
         let (tally, swarm) = (Tally::default(), Swarm::new(&shape, random.fork()));
-        Self { shape, map, out, nodes, wires, connections, timers, invariants, tally, swarm }
+        let ward = Ward::new(random.fork());
+        Self { shape, map, out, nodes, wires, connections, timers, invariants, tally, swarm, ward }
     }
 
     /// The true time: no clock of any node shows it.
@@ -241,6 +245,7 @@ impl World {
             Event::Cut(_) => {}
             Event::Harm(fault) => self.harm(fault),
             Event::Relief(relief) => self.relieve(relief),
+            Event::Round => self.round(),
         }
         None
     }
@@ -249,7 +254,9 @@ impl World {
         let node = self.nodes.get_mut(&id).expect("a node that is to start");
         if node.process.is_none() {
             let started = node.start(&mut self.out, &self.shape, &self.map);
-            started.unwrap_or_else(|error| panic!("{id} does not start: {error}"));
+            if let Err(failure) = started {
+                self.refused(id, &failure);
+            }
         }
     }
 }
