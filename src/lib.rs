@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! base ← raft wal wire kv placement ← reactor ← io ← server (binary)
+//! base, wire ← peering ← io, sim
 //! base ← history
 //! base, wire, placement, history ← client ← load ← server, tools, bench
 //! base, raft, wal, wire, kv, placement, reactor, client, history ← sim
@@ -19,6 +20,7 @@ pub mod history;
 pub mod io;
 pub mod kv;
 pub mod load;
+pub mod peering;
 pub mod placement;
 pub mod raft;
 pub mod reactor;

@@ -1,59 +1,36 @@
-//! Which incarnation of each other node counts: a node that comes back with an empty disk is not the
-//! node that voted, and must not pass for it.
+//! Where a node notes which incarnation of each other node counts: `<data>/peers`.
 //!
-//! Kept by core 0 and written to `<data>/peers` before an incarnation is first believed: one line per
-//! node, `n2 00c0ffee00c0ffee 0`: the incarnation, and its generation, 0 for the first one met. That one
-//! is believed; from then on every other is refused until an administrator lets it in (`replacement`),
-//! here or, with a higher generation, at another node.
-//!
-//! A generation is the second in which it was let in, and above the one known before. Were it a count, a
-//! node that let one in, and was lost before it told anybody, would come back with as high a number as
-//! those have that let a later one in without it, and might speak for the wrong one. Clocks that are
-//! wrong do no harm that letting it in once more does not mend: votes count by the configuration alone.
+//! Kept by core 0. What counts is decided by [`Incarnations`]; here it is written down before it is
+//! believed, one line per node.
 //!
 //! What a full disk has no room to note is not believed: the node is refused, says so, and calls
 //! again, until there is room.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::data_dir::{DataDirError, at, put_file, sync_directory};
 use super::disk::{die, is_disk_full};
-use crate::base::{Incarnation, Micros, NodeId, Time};
+use crate::base::{Incarnation, NodeId, Time};
+use crate::peering::{Incarnations, Known, OtherIncarnation};
 use crate::wire::handshake::Replaced;
 
-/// The incarnations seen.
+/// The incarnations seen, on disk.
 #[derive(Debug)]
 pub(super) struct Registry {
     data_dir: PathBuf,
-    /// What counts of each node. Generations only rise.
-    known: BTreeMap<NodeId, Known>,
-    /// Who was refused lately, and when last; on its own account, not on the disk.
-    refused: BTreeMap<(NodeId, Incarnation), Time>,
+    incarnations: Incarnations,
     /// The last note found no room. It is said once, not at every try.
     full: bool,
-}
-
-/// What counts of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Known {
-    pub(super) incarnation: Incarnation,
-    /// When it took the place of the one before, in seconds since 1970; 0 for the first one met.
-    pub(super) generation: u64,
 }
 
 /// Why a node is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotAdmitted {
     /// It has a known name and another disk.
-    #[error(
-        "node {node} was known as incarnation {known} and now claims {claimed}: its data directory \
-         was formatted anew. If the old one is lost, let the new one in with `sunstar ctl member \
-         replace {node}`; else start the node on the old one"
-    )]
-    OtherIncarnation { node: NodeId, known: Incarnation, claimed: Incarnation },
+    #[error(transparent)]
+    OtherIncarnation(#[from] OtherIncarnation),
     /// Who it is cannot be noted.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
@@ -71,12 +48,6 @@ pub(super) struct NoRoom {
 
 const FILE: &str = "peers";
 
-/// For so long after its last try a refused incarnation is spoken of: it tries every second.
-const REFUSED_FOR: Micros = Micros::from_secs(5);
-
-/// Refused incarnations remembered, at most.
-const REFUSED_MAX: usize = 64;
-
 impl Registry {
     /// Reads what earlier runs saw.
     ///
@@ -88,10 +59,10 @@ impl Registry {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             read => read.map_err(at("read", &path))?,
         };
-        let known = text.lines().map(parse).collect::<Option<_>>().ok_or_else(|| {
+        let incarnations = Incarnations::parse(&text).ok_or_else(|| {
             at("make sense of", &path)(io::Error::from(io::ErrorKind::InvalidData))
         })?;
-        Ok(Self { data_dir: data_dir.into(), known, refused: BTreeMap::new(), full: false })
+        Ok(Self { data_dir: data_dir.into(), incarnations, full: false })
     }
 
     /// Whether `incarnation` is the one of `node` that counts; the first one met does.
@@ -104,30 +75,25 @@ impl Registry {
         node: NodeId,
         incarnation: Incarnation,
     ) -> Result<(), NotAdmitted> {
-        match self.known.get(&node) {
-            Some(known) if known.incarnation == incarnation => Ok(()),
-            Some(&Known { incarnation: known, .. }) => {
-                self.note_refusal(now, node, incarnation);
-                Err(NotAdmitted::OtherIncarnation { node, known, claimed: incarnation })
-            }
-            None => Ok(self.store(node, Known { incarnation, generation: 0 })?),
+        match self.incarnations.admit(now, node, incarnation)? {
+            None => Ok(()),
+            Some(first) => Ok(self.store(node, first)?),
         }
     }
 
     /// What counts of a node, if it was ever met or spoken of.
     pub(super) fn known(&self, node: NodeId) -> Option<Known> {
-        self.known.get(&node).copied()
+        self.incarnations.known(node)
     }
 
     /// Whether no other incarnation of `node` is known to have been before.
     pub(super) fn is_first(&self, node: NodeId) -> bool {
-        self.known(node).is_none_or(|known| known.generation == 0)
+        self.incarnations.is_first(node)
     }
 
     /// Who was refused lately.
     pub(super) fn refused(&self, now: Time) -> impl Iterator<Item = (NodeId, Incarnation)> + '_ {
-        let lately = move |at: Time| now.since(at) <= REFUSED_FOR;
-        self.refused.iter().filter(move |&(_, &at)| lately(at)).map(|(&who, _)| who)
+        self.incarnations.refused(now)
     }
 
     /// From now on, `second` since 1970, `incarnation` counts. Returns whether another one did.
@@ -140,65 +106,32 @@ impl Registry {
         node: NodeId,
         incarnation: Incarnation,
     ) -> Result<bool, NoRoom> {
-        let known = self.known(node);
-        if known.is_some_and(|known| known.incarnation == incarnation && known.generation > 0) {
+        let Some(known) = self.incarnations.replacement(second, node, incarnation) else {
             return Ok(false);
-        }
-        let generation = second.max(known.map_or(0, |known| known.generation) + 1);
-        self.store(node, Known { incarnation, generation })?;
+        };
+        self.store(node, known)?;
         Ok(true)
     }
 
     /// Another node knows this of a replaced one. Returns whether another one counted, or it passed for
-    /// the first; not if there is no room to note it: it is told again and again. Of two of one
-    /// generation, made by two administrators at once, all nodes settle on the same one.
+    /// the first; not if there is no room to note it: it is told again and again.
     pub(super) fn learn(&mut self, told: &Replaced) -> bool {
-        let story = |known: Known| (known.generation, known.incarnation);
-        let known = self.known(told.node);
-        let newer = known.map(story).is_none_or(|it| it < (told.generation, told.incarnation));
-        let (incarnation, generation) = (told.incarnation, told.generation);
-        let other = |known: Known| known.incarnation != incarnation || known.generation == 0;
-        newer
-            && generation > 0
-            && self.store(told.node, Known { incarnation, generation }).is_ok()
-            && known.is_none_or(other)
+        let Some((known, changes)) = self.incarnations.news(told) else { return false };
+        self.store(told.node, known).is_ok() && changes
     }
 
     /// All replaced nodes, for others.
     pub(super) fn replaced(&self) -> Vec<Replaced> {
-        let replaced = self.known.iter().filter(|(_, known)| known.generation > 0);
-        let told = |(&node, &Known { incarnation, generation }): (&NodeId, &Known)| Replaced {
-            node,
-            incarnation,
-            generation,
-        };
-        replaced.map(told).collect()
-    }
-
-    fn note_refusal(&mut self, now: Time, node: NodeId, incarnation: Incarnation) {
-        let fresh = self.refused.insert((node, incarnation), now).is_none();
-        if fresh && self.refused.len() > REFUSED_MAX {
-            self.refused.retain(|_, &mut at| now.since(at) <= REFUSED_FOR);
-        }
-        while self.refused.len() > REFUSED_MAX {
-            self.refused.pop_first();
-        }
+        self.incarnations.replaced()
     }
 
     /// Takes note, durably. Happens a few times in the life of a pair of nodes, so it may block the
     /// core.
     fn store(&mut self, node: NodeId, known: Known) -> Result<(), NoRoom> {
-        use std::fmt::Write;
-
-        let mut noted = self.known.clone();
-        noted.insert(node, known);
-        let mut text = String::new();
-        for (node, Known { incarnation, generation }) in &noted {
-            writeln!(text, "{node} {incarnation} {generation}").expect("strings take all");
-        }
-        self.write(node, text.as_bytes())?;
-        self.known = noted;
-        self.refused.remove(&(node, known.incarnation));
+        let mut noted = self.incarnations.clone();
+        noted.believe(node, known);
+        self.write(node, noted.to_string().as_bytes())?;
+        self.incarnations = noted;
         Ok(())
     }
 
@@ -223,16 +156,11 @@ impl Registry {
     }
 }
 
-fn parse(line: &str) -> Option<(NodeId, Known)> {
-    let mut words = line.split(' ');
-    let (node, incarnation) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    let generation = words.next()?.parse().ok()?;
-    words.next().is_none().then_some((node, Known { incarnation, generation }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Micros;
+    use crate::peering::{REFUSED_FOR, REFUSED_MAX};
 
     const N2: NodeId = NodeId(2);
     const NOW: Time = Time(1_000_000);
@@ -255,7 +183,8 @@ mod tests {
         let mut reopened = Registry::open(directory.path()).expect("what was written");
         let error = admit(&mut reopened, 2, 0xC).expect_err("another disk");
         let (known, claimed) = (Incarnation(0xA), Incarnation(0xC));
-        assert_eq!(error, NotAdmitted::OtherIncarnation { node: N2, known, claimed });
+        let other = OtherIncarnation { node: N2, known, claimed };
+        assert_eq!(error, NotAdmitted::OtherIncarnation(other));
         assert_eq!(admit(&mut reopened, 3, 0xB), Ok(()));
         assert!(reopened.is_first(N2) && reopened.replaced().is_empty());
 
@@ -349,7 +278,7 @@ mod tests {
         registry.admit(NOW, n3, Incarnation(0xB)).expect("there is room");
         assert!(registry.learn(&told(0xC, 1)));
         let reopened = Registry::open(directory.path()).expect("what was written");
-        assert_eq!(reopened.known, registry.known);
+        assert_eq!(reopened.incarnations.to_string(), registry.incarnations.to_string());
     }
 
     #[test]

@@ -36,9 +36,10 @@ use super::administration::{GroupQuery, body_of, respond};
 use super::core::Core;
 use super::inbox::{Event, Inbox};
 use super::mesh::Letter;
-use super::registry::{Known, NoRoom};
+use super::registry::NoRoom;
 use super::sockets::{CloseReason, Role};
 use crate::base::{GroupId, Incarnation, NodeId};
+use crate::peering::Known;
 use crate::reactor::{GroupMembers, GroupOperation, GroupReason, GroupRefusal};
 use crate::wire::handshake::Replaced;
 
