@@ -72,6 +72,11 @@ impl NodeClock {
     pub(super) fn wall_offset(&self) -> u64 {
         self.wall_offset
     }
+
+    /// Seconds since 1970.
+    pub(super) fn wall_seconds(&self, now: Time) -> u64 {
+        self.read(now).0.saturating_add(self.wall_offset) / 1_000_000
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::process::{Process, Role};
 use super::registry::Registry;
 use super::surroundings::Surroundings;
 use crate::base::{CoreId, Micros, NodeId, PeerCore, Time};
+use crate::peering::Incarnations;
 
 /// How often a node is asked.
 const PING_INTERVAL: Micros = Micros::from_millis(200);
@@ -56,7 +57,12 @@ impl Detector {
 
 impl Process {
     /// Calls, asks and gives up on other nodes; `now` by its own clock.
-    pub(super) fn watch_peers(&mut self, out: &mut Surroundings, now: Time) {
+    pub(super) fn watch_peers(
+        &mut self,
+        out: &mut Surroundings,
+        incarnations: &Incarnations,
+        now: Time,
+    ) {
         let election_timeout = self.election_timeout;
         let silence_max = election_timeout.clamp(SILENCE_RANGE.0, SILENCE_RANGE.1);
         for (node, wish) in self.wishes(now, silence_max) {
@@ -73,7 +79,7 @@ impl Process {
                     out.trace.say(out.now, || format!("{} loses {node}", self.node));
                     self.close(out, now, wire);
                 }
-                Wish::Ask(wire) => self.send(out, wire, Packet::Ping),
+                Wish::Ask(wire) => self.send(out, wire, Packet::Ping(incarnations.replaced())),
             }
         }
     }
@@ -109,20 +115,20 @@ impl Process {
     pub(super) fn detector_answered(
         &mut self,
         out: &mut Surroundings,
-        (now, registry): (Time, &mut Registry),
+        registry: &mut Registry<'_>,
         wire: Wire,
         node: NodeId,
         welcome: &Welcome,
     ) -> bool {
         let Welcome { incarnation, smp, refused, .. } = *welcome;
-        if refused || welcome.node != node || !registry.admit(now, node, incarnation) {
+        if refused || welcome.node != node || !registry.admit(node, incarnation) {
             return false;
         }
         self.set_role(wire, Role::DetectorOut(node));
         let detector = self.detectors.entry(node).or_default();
         detector.call.answered(wire);
-        (detector.heard, detector.asked) = (now, now);
-        let first = registry.is_first(node);
+        (detector.heard, detector.asked) = (registry.now, registry.now);
+        let first = registry.incarnations.is_first(node);
         out.trace.say(out.now, || format!("{} reaches {node} ({incarnation})", self.node));
         self.tell_cores(out, || Letter::NodeUp { node, incarnation, first, smp });
         true

@@ -346,6 +346,11 @@ impl Disk {
         self.full = full;
     }
 
+    /// Whether there is no room for more.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
     /// How fast it is.
     pub fn speed_mut(&mut self) -> &mut Speed {
         &mut self.speed

@@ -47,6 +47,8 @@ pub(super) enum Relief {
     Room(NodeId),
     /// A disk completes what it was asked.
     Release(NodeId),
+    /// Cores pass on what they are given.
+    Drained(NodeId),
     /// A disk is as fast as it was.
     Fast(NodeId),
 }

@@ -58,6 +58,12 @@ faults! {
     ClockJump = "clock-jump",
     /// A node's wall clock is set, as its next process will see.
     ClockSet = "clock-set",
+    /// An administrator moves a leader.
+    Transfer = "transfer",
+    /// An administrator changes who belongs to a group.
+    Reconfigure = "reconfigure",
+    /// The cores of a process pass no clients' commands on for a while.
+    MeshFull = "mesh-full",
     /// A disk has no room for a while.
     DiskFull = "disk-full",
     /// A disk is slow for a while.

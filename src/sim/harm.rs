@@ -62,7 +62,8 @@ impl World {
     }
 
     fn heal_node(&mut self, id: NodeId) {
-        for relief in [Relief::Room(id), Relief::Release(id), Relief::Fast(id)] {
+        let reliefs = [Relief::Room(id), Relief::Release(id), Relief::Fast(id)];
+        for relief in reliefs.into_iter().chain([Relief::Drained(id)]) {
             self.relieve(relief);
         }
         self.resume(id, None);
@@ -111,7 +112,7 @@ impl World {
                 }
             }
         }
-        groups.len() == self.map.groups.len()
+        groups.len() == self.map.groups.len() && self.ward.nobody_is_lost()
     }
 
     /// How often each fault happened so far.
@@ -205,6 +206,8 @@ impl World {
             Fault::ClockRate | Fault::ClockJump | Fault::ClockSet => self.harm_clock(fault, id),
             Fault::DiskFull | Fault::DiskSlow | Fault::DiskHeld => self.harm_disk(fault, id),
             Fault::WriteError => self.harm_write(id),
+            Fault::Transfer | Fault::Reconfigure => self.change_something(fault, id),
+            Fault::MeshFull => self.fill_mesh(id),
             Fault::BitRot
             | Fault::SectorUnreadable
             | Fault::WriteLost
@@ -232,6 +235,7 @@ impl World {
                 let Self { nodes, out, .. } = self;
                 nodes.get_mut(&id).expect("a node of the cluster").release_disk(out);
             }
+            Relief::Drained(id) => self.set_mesh_full(id, false),
             Relief::Fast(id) => self.node_mut(id).disk.speed_mut().slowness = 1,
         }
     }
@@ -301,6 +305,21 @@ impl World {
         let life = process.life;
         out.plan_in(long, Event::Stop { node: id, life });
         self.tally.count(Fault::Stop);
+    }
+
+    fn fill_mesh(&mut self, id: NodeId) {
+        let long = span(self.swarm.random(Fault::MeshFull), DISK_ILL);
+        if self.nodes[&id].smp() > 1 {
+            self.tally.count(Fault::MeshFull);
+            self.set_mesh_full(id, true);
+            self.out.plan_in(long, Event::Relief(Relief::Drained(id)));
+        }
+    }
+
+    fn set_mesh_full(&mut self, id: NodeId, full: bool) {
+        if let Some(process) = &mut self.node_mut(id).process {
+            process.mesh_full = full;
+        }
     }
 
     fn spoil_weather(&mut self) {

@@ -35,6 +35,11 @@ impl Ward {
         let (atlas, replacements) = Default::default();
         Self { atlas, replacements, planned: false, random }
     }
+
+    /// Whether no node waits for being let in.
+    pub(super) fn nobody_is_lost(&self) -> bool {
+        self.atlas.ill().all(|(_, illness)| illness != Illness::Lost)
+    }
 }
 
 impl World {
@@ -102,7 +107,7 @@ impl World {
 
     /// A node's disk, whose process does not run, is gone; it has a blank one.
     fn lose_disk(&mut self, id: NodeId) {
-        self.node_mut(id).wipe();
+        self.node_mut(id).disk.wipe();
         self.ward.atlas.lost(id);
         self.plan_round();
     }

@@ -1,7 +1,12 @@
-//! What must hold between replicas after every turn.
+//! What must hold between replicas after every turn, beside what each reactor asserts of itself.
+//!
+//! - One leader at most per group and term.
+//! - Within the life of a process no term and no commit index falls.
+//! - After the same entry all replicas of a group hold the same: keys, values, sessions.
 
 use std::collections::BTreeMap;
 
+use super::event::Life;
 use super::node::Node;
 use crate::base::{CoreId, GroupId, Index, NodeId, Term};
 use crate::reactor::ReplicaView;
@@ -13,31 +18,55 @@ pub(super) struct Invariants {
     leaders: BTreeMap<(GroupId, Term), NodeId>,
     /// The state after each entry, as the first replica that applied it had it.
     states: BTreeMap<(GroupId, Index), (u64, NodeId)>,
+    /// How far each replica was when it was last seen, in the life of its process.
+    latest: BTreeMap<(NodeId, GroupId), Progress>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Progress {
+    life: Life,
+    term: Term,
+    commit_index: Index,
+    applied_index: Index,
 }
 
 impl Invariants {
     /// Looks at the replicas of a core that took a turn.
     ///
     /// # Panics
-    /// If they contradict what was seen of others.
+    /// If they contradict what was seen of others, or of themselves before.
     pub(super) fn observe(&mut self, node: &Node, core: CoreId) {
         let Some(process) = &node.process else { return };
         let Some(core) = process.cores().nth(usize::from(core.0)) else { return };
         for replica in core.reactor.replicas() {
-            self.observe_replica(node.id, &replica);
+            self.observe_replica((node.id, process.life), &replica);
         }
     }
 
-    fn observe_replica(&mut self, id: NodeId, replica: &ReplicaView) {
-        let ReplicaView { group, term, leads, applied_index, state_hash, .. } = *replica;
-        if leads {
+    fn observe_replica(&mut self, (id, life): (NodeId, Life), replica: &ReplicaView) {
+        let ReplicaView { group, term, commit_index, applied_index, .. } = *replica;
+        if replica.leads {
             let first = *self.leaders.entry((group, term)).or_insert(id);
             assert_eq!(first, id, "two leaders of {group} in {term}");
         }
+        let seen = Progress { life, term, commit_index, applied_index };
+        let before = self.latest.insert((id, group), seen);
+        if before == Some(seen) {
+            return;
+        }
+        if let Some(before) = before.filter(|before| before.life == life) {
+            // One that was put out and taken in again begins with nothing.
+            let behind = commit_index < before.commit_index && commit_index > Index(0);
+            let falls = term < before.term || behind;
+            assert!(!falls, "{id}, {group}: {seen:?} after {before:?}");
+        }
+        self.compare(id, replica);
+    }
+
+    fn compare(&mut self, id: NodeId, replica: &ReplicaView) {
+        let ReplicaView { group, applied_index, state_hash, .. } = *replica;
         let (first, by) = *self.states.entry((group, applied_index)).or_insert((state_hash, id));
-        assert_eq!(
-            state_hash, first,
-            "{id} and {by} differ in {group} after entry {applied_index}"
-        );
+        let same = state_hash == first;
+        assert!(same, "{id} and {by} hold different states of {group} after entry {applied_index}");
     }
 }

@@ -18,6 +18,7 @@ const QUEUED_MAX: usize = 1 << 20;
 pub(super) struct PeerNode {
     pub(super) up: bool,
     pub(super) incarnation: Incarnation,
+    pub(super) smp: u16,
 }
 
 /// A link to one core of another node.

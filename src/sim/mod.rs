@@ -17,8 +17,10 @@
 //! Sources: "`FoundationDB`: A Distributed Unbundled Transactional Key Value Store" (SIGMOD 2021), section
 //! 4; `TigerBeetle`'s simulator.
 
+mod admission;
 pub mod atlas;
 mod call;
+mod churn;
 mod clock;
 mod cuts;
 mod detector;

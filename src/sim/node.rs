@@ -7,11 +7,12 @@ use super::letter::Letter;
 use super::network::{Delivery, Side};
 use super::packet::Packet;
 use super::process::Process;
-use super::registry::Registry;
+use super::registry::{Registry, noted};
 use super::shape::Shape;
 use super::surroundings::Surroundings;
 use super::turn::Reach;
 use crate::base::{ClusterId, CoreId, Incarnation, Micros, NodeId, Time};
+use crate::peering::Incarnations;
 use crate::placement::ShardMap;
 use crate::reactor::{AdminAnswer, Reactor, ReactorConfig, RecoverError};
 use crate::wal::Superblock;
@@ -25,8 +26,8 @@ pub(super) struct Node {
     pub(super) id: NodeId,
     pub(super) clock: NodeClock,
     pub(super) disk: Disk,
-    /// Which incarnations of the others were seen.
-    registry: Registry,
+    /// Which incarnations of the others its process has seen, or noted before.
+    incarnations: Incarnations,
     smp: u16,
     /// Whether the machine has power.
     powered: bool,
@@ -69,7 +70,7 @@ impl Node {
             id,
             clock,
             disk: Disk::new(Speed::default(), random.fork()),
-            registry: Registry::default(),
+            incarnations: Incarnations::default(),
             smp,
             powered: true,
             process: None,
@@ -110,6 +111,7 @@ impl Node {
         if !std::mem::replace(&mut self.powered, true) {
             out.network.lighten(out.now, self.id);
         }
+        self.incarnations = noted(&self.disk);
         let life = out.next_life();
         let others = map.nodes.iter().map(|node| node.id).filter(|&other| other != self.id);
         let (identity, timeout) = ((self.id, superblock.incarnation), shape.election_timeout);
@@ -149,6 +151,17 @@ impl Node {
         }
     }
 
+    pub(super) fn smp(&self) -> u16 {
+        self.smp
+    }
+
+    /// Its process and what that knows of others, if it runs and does not stand still.
+    fn attentive(&mut self) -> Option<(&mut Process, &mut Incarnations, &mut Disk)> {
+        let Self { process, incarnations, disk, .. } = self;
+        let process = process.as_mut().filter(|process| !process.stands_still())?;
+        Some((process, incarnations, disk))
+    }
+
     /// Whether it runs, and none of its replicas doubts anything.
     pub(super) fn is_certain(&self) -> bool {
         let process = self.process.as_ref();
@@ -172,21 +185,22 @@ impl Node {
         })
     }
 
-    /// Its disk is gone, and what it knew of others with it; another takes its place.
-    pub(super) fn wipe(&mut self) {
-        self.disk.wipe();
-        self.registry = Registry::default();
-    }
-
-    /// Another node's new disk is let in.
-    pub(super) fn let_in(&mut self, node: NodeId, incarnation: Incarnation) {
-        if self.process.is_some() {
-            self.registry.replace(node, incarnation);
+    /// Lets another node's new disk in, durably. Returns whether it counts here from now on.
+    pub(super) fn let_in(
+        &mut self,
+        out: &mut Surroundings,
+        node: NodeId,
+        incarnation: Incarnation,
+    ) -> bool {
+        let now = self.time(out);
+        let second = self.clock.wall_seconds(out.now);
+        let Some((process, incarnations, disk)) = self.attentive() else { return false };
+        let mut registry = Registry { now, incarnations, disk };
+        let (counts, changed) = registry.replace(second, node, incarnation);
+        if changed {
+            process.node_replaced(out, &registry, node);
         }
-    }
-
-    pub(super) fn smp(&self) -> u16 {
-        self.smp
+        counts
     }
 
     /// The process of that life, if it runs.
@@ -224,9 +238,9 @@ impl Node {
     /// The process of that life goes on.
     pub(super) fn resume(&mut self, out: &mut Surroundings, life: Option<Life>) {
         let now = self.time(out);
-        let Self { process: Some(process), registry, id, .. } = self else { return };
+        let Self { process: Some(process), incarnations, disk, id, .. } = self else { return };
         let meant = life.is_none_or(|life| process.life == life);
-        if meant && process.resume(out, (now, registry)) {
+        if meant && process.resume(out, &mut Registry { now, incarnations, disk }) {
             out.trace.say(out.now, || format!("{id} goes on"));
             let life = process.life;
             out.plan_in(Micros(1), Event::Tick { node: *id, life });
@@ -273,11 +287,11 @@ impl Node {
     /// The process looks at its clock.
     pub(super) fn tick(&mut self, out: &mut Surroundings, life: Life) {
         let now = self.time(out);
-        let Self { process: Some(process), .. } = self else { return };
+        let Self { process: Some(process), incarnations, .. } = self else { return };
         if process.life != life || process.stands_still() {
             return;
         }
-        let next = process.tick(out, now);
+        let next = process.tick(out, incarnations, now);
         let at = self.clock.when(next).max(out.now + Micros(1));
         out.schedule.plan(at, Event::Tick { node: self.id, life });
     }
@@ -306,10 +320,11 @@ impl Node {
         if !self.powered {
             return out.network.darken(wire, side);
         }
-        match &mut self.process {
+        let Self { process, incarnations, disk, .. } = self;
+        match process {
             Some(process) if matches!(packet, Packet::Call) => process.accept(out, now, wire),
             Some(process) if process.has(wire) => {
-                process.take(out, (now, &mut self.registry), wire, packet);
+                process.take(out, &mut Registry { now, incarnations, disk }, wire, packet);
             }
             // No process knows this connection.
             _ => {
@@ -321,7 +336,7 @@ impl Node {
 }
 
 fn is_certain(reactor: &Reactor) -> bool {
-    reactor.status(false).groups.iter().all(|group| group.doubt.is_none())
+    reactor.replicas().all(|replica| replica.certain)
 }
 
 /// Has the disk looked at when it is done with something.

@@ -5,6 +5,7 @@
 //! reactors send as the whole frames of one turn: a link is a stream of those.
 
 use crate::base::{Incarnation, NodeId, PeerCore};
+use crate::wire::handshake::Replaced;
 
 /// What travels on a connection, in order.
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ pub(super) enum Packet {
     /// What a reactor sends in one turn.
     Batch(Vec<u8>),
     /// The failure detector's question.
-    Ping,
+    Ping(Vec<Replaced>),
     /// Its answer.
     Pong,
     /// Nothing follows: the connection is closed or broken.
@@ -65,7 +66,7 @@ impl Packet {
             Self::Hello(_) => "hello",
             Self::Welcome(_) => "welcome",
             Self::Batch(_) => "batch",
-            Self::Ping => "ping",
+            Self::Ping(_) => "ping",
             Self::Pong => "pong",
             Self::End => "end",
         }

@@ -13,6 +13,7 @@ use super::packet::{Hello, Packet, Purpose, Welcome};
 use super::registry::Registry;
 use super::surroundings::Surroundings;
 use crate::base::{AlignedBuf, ClusterId, CoreId, Incarnation, Micros, NodeId, PeerCore, Time};
+use crate::peering::Incarnations;
 use crate::reactor::Reactor;
 
 /// How often a process looks at its clock while it has something to do, and while it has not.
@@ -42,6 +43,8 @@ pub(super) struct Process {
     doom: Option<u32>,
     /// It was told to stop.
     leaving: bool,
+    /// Too much waits between its cores: none is given a client's command for another.
+    pub(super) mesh_full: bool,
 }
 
 /// One core.
@@ -51,6 +54,8 @@ pub(super) struct Core {
     pub(super) inbox: Vec<Letter>,
     /// A turn is planned.
     pub(super) waking: bool,
+    /// The reactor was given something since its last turn ended.
+    pub(super) stepped: bool,
     /// The last turn takes until then, in true time.
     pub(super) busy_until: Time,
     /// What the failure detector said of each other node.
@@ -102,6 +107,7 @@ impl Process {
             backlog: None,
             doom: None,
             leaving: false,
+            mesh_full: false,
             node,
             life,
             cluster,
@@ -155,8 +161,13 @@ impl Process {
     }
 
     /// Looks at its clock, which shows `now`. Returns by what time of that clock to do so again.
-    pub(super) fn tick(&mut self, out: &mut Surroundings, now: Time) -> Time {
-        self.watch_peers(out, now);
+    pub(super) fn tick(
+        &mut self,
+        out: &mut Surroundings,
+        incarnations: &Incarnations,
+        now: Time,
+    ) -> Time {
+        self.watch_peers(out, incarnations, now);
         self.expire_greetings(out, now);
         for core in (0..self.smp()).map(CoreId) {
             if self.core(core).reactor.deadline() <= now {
@@ -233,14 +244,10 @@ impl Process {
     }
 
     /// It goes on, with what arrived meanwhile. Returns whether it stood still.
-    pub(super) fn resume(
-        &mut self,
-        out: &mut Surroundings,
-        (now, registry): (Time, &mut Registry),
-    ) -> bool {
+    pub(super) fn resume(&mut self, out: &mut Surroundings, registry: &mut Registry<'_>) -> bool {
         let Some(backlog) = self.backlog.take() else { return false };
         for (wire, packet) in backlog {
-            self.take(out, (now, registry), wire, packet);
+            self.take(out, registry, wire, packet);
         }
         (0..self.smp()).for_each(|core| self.wake(out, CoreId(core)));
         true
@@ -281,7 +288,7 @@ impl Process {
     pub(super) fn take(
         &mut self,
         out: &mut Surroundings,
-        (now, registry): (Time, &mut Registry),
+        registry: &mut Registry<'_>,
         wire: Wire,
         packet: Packet,
     ) {
@@ -293,7 +300,7 @@ impl Process {
             (_, Packet::Call | Packet::Accepted) => true,
             (_, Packet::End) => false,
             (Role::Greeting(_), Packet::Hello(hello)) => {
-                self.greet_peer(out, (now, registry), wire, &hello)
+                self.greet_peer(out, registry, wire, &hello)
             }
             (Role::Greeting(core), Packet::Bytes(bytes)) => {
                 self.take_bytes(out, core, wire, &bytes, true)
@@ -311,20 +318,21 @@ impl Process {
                 welcome.node == peer.node && !welcome.refused
             }
             (Role::DetectorCalling(node), Packet::Welcome(welcome)) => {
-                self.detector_answered(out, (now, registry), wire, node, &welcome)
+                self.detector_answered(out, registry, wire, node, &welcome)
             }
-            (Role::DetectorIn(_), Packet::Ping) => {
+            (Role::DetectorIn(_), Packet::Ping(replaced)) => {
                 self.send(out, wire, Packet::Pong);
+                self.learn_replaced(out, registry, &replaced);
                 true
             }
             (Role::DetectorOut(node), Packet::Pong) => {
-                self.take_pong(now, node);
+                self.take_pong(registry.now, node);
                 true
             }
             (role, packet) => panic!("{}: {packet:?} for {role:?}", self.node),
         };
         if !stays {
-            self.close(out, now, wire);
+            self.close(out, registry.now, wire);
         }
     }
 
@@ -332,14 +340,14 @@ impl Process {
     fn greet_peer(
         &mut self,
         out: &mut Surroundings,
-        (now, registry): (Time, &mut Registry),
+        registry: &mut Registry<'_>,
         wire: Wire,
         hello: &Hello,
     ) -> bool {
         let Hello { from, incarnation, wanted, purpose } = *hello;
         assert_eq!(wanted.node, self.node, "called by its address");
         let known = wanted.core.0 < self.smp();
-        let refused = !known || !registry.admit(now, from.node, incarnation);
+        let refused = !known || !registry.admit(from.node, incarnation);
         let (node, smp, own) = (self.node, self.smp(), self.incarnation);
         let welcome = Welcome { node, incarnation: own, smp, refused };
         self.send(out, wire, Packet::Welcome(welcome));
@@ -348,7 +356,7 @@ impl Process {
         }
         match purpose {
             Purpose::Detector => self.set_role(wire, Role::DetectorIn(from.node)),
-            Purpose::Link => self.take_link(out, now, wire, (wanted.core, from)),
+            Purpose::Link => self.take_link(out, registry.now, wire, (wanted.core, from)),
         }
         true
     }
@@ -415,6 +423,7 @@ impl Core {
             reactor,
             inbox: Vec::new(),
             waking: false,
+            stepped: false,
             busy_until: Time(0),
             peers: BTreeMap::new(),
             links: BTreeMap::new(),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   each group: the old incarnation is out, the new one a learner that is to vote     (committed)
-//!   every other node that runs: the new incarnation is let in
+//!   any other node: the new incarnation is let in, which the others are told by its failure detector
 //!   each group: it has caught up and votes
 //! ```
 //! The order is the safety: `io::replacement` says why.
@@ -62,10 +62,19 @@ impl World {
         if !groups.iter().all(|&group| replacements.names(group, node, incarnation)) {
             return false;
         }
-        for (_, other) in self.nodes.iter_mut().filter(|(id, _)| **id != node) {
-            other.let_in(node, incarnation);
+        if !self.let_in_somewhere(node, incarnation) {
+            return false;
         }
         groups.iter().all(|&group| self.ward.replacements.votes(group, node))
+    }
+
+    /// Any other node lets a new disk in: the others hear of it from there. Returns whether it counts there.
+    fn let_in_somewhere(&mut self, node: NodeId, incarnation: Incarnation) -> bool {
+        let others: Vec<NodeId> =
+            self.nodes.keys().copied().filter(|&other| other != node).collect();
+        let Some(by) = self.ward.random.choice(others) else { return false };
+        let Self { nodes, out, .. } = self;
+        nodes.get_mut(&by).is_some_and(|by| by.let_in(out, node, incarnation))
     }
 
     /// Takes in what groups answered.

@@ -50,12 +50,25 @@ const CALENDAR: &[(Fault, Micros)] = &[
     (Fault::DiskSlow, Micros::from_secs(3)),
     (Fault::DiskHeld, Micros::from_millis(1_500)),
     (Fault::WriteError, Micros::from_secs(5)),
+    (Fault::Transfer, Micros::from_secs(1)),
+    (Fault::Reconfigure, Micros::from_millis(500)),
+    (Fault::MeshFull, Micros::from_secs(3)),
     (Fault::BitRot, Micros::from_millis(700)),
     (Fault::SectorUnreadable, Micros::from_secs(6)),
     (Fault::WriteLost, Micros::from_secs(2)),
     (Fault::WriteMisdirected, Micros::from_secs(2)),
     (Fault::DiskForgot, Micros::from_secs(6)),
     (Fault::DiskLost, Micros::from_secs(8)),
+];
+
+/// What takes away from a disk what was promised to be there.
+const HARMS: &[Fault] = &[
+    Fault::BitRot,
+    Fault::SectorUnreadable,
+    Fault::WriteLost,
+    Fault::WriteMisdirected,
+    Fault::DiskForgot,
+    Fault::DiskLost,
 ];
 
 impl Swarm {
@@ -72,7 +85,13 @@ impl Swarm {
                 kinds[fault as usize].every = Some(Micros(every.0 * rarely));
             }
         }
-        Self { kinds, storms: false }
+        let mut swarm = Self { kinds, storms: false };
+        // Who may be harmed is known by the members that a cluster begins with.
+        let harms: &[Fault] = if random.bool() { &[Fault::Reconfigure] } else { HARMS };
+        for &fault in harms {
+            swarm.spare(fault);
+        }
+        swarm
     }
 
     /// There are none of this kind.

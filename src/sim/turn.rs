@@ -49,7 +49,7 @@ impl Process {
         let own = self.core(core);
         own.waking = false;
         let letters = std::mem::take(&mut own.inbox);
-        let mut stepped = !letters.is_empty();
+        let mut stepped = std::mem::take(&mut own.stepped) || !letters.is_empty();
         for letter in letters {
             self.open_letter(core, reach, letter);
         }
@@ -118,7 +118,7 @@ impl Process {
         (first, smp): (bool, u16),
     ) {
         let own = self.core(core);
-        own.peers.insert(node, super::links::PeerNode { up: true, incarnation });
+        own.peers.insert(node, super::links::PeerNode { up: true, incarnation, smp });
         own.reactor.step(now, Input::NodeUp { node, incarnation, first, smp });
     }
 
@@ -193,8 +193,19 @@ impl Process {
         to: CoreId,
         message: CoreMessage,
     ) {
-        let place = self.place(to);
-        reach.out.post(place, Letter::Core { from: core, message });
+        match message {
+            CoreMessage::Request { connection, frame } if self.mesh_full => {
+                let input = Input::NotForwarded { connection, frame: &frame };
+                let own = self.core(core);
+                own.reactor.step(reach.now, input);
+                own.stepped = true;
+                self.wake(reach.out, core);
+            }
+            message => {
+                let place = self.place(to);
+                reach.out.post(place, Letter::Core { from: core, message });
+            }
+        }
     }
 }
 
