@@ -89,7 +89,7 @@ fn suites() -> Vec<Suite> {
         let mut ours = executables.filter(|path| path.contains(&format!("/deps/{name}-")));
         ours.next().unwrap_or_else(|| panic!("cargo says nothing of {name}")).into()
     };
-    let inner = &["wal::", "kv::"];
+    let inner = &["wal::", "kv::", "client::"];
     // Those that try every byte take long and find nothing that others do not.
     let outer = &["--skip", "every_"];
     vec![

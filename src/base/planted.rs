@@ -1,5 +1,5 @@
-//! Mistakes to be made on purpose in the log, the reactor and the state machine; those of Raft are in
-//! `raft::planted`.
+//! Mistakes to be made on purpose in the log, the reactor, the state machine and the client; those of Raft are
+//! in `raft::planted`.
 //!
 //! A test suite that has never failed shows little. With the Cargo feature `planted-bugs` the environment
 //! variable `SUNSTAR_MISTAKE` names one of these, and the whole process makes it; the tests must find
@@ -87,6 +87,14 @@ pub enum Mistake {
     LostSnapshotIgnored,
     /// Answers of a replaced member's old disk count.
     AnyIncarnationCounts,
+    /// A replica with a blank disk is sure that it never voted.
+    BlankDiskVotes,
+    /// A waiting client is given the answer to another leader's entry in the place of its own.
+    SettledByIndex,
+    /// A leader that is none any more says that what it proposed will not happen.
+    StepDownSettles,
+    /// A replica reads what it has applied and asks nobody.
+    ReadsUnasked,
 
     // --- kv ---
     /// A retry is executed again.
@@ -95,6 +103,24 @@ pub enum Mistake {
     SnapshotWithoutResults,
     /// Time is the replica's, not the leader's.
     OwnTime,
+    /// A retry's answer names the entry that it came in, not the one of its execution.
+    RepeatedElsewhere,
+    /// What a session has forgotten is executed.
+    ForgottenExecuted,
+
+    // --- client ---
+    /// What was sent on a lost connection is not in doubt.
+    DoubtForgotten,
+    /// A later attempt's refusal is taken for the first one's.
+    RefusalEndsDoubt,
+    /// What was in doubt when its session ended is sent again in the next.
+    ExpiryEndsDoubt,
+    /// What was sent on a lost connection is sent again as something new.
+    RetriedAsNew,
+    /// A reply is taken for that of the first frame with as many commands.
+    ReplyToAnyFrame,
+    /// Groups may forget what is still awaited.
+    AwaitedForgotten,
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -131,9 +157,21 @@ impl Mistake {
         Self::QuarantinedServes,
         Self::LostSnapshotIgnored,
         Self::AnyIncarnationCounts,
+        Self::BlankDiskVotes,
+        Self::SettledByIndex,
+        Self::StepDownSettles,
+        Self::ReadsUnasked,
         Self::RetryExecuted,
         Self::SnapshotWithoutResults,
         Self::OwnTime,
+        Self::RepeatedElsewhere,
+        Self::ForgottenExecuted,
+        Self::DoubtForgotten,
+        Self::RefusalEndsDoubt,
+        Self::ExpiryEndsDoubt,
+        Self::RetriedAsNew,
+        Self::ReplyToAnyFrame,
+        Self::AwaitedForgotten,
     ];
 }
 

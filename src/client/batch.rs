@@ -5,7 +5,7 @@ use std::fmt;
 use super::command::{Fields, Stray};
 use super::options::Options;
 use super::outcome::{Evidence, Place};
-use crate::base::{AlignedBuf, ConnectionId, Sequence, SessionId, Time};
+use crate::base::{AlignedBuf, ConnectionId, Mistake, Sequence, SessionId, Time, makes};
 use crate::wire::client::{Operation, Request, RequestBuilder, parse_request};
 use crate::wire::frame::scan_trusted;
 
@@ -103,7 +103,7 @@ impl Batch {
     /// The reply will not come: it may have happened.
     pub(super) fn lose(&mut self) {
         self.state = BatchState::Waiting;
-        self.in_doubt = true;
+        self.in_doubt = !makes(Mistake::DoubtForgotten);
     }
 }
 

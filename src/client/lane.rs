@@ -21,7 +21,9 @@ use super::link::Purpose;
 use super::outcome::Rejection;
 use super::shared::Shared;
 use crate::base::limits::SESSION_WINDOW_MAX;
-use crate::base::{ConnectionId, GroupId, Micros, NodeId, Sequence, SessionId, Time};
+use crate::base::{
+    ConnectionId, GroupId, Micros, Mistake, NodeId, Sequence, SessionId, Time, makes,
+};
 use crate::wire::client::encode_open_session;
 
 /// The way to one group.
@@ -252,6 +254,7 @@ impl Lane {
             Some((of, first)) if of == session => Some(first),
             _ => None,
         });
+        let in_flight = in_flight.filter(|_| !makes(Mistake::AwaitedForgotten));
         let staged = || self.staged_writes.front().map(|staged| staged.first_sequence);
         in_flight.or_else(staged).unwrap_or(self.next_sequence)
     }

@@ -198,7 +198,14 @@ impl Batch<'_> {
                 let (status, number) = execute(self.tables, &command.operation);
                 Answer { status, number, place, repeated: false }
             }
+            Recall::Known(result) if makes(Mistake::RepeatedElsewhere) => {
+                Answer { place, ..result.answer(true) }
+            }
             Recall::Known(result) => result.answer(true),
+            Recall::Forgotten if makes(Mistake::ForgottenExecuted) => {
+                let (status, number) = execute(self.tables, &command.operation);
+                Answer { status, number, place, repeated: false }
+            }
             Recall::Forgotten => refused(Status::Forgotten),
             Recall::WindowExceeded => refused(Status::WindowExceeded),
         }

@@ -25,7 +25,8 @@ impl Losses {
     /// Nothing is known of the group. Only if others can tell what this replica has said: where it is
     /// the only voter, whatever is here is all there is.
     pub(super) fn of_a_blank_disk() -> Self {
-        Self { log: Some(Doubt::Blank), found: true, snapshot: false }
+        let log = Some(Doubt::Blank).filter(|_| !makes(Mistake::BlankDiskVotes));
+        Self { log, found: log.is_some(), snapshot: false }
     }
 
     /// `snapshot`: the newest one is lost.

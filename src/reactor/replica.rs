@@ -143,6 +143,10 @@ impl Replica {
         // A round confirmed just now makes room for the next.
         self.confirm_reads(core);
         let Some(context) = self.reads.wants_round() else { return };
+        if makes(Mistake::ReadsUnasked) {
+            self.reads.begun(context);
+            return self.reads.confirmed(context, self.applied_index());
+        }
         match self.raft.read(now, context, &mut self.output) {
             Ok(()) => self.reads.begun(context),
             // The leader's first entry is on its way: its commit brings this replica back here.
@@ -166,6 +170,10 @@ impl Replica {
     /// Performs what Raft asked for, short of the log write that `Persistence` makes of all groups.
     pub(super) fn perform(&mut self, core: &mut Core, now: Time) {
         self.accept_forwarded(core, now);
+        while makes(Mistake::StepDownSettles) && !self.is_leader() {
+            let Some(pending) = self.pending.pop_front() else { break };
+            self.refuse_all(core, &pending.waiting, Outcome::NotLeader);
+        }
         self.tell_certainty();
         core.persistence.stage(self.group, &mut self.output);
         for message in self.output.messages.drain(..) {
@@ -345,7 +353,8 @@ impl Replica {
     /// Who awaits `entry`. Those whose own entry was replaced by it learn that theirs never happens.
     fn settle(&mut self, core: &mut Core, entry: &raft::Entry) -> Vec<Waiting> {
         while let Some(pending) = self.pending.pop_front_if(|p| p.index <= entry.index) {
-            if pending.index == entry.index && pending.term == entry.term {
+            let same_term = pending.term == entry.term || makes(Mistake::SettledByIndex);
+            if pending.index == entry.index && same_term {
                 return pending.waiting;
             }
             self.refuse_all(core, &pending.waiting, Outcome::Superseded);

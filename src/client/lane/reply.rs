@@ -1,7 +1,7 @@
 //! What a lane makes of replies, refusals and lost connections.
 
 use super::{Lane, Session, TRIES_PER_MEMBER};
-use crate::base::{ConnectionId, NodeId};
+use crate::base::{ConnectionId, Mistake, NodeId, makes};
 use crate::client::batch::{Batch, BatchState, strays_of};
 use crate::client::outcome::{Doubt, Effect, Evidence, Outcome, Place, Rejection};
 use crate::client::shared::Shared;
@@ -63,7 +63,10 @@ impl Lane {
         shared: &mut Shared,
     ) -> Result<(), Mismatch> {
         let request = reply.head.request;
-        let Some(at) = self.in_flight.iter().position(|batch| batch.request == request) else {
+        let alike =
+            |batch: &Batch| makes(Mistake::ReplyToAnyFrame) && batch.tickets.len() == reply.len();
+        let ours = |batch: &Batch| batch.request == request || alike(batch);
+        let Some(at) = self.in_flight.iter().position(ours) else {
             // Settled before: its caller lost patience.
             return Ok(());
         };
@@ -78,6 +81,7 @@ impl Lane {
         match reply.head.outcome {
             fate @ (Fate::NotLeader | Fate::WrongGroup) => {
                 batch.state = BatchState::Waiting;
+                batch.in_doubt &= !makes(Mistake::RefusalEndsDoubt);
                 shared.map_stale |= fate == Fate::WrongGroup;
                 self.redirect(link, reply.head.leader, shared);
             }
@@ -135,7 +139,7 @@ impl Lane {
         if self.session == Session::Open(session) {
             self.forget_session(shared);
         }
-        if batch.in_doubt {
+        if batch.in_doubt && !makes(Mistake::ExpiryEndsDoubt) {
             settle(batch, Outcome::Unknown(Doubt::SessionExpired), shared);
         } else {
             strays_of(&batch.frame, &batch.tickets, batch.deadline, &mut shared.strays);
@@ -182,6 +186,11 @@ impl Lane {
     pub(in crate::client) fn on_closed(&mut self, link: ConnectionId, shared: &mut Shared) {
         for batch in self.in_flight.iter_mut().filter(|batch| batch.is_on(link)) {
             batch.lose();
+        }
+        if makes(Mistake::RetriedAsNew) {
+            for batch in std::mem::take(&mut self.in_flight) {
+                strays_of(&batch.frame, &batch.tickets, batch.deadline, &mut shared.strays);
+            }
         }
         if matches!(self.session, Session::Opening { on, .. } if on == link) {
             self.session = Session::Closed;
