@@ -20,8 +20,8 @@
 mod admission;
 pub mod atlas;
 mod call;
-mod client;
 mod churn;
+mod client;
 mod clock;
 mod cuts;
 mod detector;
