@@ -19,6 +19,7 @@
 
 mod contents;
 mod harm;
+mod rehome;
 mod segments;
 mod snapshots;
 mod speed;
@@ -51,8 +52,11 @@ pub struct Disk {
     random: fastrand::Rng,
     /// What is not a core's: the superblock, and what is known of other nodes.
     root: Volume,
-    /// The cores' directories that count; none before the first start.
-    cores: Vec<CoreFiles>,
+    /// The cores' directories, by layout: one layout, but for what a change of it left over; none before
+    /// the first start.
+    layouts: BTreeMap<u32, Vec<CoreFiles>>,
+    /// The layout that the last start went by.
+    layout: u32,
     /// What is under way, by when it is due and then by when it began.
     under_way: BTreeMap<(Time, u64), (CoreId, Operation)>,
     /// Operations begun so far.
@@ -145,7 +149,8 @@ impl Disk {
             speed,
             random,
             root: Volume::default(),
-            cores: Vec::new(),
+            layouts: BTreeMap::new(),
+            layout: 0,
             under_way: BTreeMap::new(),
             begun: 0,
             segment_bytes: 0,
@@ -277,11 +282,20 @@ impl Disk {
     }
 
     fn core(&self, core: CoreId) -> &CoreFiles {
-        &self.cores[usize::from(core.0)]
+        &self.cores()[usize::from(core.0)]
     }
 
     fn core_mut(&mut self, core: CoreId) -> &mut CoreFiles {
-        &mut self.cores[usize::from(core.0)]
+        &mut self.cores_mut()[usize::from(core.0)]
+    }
+
+    /// Of the layout that counts.
+    fn cores(&self) -> &[CoreFiles] {
+        self.layouts.get(&self.layout).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn cores_mut(&mut self) -> &mut [CoreFiles] {
+        self.layouts.get_mut(&self.layout).map(Vec::as_mut_slice).unwrap_or_default()
     }
 
     fn segment(&self, core: CoreId, segment: SegmentId) -> FileId {
@@ -317,7 +331,8 @@ impl Disk {
                 lost.sectors += self.tear(core, &write);
             }
         }
-        let volumes = self.cores.iter_mut().map(|core| &mut core.volume).chain([&mut self.root]);
+        let cores = self.layouts.values_mut().flatten();
+        let volumes = cores.map(|core| &mut core.volume).chain([&mut self.root]);
         for volume in volumes {
             let its = volume.lose_power(&mut self.random);
             lost.names += its.names;
@@ -333,7 +348,7 @@ impl Disk {
     /// If something is under way.
     pub fn wipe(&mut self) {
         assert!(self.under_way.is_empty(), "a process writes to it");
-        (self.root, self.cores) = Default::default();
+        (self.root, self.layouts, self.layout) = Default::default();
     }
 
     /// Nothing completes, or all goes on.
@@ -372,7 +387,7 @@ impl Disk {
 
     /// What a process had open is closed.
     fn close(&mut self) {
-        for core in &mut self.cores {
+        for core in self.cores_mut() {
             (core.segments, core.snapshots) = Default::default();
             core.harms.clear();
             core.deliver_owed();

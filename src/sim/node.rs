@@ -101,6 +101,7 @@ impl Node {
             map,
             smp: self.smp,
             segment_bytes: shape.segment_bytes,
+            dies_on_the_way: false,
         };
         let Start { superblock, cores, .. } = self.disk.start(&settings)?;
         let mut reactors = Vec::new();

@@ -49,8 +49,10 @@ impl Disk {
             let file = FileName::Superblock;
             return self.root.open(file).map(|_| Place { core: None, file, at });
         }
-        let core = CoreId(u16::try_from(self.random.usize(0..self.cores.len().max(1))).ok()?);
-        let volume = &self.cores.get(usize::from(core.0))?.volume;
+        let cores = self.layouts.get(&self.layout)?;
+        let which = self.random.usize(0..cores.len());
+        let core = CoreId(u16::try_from(which).expect("cores are numbered by u16"));
+        let volume = &cores[which].volume;
         let files: Vec<(FileName, FileId)> =
             volume.list().filter(|(_, id)| volume.file(*id).blocks_written() > 0).collect();
         let (file, id) = self.random.choice(files)?;
@@ -122,6 +124,10 @@ impl Disk {
     /// A place for a write that is not its own, nor in the way of what could not be missed; nothing if
     /// none was found.
     fn elsewhere(&mut self, core: CoreId, write: &LogWrite) -> Option<(SegmentId, u64)> {
+        if !self.core(core).owed.is_empty() {
+            // Without what is owed, the end of the log cannot be told.
+            return None;
+        }
         let tail = self.core(core).tail();
         let open = self.core(core).segments.list();
         let length = write.bytes.len() as u64;

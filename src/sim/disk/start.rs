@@ -26,6 +26,9 @@ pub struct Settings<'a> {
     pub smp: u16,
     /// Bytes of each log segment.
     pub segment_bytes: u64,
+    /// Whether the process dies while it lays the logs out anew, if it does that: cores or segments are
+    /// others than at the last start.
+    pub dies_on_the_way: bool,
 }
 
 /// What a start found.
@@ -48,6 +51,12 @@ pub enum Refusal {
     /// A formatted directory without its superblock.
     #[error("there is a log and no superblock")]
     SuperblockMissing,
+    /// There is no room to lay the logs out anew.
+    #[error("there is no room to write the logs anew for other cores or segments")]
+    NoRoom,
+    /// The process died on the way, as it was to.
+    #[error("the process died while it wrote the logs anew")]
+    Died,
     /// The directory of a core is not there.
     #[error("the directory of {0} is missing")]
     CoreMissing(CoreId),
@@ -87,17 +96,19 @@ impl Disk {
     /// If a process runs.
     pub fn start(&mut self, settings: &Settings<'_>) -> Result<Start, Refusal> {
         assert!(self.under_way.is_empty(), "a process writes to it");
-        let formatted = self.superblock()?.is_none();
-        if formatted {
-            self.format(settings);
-        }
+        let found = self.superblock()?;
+        let formatted = found.is_none();
+        let superblock = found.unwrap_or_else(|| self.format(settings));
         self.root.sync();
-        for core in &mut self.cores {
+        self.go_by(&superblock)?;
+        let superblock = self.rehome(settings, superblock)?;
+        self.go_by(&superblock)?;
+        for core in self.cores_mut() {
             core.settle();
         }
         let (superblock, cores) = self.examine(settings.map)?;
         self.segment_bytes = superblock.segment_bytes;
-        for core in &mut self.cores {
+        for core in self.cores_mut() {
             core.open();
         }
         Ok(Start { superblock, formatted, cores })
@@ -109,8 +120,9 @@ impl Disk {
     /// As those of `start`; and if the disk is blank.
     pub fn examine(&self, map: &ShardMap) -> Result<(Superblock, Vec<Recovered>), Refusal> {
         let superblock = self.superblock()?.ok_or(SuperblockError::Blank)?;
+        let layout = self.layouts.get(&superblock.layout).map(Vec::as_slice).unwrap_or_default();
         let cores = (0..superblock.smp).map(CoreId).map(|core| {
-            let files = self.cores.get(usize::from(core.0)).ok_or(Refusal::CoreMissing(core))?;
+            let files = layout.get(usize::from(core.0)).ok_or(Refusal::CoreMissing(core))?;
             recover(core, &files.volume, superblock.log_config(core), map)
         });
         Ok((superblock, cores.collect::<Result<_, _>>()?))
@@ -119,7 +131,8 @@ impl Disk {
     /// What it says of itself; nothing if it is blank.
     fn superblock(&self) -> Result<Option<Superblock>, Refusal> {
         let Some(file) = self.root.open(FileName::Superblock) else {
-            let holds_log = self.cores.iter().any(|core| !core.volume.is_empty());
+            let mut cores = self.layouts.values().flatten();
+            let holds_log = cores.any(|core| !core.volume.is_empty());
             return if holds_log { Err(Refusal::SuperblockMissing) } else { Ok(None) };
         };
         let unread = |Unreadable| Refusal::Superblock(SuperblockError::Lost);
@@ -128,24 +141,44 @@ impl Disk {
         Ok(Some(Superblock::decode([slots.0, slots.1])?.0))
     }
 
-    pub(super) fn format(&mut self, settings: &Settings<'_>) {
-        self.cores = (0..settings.smp).map(|_| CoreFiles::default()).collect();
+    pub(super) fn format(&mut self, settings: &Settings<'_>) -> Superblock {
+        let cores = (0..settings.smp).map(|_| CoreFiles::default()).collect();
+        self.layouts = BTreeMap::from([(0, cores)]);
         let groups = settings.map.groups.len();
-        let before = Superblock {
+        let incarnation = Incarnation(self.random.u64(1..));
+        let log_seed = self.random.u64(1..);
+        self.put_superblock(Superblock {
             sequence: 0,
             cluster: settings.cluster,
             node: settings.node,
-            incarnation: Incarnation(self.random.u64(1..)),
+            incarnation,
             smp: settings.smp,
             groups: u32::try_from(groups).expect("placement limits groups"),
             segment_bytes: settings.segment_bytes,
             layout: 0,
-            log_seed: self.random.u64(1..),
-        };
+            log_seed,
+        })
+    }
+
+    /// Replaces both slots, the second being the newer one. Returns that; durable once the root is synced.
+    pub(super) fn put_superblock(&mut self, before: Superblock) -> Superblock {
         let first = Superblock { sequence: before.sequence + 1, ..before };
         let second = Superblock { sequence: before.sequence + 2, ..before };
         let bytes = [first.encode(0), second.encode(1)].concat();
         self.put(FileName::Superblock, &bytes);
+        second
+    }
+
+    /// From now on the layout counts that the superblock names; others are removed.
+    fn go_by(&mut self, superblock: &Superblock) -> Result<(), Refusal> {
+        let found = self.layouts.get(&superblock.layout).map_or(0, Vec::len);
+        let missing = (0..superblock.smp).map(CoreId).nth(found);
+        if let Some(core) = missing {
+            return Err(Refusal::CoreMissing(core));
+        }
+        self.layout = superblock.layout;
+        self.layouts.retain(|&layout, _| layout == superblock.layout);
+        Ok(())
     }
 
     /// Replaces a file in the root of the data directory whole; its name is durable with the next sync
@@ -209,7 +242,11 @@ fn recover(
     Ok(recovered)
 }
 
-fn read_log(core: CoreId, volume: &Volume, config: LogConfig) -> Result<wal::Recovered, Refusal> {
+pub(super) fn read_log(
+    core: CoreId,
+    volume: &Volume,
+    config: LogConfig,
+) -> Result<wal::Recovered, Refusal> {
     let segments = segments_in(volume);
     let log = |source| Refusal::Log { core, source };
     let mut recovery = Recovery::new(config);

@@ -70,7 +70,7 @@ impl CoreFiles {
 impl Disk {
     /// Whether harm is to come, or has come of which a start would not find a trace yet.
     pub fn is_harm_pending(&mut self) -> bool {
-        self.cores.iter_mut().any(|core| {
+        self.cores_mut().iter_mut().any(|core| {
             core.settle_harm();
             !core.harms.is_empty() || !core.owed.is_empty()
         })
@@ -83,6 +83,9 @@ impl Disk {
             return true;
         };
         let files = self.core_mut(core);
+        if !files.owed.is_empty() {
+            return false;
+        }
         if !files.tail().holds(segment, place.at, place.at + 1) {
             return true;
         }

@@ -36,7 +36,7 @@ struct Writer {
 
 fn settings(map: &ShardMap) -> Settings<'_> {
     let (cluster, node) = (ClusterId(7), NodeId(1));
-    Settings { cluster, node, map, smp: 1, segment_bytes: SEGMENT_BYTES }
+    Settings { cluster, node, map, smp: 1, segment_bytes: SEGMENT_BYTES, dies_on_the_way: false }
 }
 
 fn blank(seed: u64) -> Disk {
@@ -367,11 +367,11 @@ fn life_after_a_name_that_was_not_synced(seed: u64, settles: bool) -> bool {
     let (durable, mut disk) = (writer.durable, writer.disk);
     disk.kill();
     let map = map();
-    let mut unsettled = disk.cores[0].volume.clone();
+    let mut unsettled = disk.cores()[0].volume.clone();
     let start = disk.start(&settings(&map)).expect("nothing is damaged");
     if !settles {
         unsettled.remove_temporary();
-        disk.cores[0].volume = unsettled;
+        disk.cores_mut()[0].volume = unsettled;
     }
     let config = start.superblock.log_config(CORE);
     let recovered = found(start);
@@ -380,7 +380,7 @@ fn life_after_a_name_that_was_not_synced(seed: u64, settles: bool) -> bool {
     let log = Log::resume(config, recovered.log.state);
     let written = BTreeMap::new();
     let mut writer = Writer { disk, log, now: writer.now, last, written, durable: last };
-    let spare = |writer: &Writer| writer.disk.cores[0].segments.list().len();
+    let spare = |writer: &Writer| writer.disk.cores()[0].segments.list().len();
     assert!(spare(&writer) > 1, "{seed}: the new segment is there");
     // Not so many that it would ask for another segment, and sync the directory for that.
     for _ in 0..4 {
@@ -432,7 +432,7 @@ fn snapshot(writer: &mut Writer, number: u64, index: u64) {
 }
 
 fn snapshots(disk: &Disk) -> Vec<u64> {
-    let found = snapshots::snapshots_in(&disk.cores[0].volume);
+    let found = snapshots::snapshots_in(&disk.cores()[0].volume);
     found.into_iter().map(|(_, index)| index.0).collect()
 }
 
@@ -456,12 +456,12 @@ fn a_snapshot_counts_once_it_is_whole_and_has_its_name_for_good() {
             }
         }
         writer.disk.power_loss();
-        writer.disk.cores[0].settle();
+        writer.disk.cores_mut()[0].settle();
         let found = snapshots(&writer.disk);
         let newest = *found.last().expect("one of them");
         assert!(newest == 7 || done < 2, "{seed}: {found:?} after {done} pieces");
-        let file = writer.disk.cores[0].volume.open(FileName::Snapshot(GROUP, Index(newest)));
-        let file = writer.disk.cores[0].volume.file(file.expect("listed"));
+        let file = writer.disk.cores()[0].volume.open(FileName::Snapshot(GROUP, Index(newest)));
+        let file = writer.disk.cores()[0].volume.file(file.expect("listed"));
         assert_eq!(file.read_all().expect("readable"), [1; 10_000], "{seed}");
         *outcomes.entry((done, found)).or_insert(0) += 1;
     }
@@ -490,4 +490,47 @@ fn snapshots_without_room_are_given_up_and_those_of_a_group_removed() {
     assert_eq!(done, [written.clone(), written, Done::SnapshotsRemoved(GROUP)]);
     writer.disk.power_loss();
     assert_eq!(snapshots(&writer.disk), [0; 0]);
+}
+
+/// A superblock, and the entries of each core's groups, as a start with so many cores finds them.
+fn after_a_start(disk: &mut Disk, smp: u16, dies: bool) -> Result<Vec<Index>, Refusal> {
+    let map = map();
+    let start = disk.start(&Settings { smp, dies_on_the_way: dies, ..settings(&map) })?;
+    assert_eq!((start.superblock.smp, start.cores.len()), (smp, usize::from(smp)));
+    let home = usize::from(ShardMap::home_core(GROUP, smp).0);
+    assert!(
+        start
+            .cores
+            .iter()
+            .enumerate()
+            .all(|(core, it)| { core == home || it.log.groups.is_empty() })
+    );
+    Ok(entries(&start.cores[home]))
+}
+
+#[test]
+fn a_log_moves_to_other_cores_wherever_the_move_is_cut_short() {
+    let (mut old, mut new) = (0, 0);
+    for seed in 0..60 {
+        let mut writer = sealed_writer(seed, 20);
+        let all: Vec<Index> = (1..=writer.last.0).map(Index).collect();
+        writer.disk.kill();
+        let mut disk = writer.disk;
+        for smp in [3, 2, 1] {
+            let died = after_a_start(&mut disk, smp, true).expect_err("it was to die");
+            assert!(matches!(died, Refusal::Died), "{died}");
+            if seed % 2 == 0 {
+                disk.power_loss();
+            }
+            let counts = disk.examine(&map()).expect("one of the layouts").0.smp;
+            *(if counts == smp { &mut new } else { &mut old }) += 1;
+            assert_eq!(after_a_start(&mut disk, smp, false).expect("undamaged"), all, "{seed}");
+            disk.kill();
+        }
+        disk.fill(true);
+        let refusal = after_a_start(&mut disk, 2, false).expect_err("there is no room");
+        assert!(matches!(refusal, Refusal::NoRoom), "{refusal}");
+        assert_eq!(after_a_start(&mut disk, 1, false).expect("as before"), all, "{seed}");
+    }
+    assert!(old > 20 && new > 20, "{old} with the layout before, {new} with the next");
 }
