@@ -99,7 +99,7 @@ impl Home {
     /// Its directory, durable.
     fn write(self, config: LogConfig) -> Volume {
         let mut volume = Volume::default();
-        for step in Transcript::new(config, self.groups.into_iter()) {
+        for step in Transcript::new(config, self.groups) {
             match step {
                 TranscriptStep::Create(segment) => {
                     let name = FileName::Segment(segment).entry();
