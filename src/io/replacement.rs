@@ -70,6 +70,9 @@ pub struct Replacement {
     pub incarnation: Incarnation,
     /// Whether it is let in, at least by the node that was asked.
     pub accepted: bool,
+    /// Whether it is up, as that incarnation. One that was let in and is down may have lost its disk once
+    /// more, and not have called yet: nobody knows that all is done.
+    pub up: bool,
     /// The groups it belongs to.
     pub groups: Vec<GroupReplacement>,
 }
@@ -100,7 +103,9 @@ pub enum ReplacementStep {
 impl Replacement {
     /// Whether nothing is left to do.
     pub fn is_done(&self) -> bool {
-        self.accepted && self.groups.iter().all(|group| group.step == ReplacementStep::Done)
+        self.accepted
+            && self.up
+            && self.groups.iter().all(|group| group.step == ReplacementStep::Done)
     }
 }
 
@@ -265,11 +270,12 @@ async fn advance(
     }
     let out = groups.iter().all(|group| group.step >= ReplacementStep::OldOut);
     let mut accepted = identity.generation > 0 && identity.incarnation == Some(incarnation);
+    let up = accepted && identity.up;
     if out && !accepted {
         identity_of(node, Some(incarnation), inbox).await?;
         accepted = true;
     }
-    Ok(Replacement { node, incarnation, accepted, groups })
+    Ok(Replacement { node, incarnation, accepted, up, groups })
 }
 
 /// Which incarnation is to be let in.

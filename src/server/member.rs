@@ -133,9 +133,13 @@ fn json(replacement: &Replacement) -> String {
 }
 
 fn table(replacement: &Replacement) -> String {
-    let Replacement { node, incarnation, accepted, groups } = replacement;
-    let accepted = if *accepted { "let in" } else { "not let in yet" };
-    let mut text = format!("{node} as incarnation {incarnation}: {accepted}\n");
+    let Replacement { node, incarnation, accepted, up, groups } = replacement;
+    let state = match (accepted, up) {
+        (true, true) => "let in",
+        (true, false) => "let in, not up yet; if it lost its disk once more, start it",
+        (false, _) => "not let in yet",
+    };
+    let mut text = format!("{node} as incarnation {incarnation}: {state}\n");
     for group in groups {
         let step = match group.step {
             ReplacementStep::Begun => "its old data still counts",
@@ -172,7 +176,7 @@ mod tests {
             group(12, ReplacementStep::OldOut, None),
         ];
         let (node, incarnation) = (NodeId(2), Incarnation(0x00c0_ffee));
-        let replacement = Replacement { node, incarnation, accepted: false, groups };
+        let replacement = Replacement { node, incarnation, accepted: false, up: false, groups };
         assert!(!replacement.is_done());
         expect![[r#"
             n2 as incarnation 0000000000c0ffee: not let in yet

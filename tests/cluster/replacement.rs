@@ -16,6 +16,21 @@ fn wipe(cluster: &mut Cluster, position: usize) {
     node.start();
 }
 
+/// Nobody can say that all is done for a node that is down: it may be about to call with another disk.
+fn assert_not_done_while_down(cluster: &mut Cluster, position: usize) {
+    cluster.node(position).kill();
+    let name = format!("n{}", position + 1);
+    wait_until("its death is known", || {
+        let answer = replace(cluster, 0, &name, &["--timeout=0"]);
+        said(&answer)["up"] == false
+    });
+    let late = replace(cluster, 0, &name, &["--timeout=1"]);
+    assert!(!late.status.success(), "{late:?}");
+    assert_eq!(said(&late)["reason"], "late");
+    cluster.node(position).start();
+    cluster.await_leaders();
+}
+
 /// Waits until a node says that it refuses `refused`; returns how it names it.
 fn await_refusal(cluster: &Cluster, by: usize, refused: u64) -> String {
     let mut incarnation = None;
@@ -86,6 +101,7 @@ fn a_wiped_node_is_refused_until_it_is_replaced_and_then_votes_again() {
             progress.await_more("thanks to it", 20);
             cluster.node(0).start();
             cluster.await_leaders();
+            assert_not_done_while_down(&mut cluster, 1);
             last = refused;
         }
     });

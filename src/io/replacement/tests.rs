@@ -65,3 +65,13 @@ fn the_old_one_is_out_when_that_is_committed() {
         assert_eq!(step_of(members, (N2, OLD)), ReplacementStep::Begun, "{members:?}");
     }
 }
+
+#[test]
+fn one_that_was_let_in_and_is_down_may_be_lost_once_more() {
+    let group = GroupReplacement { group: GroupId(1), step: ReplacementStep::Done, trouble: None };
+    let groups = vec![group];
+    let done = Replacement { node: N2, incarnation: NEW, accepted: true, up: true, groups };
+    assert!(done.is_done());
+    assert!(!Replacement { up: false, ..done.clone() }.is_done());
+    assert!(!Replacement { accepted: false, ..done }.is_done());
+}
