@@ -11,6 +11,7 @@ use sunstar::base::Micros;
 use sunstar::client::Options;
 use sunstar::client::blocking::Client;
 
+use crate::clock::NodeClock;
 use crate::cluster::Cluster;
 use crate::control::Patience;
 use crate::cut::Cut;
@@ -118,8 +119,7 @@ impl<'a> Injection<'a> {
             }
             Action::Change { group, voters } => {
                 self.debts.changed.insert(*group);
-                let asked = 0;
-                self.cluster.control.set_voters(*group, voters, asked, Patience::None).map(drop)
+                self.cluster.control.set_voters(*group, voters, ASKED, Patience::None).map(drop)
             }
         }
     }
@@ -134,7 +134,7 @@ impl<'a> Injection<'a> {
         self.cluster.cut(cut)
     }
 
-    fn clock(&mut self, node: usize) -> &mut crate::clock::NodeClock {
+    fn clock(&mut self, node: usize) -> &mut NodeClock {
         self.cluster.node(node).clock.as_mut().expect("made for this kind of fault")
     }
 
@@ -218,7 +218,7 @@ impl<'a> Injection<'a> {
             let (home, control) = (&homes[&group], &self.cluster.control);
             let mut last = String::new();
             let restored = self.pace.wait_for("a group gets its voters back", REPAIRED_MAX, || {
-                let said = control.set_voters(group, home, 0, Patience::Seconds(30))?;
+                let said = control.set_voters(group, home, ASKED, Patience::Seconds(30))?;
                 last = said.complaint;
                 Ok(said.succeeded.then_some(()))
             });
@@ -243,6 +243,9 @@ impl<'a> Injection<'a> {
         replaced.map(drop).map_err(|trouble| trouble.with(&last))
     }
 }
+
+/// The node that is asked to change voters: any can be.
+const ASKED: usize = 0;
 
 /// How long a flapping partition stands, and does not stand.
 const FLAP: Duration = Duration::from_millis(300);

@@ -61,7 +61,7 @@ impl Kind {
         Self::value_variants().iter().copied()
     }
 
-    /// Whether nothing else may happen to a disk or to the members of a group meanwhile.
+    /// Whether the two must not come together.
     ///
     /// A node that lost its disk is let in again by a change of every group's members, which each node
     /// notes on its disk.
@@ -71,9 +71,12 @@ impl Kind {
         };
         let wipes = [self, other].contains(&Self::WipedDisk);
         let fills = |kind| matches!(kind, Self::FullDisk | Self::FullDisks);
+        // Clocks with another rate have no file that says how far they are off.
+        let times = |kind| matches!(kind, Self::ClockJump | Self::ClockRate);
         self == other
             || wipes && alone(self) && alone(other)
             || fills(self) && fills(other)
+            || times(self) && times(other)
             || self.cuts() && other.cuts()
     }
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use sunstar::history::{CHECKS, Finding, History, Keys};
+use sunstar::history::{CHECKS, Check, History, Keys};
 
 use crate::cluster::Cluster;
-use crate::control::{NodeAnswer, replicas};
+use crate::control::{GroupStatus, NodeAnswer, replicas};
 use crate::pace::Pace;
 use crate::trouble::{Trouble, at};
 
@@ -47,15 +47,15 @@ pub(crate) fn check_history(path: &Path, pace: &Pace) -> Result<Vec<Checked>, Tr
     let history = History::read(file);
     let history = history.map_err(|error| Trouble::broken(format!("the history: {error}")))?;
     let keys = Keys::of(&history.records);
-    let check = |check: &sunstar::history::Check| {
+    let check = |check: &Check| {
         let start = pace.now();
-        let finding: Finding = check(&keys);
+        let finding = check(&keys);
         Checked {
             check: finding.check,
             ok: finding.is_clean(),
             answers: finding.checked,
             undecided: finding.unchecked,
-            seconds: (pace.now().saturating_sub(start)).as_secs_f64(),
+            seconds: pace.now().saturating_sub(start).as_secs_f64(),
             text: finding.to_string(),
         }
     };
@@ -86,11 +86,10 @@ fn compare(answers: &[NodeAnswer]) -> Result<Option<usize>, Trouble> {
         return Err(Trouble::broken(format!("replicas differed from their majority: {answers:?}")));
     }
     let groups = replicas(answers);
-    let is_settled = |views: &Vec<&crate::control::GroupStatus>| {
+    let is_settled = |views: &Vec<&GroupStatus>| {
         let first = views[0];
-        let same = |view: &&crate::control::GroupStatus| {
-            view.applied_index == first.applied_index && view.is_settled()
-        };
+        let same =
+            |view: &&GroupStatus| view.applied_index == first.applied_index && view.is_settled();
         views.len() == REPLICAS && views.iter().all(same)
     };
     if groups.is_empty() || !groups.values().all(is_settled) {
