@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sunstar::base::Micros;
-use sunstar::client::Options;
 use sunstar::client::blocking::Client;
+use sunstar::client::{Command, Options};
 
 use crate::clock::NodeClock;
 use crate::cluster::Cluster;
@@ -152,18 +152,9 @@ impl<'a> Injection<'a> {
         }
         // Once a majority refuses to write, the others are never asked to.
         let majority = self.cluster.len() / 2 + 1;
-        let targets = self.cluster.targets();
-        let options = Options { operation_timeout: Micros::from_secs(2), ..Options::default() };
-        let mut client = Client::connect(&targets, options)
-            .map_err(|error| Trouble::broken(format!("with full disks: {error}")))?;
-        let value = vec![b'b'; BULK_BYTES];
-        let mut count = 0;
+        let bulk = Bulk { targets: self.cluster.targets(), value: vec![b'b'; BULK_BYTES] };
         self.pace.wait_for("a full disk is noticed", NOTICED_MAX, || {
-            for _ in 0..BULK_WRITES {
-                count += 1;
-                // Refused once the disks of a majority are full.
-                let _ = client.put(format!("bulk-{}", count % BULK_KEYS).as_bytes(), &value);
-            }
+            bulk.write();
             let answers = self.cluster.control.status(nodes, false)?;
             let full = answers.iter().filter(|answer| answer.is_full()).count();
             Ok((full >= nodes.len().min(majority)).then_some(()))
@@ -244,17 +235,38 @@ impl<'a> Injection<'a> {
     }
 }
 
+/// Writes that soon need another segment of the log.
+struct Bulk {
+    targets: Vec<String>,
+    value: Vec<u8>,
+}
+
+impl Bulk {
+    /// Writes some keys at once, each the same as before. Refused where the disks of a majority are full.
+    fn write(&self) {
+        let options = Options { operation_timeout: Micros::from_secs(2), ..Options::default() };
+        let Ok(mut client) = Client::connect(&self.targets, options) else { return };
+        let keys: Vec<String> = (0..BULK_KEYS).map(|key| format!("bulk-{key}")).collect();
+        let submit = |key: &String| {
+            let command = Command::Put { key: key.as_bytes(), value: &self.value };
+            client.submit(command).expect("a sound command")
+        };
+        let tickets: Vec<_> = keys.iter().map(submit).collect();
+        for ticket in tickets {
+            let _ = client.wait(ticket);
+        }
+    }
+}
+
 /// The node that is asked to change voters: any can be.
 const ASKED: usize = 0;
 
 /// How long a flapping partition stands, and does not stand.
 const FLAP: Duration = Duration::from_millis(300);
 
-/// Large values soon need another segment of the log.
+/// Some hundred of these fill a segment.
 const BULK_BYTES: usize = 256 << 10;
 const BULK_KEYS: usize = 16;
-/// Between two looks at whether the nodes have noticed.
-const BULK_WRITES: usize = 8;
 
 const NOTICED_MAX: Duration = Duration::from_mins(1);
 const STOPPED_MAX: Duration = Duration::from_secs(30);
