@@ -19,7 +19,6 @@ use rustix::event::epoll;
 use super::admin::Collector;
 use super::administration::Questions;
 use super::buffers::clients_max;
-use super::detector::Detector;
 use super::disk::Disk;
 use super::inbox::{Event, Inbox};
 use super::links::{Link, PeerNode};
@@ -31,6 +30,7 @@ use super::stall::{IDLE_TICK_INTERVAL, Stalls, TICK_INTERVAL};
 use super::watchdog::{Heartbeat, Watched};
 use crate::base::limits::HANDSHAKE_BODY_MAX;
 use crate::base::{AlignedBuf, CoreId, Micros, NodeId, PeerCore, Time};
+use crate::peering::Detector;
 use crate::reactor::{Effects, Input, Reactor};
 
 /// Bytes of the buffer that all sockets of a core are read into.
@@ -93,7 +93,7 @@ pub(super) struct Core {
     /// The connection that carries each peer core's batches to this core: the newest wins.
     pub(super) links_in: BTreeMap<PeerCore, Token>,
     /// On core 0: a detector for each other node.
-    pub(super) detectors: BTreeMap<NodeId, Detector>,
+    pub(super) detectors: BTreeMap<NodeId, Detector<Token>>,
     /// On core 0: which incarnations were seen.
     pub(super) registry: Option<Registry>,
     /// On core 0: status reports being collected.

@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
 
-use super::call::Call;
 use super::core::Core;
 use super::inbox::{Event, Inbox};
 use super::sockets::{CloseReason, Role, Token};
 use crate::base::{CoreId, Incarnation, NodeId, PeerCore};
+use crate::peering::Call;
 use crate::reactor::{Input, PeerSend};
 use crate::wire::frame::{Frame, PROTOCOL_VERSION};
 use crate::wire::handshake::{PeerHello, PeerHelloReply, PeerPurpose};
@@ -35,7 +35,7 @@ pub(super) struct PeerNode {
 /// A link to one core of another node.
 #[derive(Debug, Default)]
 pub(super) struct Link {
-    call: Call,
+    call: Call<Token>,
     /// What waits for the handshake.
     queue: VecDeque<Vec<u8>>,
     /// Bytes in `queue`.

@@ -28,7 +28,6 @@ mod administration;
 pub mod bench;
 mod block_memory;
 mod buffers;
-mod call;
 mod clients;
 mod clock;
 mod config;

@@ -34,7 +34,7 @@ impl Process {
         let incarnation = known.incarnation;
         out.trace.say(out.now, || format!("{} lets {node} in as {incarnation}", self.node));
         if let Some(detector) = self.detectors.get_mut(&node) {
-            detector.call.soon();
+            detector.call_soon();
         }
         self.part_with(out, registry, node);
         let peer = self.core(CoreId(0)).peers.get(&node).copied().filter(|peer| peer.up);

@@ -1,6 +1,5 @@
 //! A process's failure detector: calls, asks and gives up on other nodes, as `io/detector.rs` does.
 
-use super::call::Call;
 use super::letter::Letter;
 use super::network::Wire;
 use super::packet::{Hello, Packet, Purpose, Welcome};
@@ -8,52 +7,7 @@ use super::process::{Process, Role};
 use super::registry::Registry;
 use super::surroundings::Surroundings;
 use crate::base::{CoreId, Micros, NodeId, PeerCore, Time};
-use crate::peering::Incarnations;
-
-/// How often a node is asked.
-const PING_INTERVAL: Micros = Micros::from_millis(200);
-/// Bounds of how long a node may be silent before it is lost.
-const SILENCE_RANGE: (Micros, Micros) = (Micros::from_secs(1), Micros::from_secs(3));
-
-/// What watches one other node.
-#[derive(Debug, Default)]
-pub(super) struct Detector {
-    pub(super) call: Call,
-    /// When the node was last heard, or called.
-    pub(super) heard: Time,
-    /// When it was last asked.
-    pub(super) asked: Time,
-    /// When this was last looked at.
-    pub(super) seen_to: Time,
-}
-
-/// What a detector wants done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
-    Nothing,
-    Call,
-    Ask(Wire),
-    GiveUp(Wire),
-}
-
-impl Detector {
-    fn wish(&mut self, now: Time, silence_max: Micros) -> Wish {
-        let stood_still = now.since(self.seen_to) > PING_INTERVAL;
-        if stood_still {
-            self.heard = now;
-        }
-        self.seen_to = now;
-        match (self.call.wire(), self.call.up()) {
-            (None, _) if self.call.is_due(now) => Wish::Call,
-            (Some(wire), _) if now.since(self.heard) > silence_max => Wish::GiveUp(wire),
-            (_, Some(wire)) if now.since(self.asked) >= PING_INTERVAL => {
-                self.asked = now;
-                Wish::Ask(wire)
-            }
-            _ => Wish::Nothing,
-        }
-    }
-}
+use crate::peering::{Incarnations, Wish, silence_max};
 
 impl Process {
     /// Calls, asks and gives up on other nodes; `now` by its own clock.
@@ -63,28 +17,25 @@ impl Process {
         incarnations: &Incarnations,
         now: Time,
     ) {
-        let election_timeout = self.election_timeout;
-        let silence_max = election_timeout.clamp(SILENCE_RANGE.0, SILENCE_RANGE.1);
+        let silence_max = silence_max(self.election_timeout);
         for (node, wish) in self.wishes(now, silence_max) {
             match wish {
                 Wish::Nothing => {}
                 Wish::Call => {
                     let peer = PeerCore { node, core: CoreId(0) };
                     let wire = self.call_peer(out, (now, CoreId(0)), peer, Purpose::Detector);
-                    let detector = self.detectors.entry(node).or_default();
-                    detector.call.called(wire);
-                    detector.heard = now;
+                    self.detectors.entry(node).or_default().called(now, wire);
                 }
                 Wish::GiveUp(wire) => {
                     out.trace.say(out.now, || format!("{} loses {node}", self.node));
                     self.close(out, now, wire);
                 }
-                Wish::Ask(wire) => self.send(out, wire, Packet::Ping(incarnations.replaced())),
+                Wish::Ask(wire, _) => self.send(out, wire, Packet::Ping(incarnations.replaced())),
             }
         }
     }
 
-    fn wishes(&mut self, now: Time, silence_max: Micros) -> Vec<(NodeId, Wish)> {
+    fn wishes(&mut self, now: Time, silence_max: Micros) -> Vec<(NodeId, Wish<Wire>)> {
         let detectors = self.detectors.iter_mut();
         let wishes = detectors.map(|(&node, detector)| (node, detector.wish(now, silence_max)));
         wishes.filter(|&(_, wish)| wish != Wish::Nothing).collect()
@@ -126,8 +77,7 @@ impl Process {
         }
         self.set_role(wire, Role::DetectorOut(node));
         let detector = self.detectors.entry(node).or_default();
-        detector.call.answered(wire);
-        (detector.heard, detector.asked) = (registry.now, registry.now);
+        detector.answered(registry.now, wire);
         let first = registry.incarnations.is_first(node);
         out.trace.say(out.now, || format!("{} reaches {node} ({incarnation})", self.node));
         self.tell_cores(out, || Letter::NodeUp { node, incarnation, first, smp });
@@ -137,14 +87,14 @@ impl Process {
     /// The node answered a question.
     pub(super) fn take_pong(&mut self, now: Time, node: NodeId) {
         if let Some(detector) = self.detectors.get_mut(&node) {
-            detector.heard = now;
+            detector.heard(now);
         }
     }
 
     /// The detector's call failed or its connection ended.
     pub(super) fn detector_closed(&mut self, out: &mut Surroundings, now: Time, node: NodeId) {
         let Some(detector) = self.detectors.get_mut(&node) else { return };
-        if detector.call.ended(now) {
+        if detector.ended(now) {
             for wire in self.wires(|role| *role == Role::DetectorIn(node)) {
                 self.close(out, now, wire);
             }

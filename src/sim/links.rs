@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use super::call::Call;
 use super::network::Wire;
 use super::packet::{Packet, Purpose};
 use super::process::{Process, Role};
 use super::surroundings::Surroundings;
 use crate::base::{CoreId, Incarnation, PeerCore, Time};
+use crate::peering::Call;
 use crate::reactor::PeerSend;
 
 /// Bytes that wait for a link being made, at most, unless it is one frame.
@@ -24,7 +24,7 @@ pub(super) struct PeerNode {
 /// A link to one core of another node.
 #[derive(Debug, Default)]
 pub(super) struct Link {
-    pub(super) call: Call,
+    pub(super) call: Call<Wire>,
     /// What waits for the handshake.
     pub(super) queue: VecDeque<Vec<u8>>,
     /// Bytes in `queue`.
@@ -63,7 +63,7 @@ impl Process {
         if let Some(wire) = link.call.up() {
             return self.send(out, wire, Packet::Batch(bytes));
         }
-        if link.call.is_due(now) {
+        if link.call.begin(now) {
             let wire = self.call_peer(out, (now, core), to, Purpose::Link);
             self.core(core).links.entry(to).or_default().call.called(wire);
         }
@@ -84,7 +84,7 @@ impl Process {
         let own = self.core(core);
         let known = own.peers.get(&peer.node).copied().unwrap_or_default();
         let link = own.links.entry(peer).or_default();
-        if link.call.wire() != Some(wire) {
+        if link.call.socket() != Some(wire) {
             return true;
         }
         if !known.up || known.incarnation != incarnation {

@@ -19,7 +19,6 @@
 
 mod admission;
 pub mod atlas;
-mod call;
 mod churn;
 mod client;
 mod clock;

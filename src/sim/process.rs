@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use super::detector::Detector;
 use super::event::{Event, Life, Place};
 use super::letter::Letter;
 use super::links::{Link, PeerNode};
@@ -13,7 +12,7 @@ use super::packet::{Hello, Packet, Purpose, Welcome};
 use super::registry::Registry;
 use super::surroundings::Surroundings;
 use crate::base::{AlignedBuf, ClusterId, CoreId, Incarnation, Micros, NodeId, PeerCore, Time};
-use crate::peering::Incarnations;
+use crate::peering::{Detector, Incarnations};
 use crate::reactor::Reactor;
 
 /// How often a process looks at its clock while it has something to do, and while it has not.
@@ -34,7 +33,7 @@ pub(super) struct Process {
     pub(super) election_timeout: Micros,
     cores: Vec<Core>,
     sockets: BTreeMap<Wire, Socket>,
-    pub(super) detectors: BTreeMap<NodeId, Detector>,
+    pub(super) detectors: BTreeMap<NodeId, Detector<Wire>>,
     /// A core did something since the last tick.
     busy: bool,
     /// It stands still (SIGSTOP): what arrives waits in its sockets.

@@ -67,7 +67,7 @@ impl Process {
         self.keep_busy();
         let took = Micros(reach.out.random.u64(1..=TURN_MAX));
         self.core(core).busy_until = reach.out.now + took;
-        for effect in in_order(effects) {
+        for effect in in_some_order(effects, &mut reach.out.random) {
             if self.meets_its_doom() {
                 return false;
             }
@@ -209,20 +209,27 @@ impl Process {
     }
 }
 
-/// What a turn asks, in the order in which `io` does it.
-fn in_order(effects: Effects) -> Vec<Effect> {
-    let mut list: Vec<Effect> = effects.peer_sends.into_iter().map(Effect::Peer).collect();
-    list.extend(effects.log_writes.into_iter().map(Effect::Write));
-    list.extend(effects.log_reads.into_iter().map(Effect::Read));
-    list.extend(effects.core_sends.into_iter().map(Effect::Core));
-    list.extend(effects.replies.into_iter().map(Effect::Reply));
-    list.extend(effects.closes.into_iter().map(Effect::Close));
-    list.extend(effects.prepare_segments.into_iter().map(|it| Effect::Prepare(it.segment)));
-    list.extend(effects.hurried_segment.map(Effect::Hurry));
-    list.extend(effects.snapshot_writes.into_iter().map(Effect::Snapshot));
-    list.extend(effects.snapshot_removals.into_iter().map(Effect::RemoveSnapshots));
-    list.extend(effects.admin_answers.into_iter().map(Effect::Answer));
-    list
+/// What a turn asks, mostly in the order in which `io` does it. No order between kinds is promised, so
+/// any must do.
+fn in_some_order(effects: Effects, random: &mut fastrand::Rng) -> Vec<Effect> {
+    // A connection is closed after what is still to be said on it.
+    let replies = effects.replies.into_iter().map(Effect::Reply);
+    let mut kinds: [Vec<Effect>; 10] = [
+        effects.peer_sends.into_iter().map(Effect::Peer).collect(),
+        effects.log_writes.into_iter().map(Effect::Write).collect(),
+        effects.log_reads.into_iter().map(Effect::Read).collect(),
+        effects.core_sends.into_iter().map(Effect::Core).collect(),
+        replies.chain(effects.closes.into_iter().map(Effect::Close)).collect(),
+        effects.prepare_segments.into_iter().map(|it| Effect::Prepare(it.segment)).collect(),
+        effects.hurried_segment.into_iter().map(Effect::Hurry).collect(),
+        effects.snapshot_writes.into_iter().map(Effect::Snapshot).collect(),
+        effects.snapshot_removals.into_iter().map(Effect::RemoveSnapshots).collect(),
+        effects.admin_answers.into_iter().map(Effect::Answer).collect(),
+    ];
+    if random.u32(0..4) == 0 {
+        random.shuffle(&mut kinds);
+    }
+    kinds.into_iter().flatten().collect()
 }
 
 /// Calls `handle` with each whole frame of a batch, aligned as a reactor wants it.

@@ -6,23 +6,27 @@
 //!     └────── ended, and not begun again before a pause ──────────┘
 //! ```
 
-use super::sockets::Token;
 use crate::base::{Micros, Time};
 
-/// How far a connection is, and when it is made again if it is down.
-#[derive(Debug, Default)]
-pub(super) struct Call {
-    state: State,
+/// How far a connection is, and when it is made again if it is down. `S` names a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<S> {
+    state: State<S>,
     retry: Backoff,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State<S> {
     Down,
     LookingUp,
-    Calling(Token),
-    Up(Token),
+    Calling(S),
+    Up(S),
+}
+
+impl<S> Default for Call<S> {
+    fn default() -> Self {
+        Self { state: State::Down, retry: Backoff::default() }
+    }
 }
 
 /// When to try again: 50 ms after a first failure, doubling to 1 s.
@@ -33,9 +37,9 @@ struct Backoff {
     at: Time,
 }
 
-impl Call {
+impl<S: Copy> Call<S> {
     /// Whether the other side's address is to be looked up now: it is down, and that is due.
-    pub(super) fn begin(&mut self, now: Time) -> bool {
+    pub fn begin(&mut self, now: Time) -> bool {
         let begins = self.is_down() && now >= self.retry.at;
         if begins {
             self.state = State::LookingUp;
@@ -44,18 +48,18 @@ impl Call {
     }
 
     /// The other side is called on this socket.
-    pub(super) fn called(&mut self, token: Token) {
+    pub fn called(&mut self, token: S) {
         self.state = State::Calling(token);
     }
 
     /// The other side has answered on this socket.
-    pub(super) fn answered(&mut self, token: Token) {
+    pub fn answered(&mut self, token: S) {
         self.state = State::Up(token);
         self.retry = Backoff::default();
     }
 
     /// It could not be made, or ended. Returns whether it was up.
-    pub(super) fn ended(&mut self, now: Time) -> bool {
+    pub fn ended(&mut self, now: Time) -> bool {
         let was_up = self.up().is_some();
         self.state = State::Down;
         self.retry.failed(now);
@@ -63,16 +67,17 @@ impl Call {
     }
 
     /// If it is down it is made again at once.
-    pub(super) fn soon(&mut self) {
+    pub fn soon(&mut self) {
         self.retry = Backoff::default();
     }
 
-    pub(super) fn is_down(&self) -> bool {
-        self.state == State::Down
+    /// Whether it is down, and not being made.
+    pub fn is_down(&self) -> bool {
+        matches!(self.state, State::Down)
     }
 
     /// The socket, if the other side has answered.
-    pub(super) fn up(&self) -> Option<Token> {
+    pub fn up(&self) -> Option<S> {
         match self.state {
             State::Up(token) => Some(token),
             _ => None,
@@ -80,7 +85,7 @@ impl Call {
     }
 
     /// The socket, if there is one.
-    pub(super) fn socket(&self) -> Option<Token> {
+    pub fn socket(&self) -> Option<S> {
         match self.state {
             State::Calling(token) | State::Up(token) => Some(token),
             State::Down | State::LookingUp => None,
@@ -105,7 +110,7 @@ mod tests {
 
     #[test]
     fn tries_are_further_and_further_apart_up_to_a_second() {
-        let mut call = Call::default();
+        let mut call: Call<u64> = Call::default();
         let mut now = Time(0);
         let mut spans = Vec::new();
         for _ in 0..7 {
@@ -122,11 +127,11 @@ mod tests {
 
     #[test]
     fn one_that_was_up_is_tried_as_if_for_the_first_time() {
-        let mut call = Call::default();
+        let mut call: Call<u64> = Call::default();
         for _ in 0..5 {
             call.ended(Time(0));
         }
-        let token = Token(7);
+        let token = 7;
         assert!(call.begin(Time(10_000_000)) && call.socket().is_none());
         call.called(token);
         assert_eq!((call.socket(), call.up()), (Some(token), None));
