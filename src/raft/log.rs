@@ -167,6 +167,11 @@ impl Log {
         self.slot(index).map(|slot| slot.entry.term)
     }
 
+    /// The term of the place before the first entry.
+    pub(super) fn base_term(&self) -> Term {
+        self.base.term
+    }
+
     /// Whether the entry at `index` has `term`; then all before it are equal too (log matching).
     pub(super) fn matches(&self, index: Index, term: Term) -> bool {
         self.term_at(index) == Some(term)

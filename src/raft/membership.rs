@@ -14,7 +14,7 @@
 
 use super::planted::Bug;
 use super::{Configuration, Entry, EntryKind, Raft};
-use crate::base::Index;
+use crate::base::{Index, Term};
 
 /// The configurations of a replica's log.
 #[derive(Debug)]
@@ -106,6 +106,21 @@ impl Raft {
     pub fn committed_configuration(&self) -> (Index, &Configuration) {
         let (index, configuration) = self.membership.entry_at(self.log.commit_index());
         (*index, configuration)
+    }
+
+    /// Where the configuration in force stands in the log. Of one that is no longer in memory the term is
+    /// that of the place before the first entry that is, and so no lower than its own.
+    pub fn configuration_place(&self) -> (Term, Index) {
+        let index = self.configuration_index();
+        let term = self.log.term_at(index).unwrap_or_else(|| self.log.base_term());
+        (term, index)
+    }
+
+    /// The last entry known to be committed.
+    pub fn commit_place(&self) -> (Term, Index) {
+        let index = self.log.commit_index();
+        let term = self.log.term_at(index).expect("what is not in memory is committed");
+        (term, index)
     }
 
     /// The configuration at `index`: what a snapshot there must hold. Not before the first entry

@@ -156,9 +156,9 @@ pub(super) fn incoming(from: NodeId, to: NodeId, message: PeerMessage<'_>) -> Op
         PeerBody::SnapshotAck { transfer, next_offset, failed } => {
             return Some(Incoming::SnapshotAck(ChunkAck { transfer, next_offset, failed }));
         }
-        PeerBody::Whereabouts { index, leader, configuration } => {
+        PeerBody::Whereabouts { committed, leader, configuration } => {
             let configuration = Configuration::decode(configuration).ok()?;
-            let told = Whereabouts { index, configuration, term, leader };
+            let told = Whereabouts { committed, configuration, term, leader };
             return Some(Incoming::Whereabouts(told));
         }
         PeerBody::AdminRequest { request, body } => {

@@ -9,10 +9,14 @@
 //!  any replica ──────────────────▶ the other cores of its node ◀─────────────┘
 //! ```
 //!
-//! Only what is committed is told, and of two stories the newer one counts: of the members the one
-//! with the higher index, of the leader the one of the later term. So stories may come late, twice
+//! Only what is committed is told, and of two stories the newer one counts: of the members the one told
+//! when more was committed, of the leader the one of the later term. So stories may come late, twice
 //! and in any order. One that is lost is asked for by whoever suffers from it: a replica that stands
 //! for election tells all nodes its own, and is answered with a newer one.
+//!
+//! A story settles what stands in a replica's log up to the entry that was committed when it was told, and
+//! also what was begun after that place in an earlier term: terms never fall along a log, so that can be
+//! committed no more. A node that was added by such an entry learns from it that it is no member.
 
 use std::collections::BTreeMap;
 
@@ -23,9 +27,9 @@ use crate::raft::Configuration;
 /// Where a group is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whereabouts {
-    /// Where `configuration` stands in the group's log; committed.
-    pub index: Index,
-    /// Who belongs to the group.
+    /// The last entry that was known to be committed when this was told: its term and index.
+    pub committed: (Term, Index),
+    /// Who belongs to the group as of that entry.
     pub configuration: Configuration,
     /// The term in which `leader` leads.
     pub term: Term,
@@ -41,7 +45,7 @@ impl Directory {
     /// What the map of the first start says.
     pub(super) fn new(map: &ShardMap) -> Self {
         let first = |members: &[NodeId], leader| Whereabouts {
-            index: Index::ZERO,
+            committed: (Term(0), Index::ZERO),
             configuration: Configuration::new(members.iter().copied()),
             term: Term(0),
             leader,
@@ -53,9 +57,9 @@ impl Directory {
     /// Takes a story in; returns whether it tells anything new of a group of the map.
     pub(super) fn learn(&mut self, group: GroupId, told: &Whereabouts) -> bool {
         let Some(known) = self.0.get_mut(&group) else { return false };
-        let (moved, elected) = (told.index > known.index, told.term > known.term);
+        let (moved, elected) = (told.committed > known.committed, told.term > known.term);
         if moved {
-            (known.index, known.configuration) = (told.index, told.configuration.clone());
+            (known.committed, known.configuration) = (told.committed, told.configuration.clone());
         }
         if elected {
             (known.term, known.leader) = (told.term, told.leader);
@@ -68,10 +72,10 @@ impl Directory {
         self.0.get(&group)
     }
 
-    /// Whether `node` is out of `group` for all that is known of configurations from `index` on: what
-    /// stands there in a replica's log need not be committed, what is known here is.
-    pub(super) fn excludes(&self, group: GroupId, node: NodeId, index: Index) -> bool {
-        let known = self.0.get(&group).filter(|known| known.index >= index);
+    /// Whether `node` is out of `group`, whatever the configuration says that stands at `place` in its
+    /// replica's log, by term and index: that need not be committed, what is known here is.
+    pub(super) fn excludes(&self, group: GroupId, node: NodeId, place: (Term, Index)) -> bool {
+        let known = self.0.get(&group).filter(|known| known.committed >= place);
         known.is_some_and(|known| !known.configuration.is_member(node))
     }
 }
@@ -85,7 +89,7 @@ mod tests {
 
     fn told(index: u64, voter: u64, term: u64, leader: u64) -> Whereabouts {
         Whereabouts {
-            index: Index(index),
+            committed: (Term(2), Index(index)),
             configuration: Configuration::new([NodeId(voter)]),
             term: Term(term),
             leader: NodeId(leader),
@@ -101,14 +105,19 @@ mod tests {
         };
         let map = ShardMap::initial(vec![info(1), info(2)], 1).expect("valid");
         let mut directory = Directory::new(&map);
-        assert!(!directory.excludes(GROUP, NodeId(1), Index::ZERO), "a member at first");
+        let excludes = |directory: &Directory, term, index| {
+            directory.excludes(GROUP, NodeId(1), (Term(term), Index(index)))
+        };
+        assert!(!excludes(&directory, 0, 0), "a member at first");
         assert!(directory.learn(GROUP, &told(9, 2, 3, 2)));
         assert!(!directory.learn(GROUP, &told(9, 2, 3, 2)), "nothing new");
         assert!(directory.learn(GROUP, &told(4, 1, 5, 1)), "an older place, a later leader");
         assert_eq!(directory.find(GROUP), Some(&told(9, 2, 5, 1)));
-        assert!(directory.excludes(GROUP, NodeId(1), Index(8)));
-        assert!(directory.excludes(GROUP, NodeId(1), Index(9)), "whatever stands there");
-        assert!(!directory.excludes(GROUP, NodeId(1), Index(10)), "that is known better there");
+        assert!(excludes(&directory, 2, 8));
+        assert!(excludes(&directory, 2, 9), "whatever stands there");
+        assert!(excludes(&directory, 1, 12), "begun in an earlier term, and lost");
+        assert!(!excludes(&directory, 2, 10), "that is known better there");
+        assert!(!excludes(&directory, 3, 7), "in a later term too");
         assert!(!directory.learn(GroupId(7), &told(9, 2, 3, 2)), "no such group");
     }
 }

@@ -72,9 +72,9 @@ impl Replica {
         let raft = &self.raft;
         let (_, committed) = raft.committed_configuration();
         let member = raft.configuration().is_member(node) || committed.is_member(node);
-        let index = raft.configuration_index();
+        let place = raft.configuration_place();
         raft.role() != RoleKind::Leader
-            && (!member || reactor.directory.excludes(self.group, node, index))
+            && (!member || reactor.directory.excludes(self.group, node, place))
     }
 }
 
@@ -173,13 +173,15 @@ impl Reactor {
         let replica = &mut self.replicas[i];
         let Some(leader) = replica.raft.leader() else { return };
         let (index, configuration) = replica.raft.committed_configuration();
-        let story = (index, replica.raft.term());
+        let committed = replica.raft.commit_place();
+        // Told again once something of the term is committed: that settles more.
+        let story = (index, replica.raft.term(), committed.0);
         if replica.told == story || configuration.voters.is_empty() || !replica.is_here() {
             return;
         }
         replica.told = story;
         let (configuration, group) = (configuration.clone(), replica.group);
-        let told = Whereabouts { index, configuration, term: story.1, leader };
+        let told = Whereabouts { committed, configuration, term: story.1, leader };
         self.core.directory.learn(group, &told);
         if leader == self.core.config.node {
             let others = self.core.peers.nodes();
@@ -234,7 +236,8 @@ impl Reactor {
                 self.touch(i);
             }
         }
-        let newer = |known: &&Whereabouts| known.index > told.index || known.term > told.term;
+        let newer =
+            |known: &&Whereabouts| known.committed > told.committed || known.term > told.term;
         if let Some(known) = self.core.directory.find(group).filter(newer).cloned() {
             self.tell_node(from, group, &known);
         }
@@ -249,8 +252,8 @@ impl Reactor {
 
     fn send_whereabouts(&mut self, node: NodeId, group: GroupId, told: &Whereabouts) {
         let configuration = &told.configuration.encode();
-        let (index, leader) = (told.index, told.leader);
-        let body = PeerBody::Whereabouts { index, leader, configuration };
+        let (committed, leader) = (told.committed, told.leader);
+        let body = PeerBody::Whereabouts { committed, leader, configuration };
         self.core.peers.send_body(node, group, told.term, &body);
     }
 

@@ -38,8 +38,9 @@ pub(super) struct Replica {
     pub reads: Reads,
     /// Whether it is here; see there.
     pub presence: Presence,
-    /// What was told last of where the group is: the configuration's index, and the leader's term.
-    pub told: (Index, Term),
+    /// What was told last of where the group is: the configuration's index, the leader's term, and that of
+    /// the last committed entry.
+    pub told: (Index, Term, Term),
     /// When all nodes were last asked where the group is.
     pub asked_at: Time,
     /// Whether this replica is on the turn's list.

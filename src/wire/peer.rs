@@ -188,8 +188,8 @@ pub enum PeerBody<'a> {
     },
     /// Where a group is, as its leader says.
     Whereabouts {
-        /// Where the configuration stands in the group's log.
-        index: Index,
+        /// The last entry that was known to be committed, by term and index.
+        committed: (Term, Index),
         /// Who leads.
         leader: NodeId,
         /// The configuration, encoded.

@@ -109,7 +109,11 @@ pub(super) fn sample_bodies() -> Vec<PeerBody<'static>> {
             request: 16,
             result: Err(PeerRefusal { reason: 2, leader: None }),
         },
-        PeerBody::Whereabouts { index: Index(8), leader: NodeId(4), configuration: b"members" },
+        PeerBody::Whereabouts {
+            committed: (Term(7), Index(8)),
+            leader: NodeId(4),
+            configuration: b"members",
+        },
         PeerBody::AdminRequest { request: 17, body: b"{}" },
         PeerBody::AdminReply { request: 17, body: b"{\"ok\":true}" },
         PeerBody::State(StateMessage::Ask { index: Index(18) }),

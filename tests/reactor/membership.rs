@@ -119,6 +119,25 @@ fn every_node_knows_where_the_group_went() {
     }
 }
 
+/// The leader alone can reach the node that it is asked to add: what makes that one a member is never
+/// committed, and the next leader knows nothing of it.
+#[test]
+fn a_node_added_by_an_entry_that_is_lost_learns_of_it() {
+    let (mut cluster, added) = (six_nodes(15), NodeId(4));
+    let old = cluster.leader(G1).expect("it is settled");
+    let others: Vec<_> = (1..=3).map(NodeId).filter(|&node| node != old).collect();
+    cluster.cuts.extend(others.iter().flat_map(|&other| [(old, other), (other, old)]));
+    _ = cluster.administer(old, G1, GroupOperation::Add { node: added, learner: true });
+    cluster.run_until(1_000, |cluster| {
+        cluster.brief(added).iter().any(|group| group.last_index > group.commit_index)
+    });
+    cluster.crash(old);
+    cluster.cuts.clear();
+    cluster.run_until(10_000, |cluster| cluster.leader(G1).is_some_and(|leader| leader != old));
+    cluster.start(old);
+    cluster.run_until(10_000, |cluster| hosts(cluster) == [1, 2, 3] && cluster.is_settled());
+}
+
 #[test]
 fn refusals_say_why() {
     let mut cluster = six_nodes(14);

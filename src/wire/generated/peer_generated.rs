@@ -3022,9 +3022,10 @@ impl<'a> ::flatbuffers::Follow<'a> for Whereabouts<'a> {
 }
 
 impl<'a> Whereabouts<'a> {
-  pub const VT_INDEX: ::flatbuffers::VOffsetT = 4;
-  pub const VT_LEADER: ::flatbuffers::VOffsetT = 6;
-  pub const VT_CONFIGURATION: ::flatbuffers::VOffsetT = 8;
+  pub const VT_COMMITTED_TERM: ::flatbuffers::VOffsetT = 4;
+  pub const VT_COMMITTED_INDEX: ::flatbuffers::VOffsetT = 6;
+  pub const VT_LEADER: ::flatbuffers::VOffsetT = 8;
+  pub const VT_CONFIGURATION: ::flatbuffers::VOffsetT = 10;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -3037,18 +3038,26 @@ impl<'a> Whereabouts<'a> {
   ) -> ::flatbuffers::WIPOffset<Whereabouts<'bldr>> {
     let mut builder = WhereaboutsBuilder::new(_fbb);
     builder.add_leader(args.leader);
-    builder.add_index(args.index);
+    builder.add_committed_index(args.committed_index);
+    builder.add_committed_term(args.committed_term);
     if let Some(x) = args.configuration { builder.add_configuration(x); }
     builder.finish()
   }
 
 
   #[inline]
-  pub fn index(&self) -> u64 {
+  pub fn committed_term(&self) -> u64 {
     // Safety:
     // Created from valid Table for this object
     // which contains a valid value in this slot
-    unsafe { self._tab.get::<u64>(Whereabouts::VT_INDEX, Some(0)).unwrap()}
+    unsafe { self._tab.get::<u64>(Whereabouts::VT_COMMITTED_TERM, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn committed_index(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Whereabouts::VT_COMMITTED_INDEX, Some(0)).unwrap()}
   }
   #[inline]
   pub fn leader(&self) -> u64 {
@@ -3072,7 +3081,8 @@ impl ::flatbuffers::Verifiable for Whereabouts<'_> {
     v: &mut ::flatbuffers::Verifier, pos: usize
   ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
     v.visit_table(pos)?
-     .visit_field::<u64>("index", Self::VT_INDEX, false)?
+     .visit_field::<u64>("committed_term", Self::VT_COMMITTED_TERM, false)?
+     .visit_field::<u64>("committed_index", Self::VT_COMMITTED_INDEX, false)?
      .visit_field::<u64>("leader", Self::VT_LEADER, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("configuration", Self::VT_CONFIGURATION, false)?
      .finish();
@@ -3080,7 +3090,8 @@ impl ::flatbuffers::Verifiable for Whereabouts<'_> {
   }
 }
 pub struct WhereaboutsArgs<'a> {
-    pub index: u64,
+    pub committed_term: u64,
+    pub committed_index: u64,
     pub leader: u64,
     pub configuration: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
 }
@@ -3088,7 +3099,8 @@ impl<'a> Default for WhereaboutsArgs<'a> {
   #[inline]
   fn default() -> Self {
     WhereaboutsArgs {
-      index: 0,
+      committed_term: 0,
+      committed_index: 0,
       leader: 0,
       configuration: None,
     }
@@ -3101,8 +3113,12 @@ pub struct WhereaboutsBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
 }
 impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WhereaboutsBuilder<'a, 'b, A> {
   #[inline]
-  pub fn add_index(&mut self, index: u64) {
-    self.fbb_.push_slot::<u64>(Whereabouts::VT_INDEX, index, 0);
+  pub fn add_committed_term(&mut self, committed_term: u64) {
+    self.fbb_.push_slot::<u64>(Whereabouts::VT_COMMITTED_TERM, committed_term, 0);
+  }
+  #[inline]
+  pub fn add_committed_index(&mut self, committed_index: u64) {
+    self.fbb_.push_slot::<u64>(Whereabouts::VT_COMMITTED_INDEX, committed_index, 0);
   }
   #[inline]
   pub fn add_leader(&mut self, leader: u64) {
@@ -3130,7 +3146,8 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WhereaboutsBuilder<'a, 'b, A>
 impl ::core::fmt::Debug for Whereabouts<'_> {
   fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
     let mut ds = f.debug_struct("Whereabouts");
-      ds.field("index", &self.index());
+      ds.field("committed_term", &self.committed_term());
+      ds.field("committed_index", &self.committed_index());
       ds.field("leader", &self.leader());
       ds.field("configuration", &self.configuration());
       ds.finish()

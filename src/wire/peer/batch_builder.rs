@@ -146,10 +146,13 @@ impl PeerBatchBuilder {
         body: &PeerBody<'_>,
     ) -> Option<(schema::Body, WIPOffset<UnionWIPOffset>)> {
         Some(match *body {
-            PeerBody::Whereabouts { index, leader, configuration } => {
-                let configuration = Some(self.encoder.bytes(configuration));
-                let (index, leader) = (index.0, leader.0);
-                let args = schema::WhereaboutsArgs { index, leader, configuration };
+            PeerBody::Whereabouts { committed: (term, index), leader, configuration } => {
+                let args = schema::WhereaboutsArgs {
+                    committed_term: term.0,
+                    committed_index: index.0,
+                    leader: leader.0,
+                    configuration: Some(self.encoder.bytes(configuration)),
+                };
                 let told = schema::Whereabouts::create(self.encoder.body(), &args);
                 (schema::Body::Whereabouts, told.as_union_value())
             }

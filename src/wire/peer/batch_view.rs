@@ -200,8 +200,9 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
         }
         schema::Body::Whereabouts => {
             let told = message.body_as_whereabouts().expect(THERE);
-            let (index, leader) = (Index(told.index()), NodeId(told.leader()));
-            PeerBody::Whereabouts { index, leader, configuration: bytes_of(told.configuration()) }
+            let committed = (Term(told.committed_term()), Index(told.committed_index()));
+            let (leader, configuration) = (NodeId(told.leader()), bytes_of(told.configuration()));
+            PeerBody::Whereabouts { committed, leader, configuration }
         }
         schema::Body::AdminRequest => {
             let asked = message.body_as_admin_request().expect(THERE);

@@ -288,7 +288,7 @@ fn body<'a>(kind: u8, cursor: &mut Cursor<'a>) -> PeerBody<'a> {
             failed: cursor.flag(),
         },
         20 => PeerBody::Whereabouts {
-            index,
+            committed: (Term(cursor.number()), index),
             leader: NodeId(cursor.number()),
             configuration: cursor.bytes(60),
         },
