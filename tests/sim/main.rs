@@ -144,6 +144,17 @@ fn hours_of_silence_cost_little() {
     assert_eq!(trial.get("key"), b"x");
 }
 
+/// A run that fails tells how it came to that, if it was asked to.
+impl Drop for Trial {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for line in self.world.take_trace() {
+                println!("{line}");
+            }
+        }
+    }
+}
+
 fn nodes() -> impl Iterator<Item = NodeId> {
     (1..=3).map(NodeId)
 }
@@ -231,16 +242,13 @@ fn storm(seed: u64, only: &[Fault]) -> (sunstar::sim::Tally, u64) {
     assert!(trial.run_until(Micros::from_secs(30), |it| it.outstanding.is_empty()), "{place}");
     let acknowledged = trial.applied.keys().filter(|ticket| !fillers.contains(ticket)).count();
     let steady = trial.run_until(Micros::from_secs(30), |it| it.world.is_steady());
-    for line in trial.world.take_trace() {
-        println!("{line}");
-    }
     assert!(steady, "{place}: {}", trial.world.describe());
     let held: usize = (0..7).map(|key| trial.get(&format!("key{key}")).len()).sum();
     assert!((acknowledged..=begun).contains(&held), "{place}: {acknowledged}, {held}, {begun}");
     (trial.world.faults(), trial.world.trace_hash())
 }
 
-/// `SUNSTAR_SIM_SEEDS=A..B` chooses others.
+/// `SUNSTAR_SIM_SEEDS=A..B` chooses others; with `SUNSTAR_SIM_TRACE` a seed that fails is told.
 #[test]
 fn storms_break_no_promise() {
     let seeds = std::env::var("SUNSTAR_SIM_SEEDS").unwrap_or("1..17".to_owned());
