@@ -173,6 +173,9 @@ impl DataDir {
         let formatted = found.is_none();
         let superblock = found.map_or_else(|| format(config), Ok)?;
         let path = config.data_dir.clone();
+        // A process that died may have left names that only the cache knows: the superblock's, that of
+        // what is known of other nodes. They count from now on, so they must stay.
+        sync_directory(&path)?;
         let data_dir = Self { _lock: lock, path, superblock, formatted };
         data_dir.discard_other_layouts()?;
         Ok(data_dir)

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::RunError;
 use super::clock::Clock;
-use super::disk::{segment_name, segment_of};
+use super::disk::{is_disk_full, segment_name, segment_of};
 use super::progress::Progress;
 use super::read_ahead::ReadAhead;
 use super::snapshots::{snapshot_name, snapshot_of};
@@ -145,15 +145,23 @@ impl Found {
     }
 }
 
-/// Keeps a damaged snapshot for who wants to look at it; the group gets another from its leader.
+/// Keeps a damaged snapshot for who wants to look at it, if there is room; the group gets another from its
+/// leader.
 ///
 /// The file keeps its name: until the log says that the group begins with nothing, the next start
 /// must find that something is lost.
 fn set_aside(path: &Path, error: &SnapshotError) -> Result<(), RecoverFilesError> {
     let aside = path.with_extension("snap.damaged");
-    fs::copy(path, &aside).map_err(at(&aside))?;
-    let (path, aside) = (path.display(), aside.display());
-    tracing::warn!(%path, %aside, %error, "a snapshot is damaged: another comes from the leader");
+    let kept = match fs::copy(path, &aside) {
+        Err(full) if is_disk_full(&full) => {
+            // What there is of the copy is of no use, and the new snapshot wants the room.
+            let _ = fs::remove_file(&aside);
+            "no copy: the disk is full".to_owned()
+        }
+        copied => copied.map(|_| aside.display().to_string()).map_err(at(&aside))?,
+    };
+    let path = path.display();
+    tracing::warn!(%path, aside = %kept, %error, "a snapshot is damaged: another comes from the leader");
     Ok(())
 }
 

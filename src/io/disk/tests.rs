@@ -157,6 +157,14 @@ fn a_snapshot_appears_whole_and_replaces_the_older() {
         assert_eq!(recovered.snapshots_lost, [GroupId(4)]);
         assert_eq!(fs::read(path.join("4-25.snap")).expect("there"), b"beginend");
         assert_eq!(names(), ["4-25.snap", "4-25.snap.damaged"]);
+        // Without room for the copy the node starts as well: the name leads to where there never is any.
+        fs::remove_file(path.join("4-25.snap.damaged")).expect("there");
+        std::os::unix::fs::symlink("/dev/full", path.join("4-25.snap.damaged"))
+            .expect("a new name");
+        let mut found = recover(&path, log, &progress).expect("readable");
+        let recovered = found.restore(CoreId(0), &shard_map(), &progress).expect("no room matters");
+        assert_eq!(recovered.snapshots_lost, [GroupId(4)]);
+        assert_eq!(names(), ["4-25.snap"]);
     });
 }
 
