@@ -366,6 +366,11 @@ impl Disk {
         self.full
     }
 
+    /// Cores that it holds logs of; none before the first start.
+    pub fn cores_laid_out(&self) -> u16 {
+        u16::try_from(self.cores().len()).expect("cores are numbered by u16")
+    }
+
     /// How fast it is.
     pub fn speed_mut(&mut self) -> &mut Speed {
         &mut self.speed

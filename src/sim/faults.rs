@@ -72,6 +72,8 @@ faults! {
     DiskHeld = "disk-held",
     /// A log write fails.
     WriteError = "write-error",
+    /// A node is started with another number of cores.
+    CoresChange = "cores-change",
     /// A bit changes on a disk.
     BitRot = "bit-rot",
     /// A disk cannot read a block.

@@ -208,6 +208,7 @@ impl World {
             Fault::WriteError => self.harm_write(id),
             Fault::Transfer | Fault::Reconfigure => self.change_something(fault, id),
             Fault::MeshFull => self.fill_mesh(id),
+            Fault::CoresChange => self.change_cores(id),
             Fault::BitRot
             | Fault::SectorUnreadable
             | Fault::WriteLost

@@ -6,7 +6,7 @@
 //! refused is answered as an administrator would: with a blank disk, and a replacement (`replacement`).
 
 use super::atlas::{Atlas, Condition, Illness};
-use super::disk::WriteHarm;
+use super::disk::{Refusal, WriteHarm};
 use super::event::Event;
 use super::faults::Fault;
 use super::node::Failure;
@@ -17,6 +17,8 @@ use crate::base::{CoreId, Micros, NodeId};
 
 /// How often nodes that are ill are looked at.
 const ROUND: Micros = Micros::from_millis(500);
+/// Cores of a node, at most.
+const CORES_MAX: u16 = 3;
 /// How long it takes to put another disk in.
 const ABSENCE: (Micros, Micros) = (Micros::from_millis(50), Micros::from_secs(6));
 
@@ -59,7 +61,8 @@ impl World {
     fn harm_somehow(&mut self, fault: Fault, id: NodeId) -> Option<String> {
         let core = self.swarm.random(fault).u16(..);
         let node = self.nodes.get_mut(&id).expect("a node of the cluster");
-        let (core, disk) = (CoreId(core % node.smp()), &mut node.disk);
+        let disk = &mut node.disk;
+        let core = CoreId(core.checked_rem(disk.cores_laid_out())?);
         match fault {
             Fault::BitRot => {
                 let place = disk.choose_place().filter(|&place| disk.rot(place))?;
@@ -73,8 +76,8 @@ impl World {
             Fault::WriteLost | Fault::WriteMisdirected => {
                 let lost = fault == Fault::WriteLost;
                 let harm = if lost { WriteHarm::Lost } else { WriteHarm::Misdirected };
-                node.process.is_some().then(|| disk.harm_write(core, harm))?;
-                Some(format!(" of {core}, the next"))
+                let is_to_come = node.process.is_some() && disk.harm_write(core, harm);
+                is_to_come.then(|| format!(" of {core}, the next"))
             }
             Fault::DiskForgot => {
                 disk.examine(&self.map).ok()?;
@@ -105,6 +108,20 @@ impl World {
         atlas.may_harm(id, self.map.groups.iter().map(|group| group.members.as_slice()))
     }
 
+    /// A node's process dies, and the next one has another number of cores.
+    pub(super) fn change_cores(&mut self, id: NodeId) {
+        let random = self.swarm.random(Fault::CoresChange);
+        let (smp, dies) = (random.u16(1..=CORES_MAX), random.u32(0..3) == 0);
+        let Self { nodes, out, .. } = self;
+        let node = nodes.get_mut(&id).expect("a node of the cluster");
+        if node.smp() == smp || !node.kill(out) {
+            return;
+        }
+        node.set_smp(smp, dies);
+        out.trace.say(out.now, || format!("{id} is to have {smp} cores"));
+        self.died(id, Fault::CoresChange);
+    }
+
     /// A node's disk, whose process does not run, is gone; it has a blank one.
     fn lose_disk(&mut self, id: NodeId) {
         self.node_mut(id).disk.wipe();
@@ -117,6 +134,12 @@ impl World {
     /// # Panics
     /// If nothing was done to it that nodes are not promised to bear.
     pub(super) fn refused(&mut self, id: NodeId, failure: &Failure) {
+        if let Failure::Disk(Refusal::Died | Refusal::NoRoom) = failure {
+            // Nothing is lost: it is tried again.
+            self.out.trace.say(self.out.now, || format!("{id} does not get far: {failure}"));
+            let absence = span(&mut self.ward.random, (ABSENCE.0, Micros::from_millis(500)));
+            return self.restart_in(absence, id);
+        }
         let harmed = self.ward.atlas.illness(id) == Some(Illness::Harmed);
         assert!(harmed, "{id} does not start, and its disk was not harmed: {failure}");
         self.out.trace.say(self.out.now, || format!("{id} cannot start: {failure}"));
@@ -134,9 +157,9 @@ impl World {
         for (id, illness) in ill {
             let votes = illness == Illness::Lost && self.replace(id);
             let condition = self.condition(id, votes);
-            if self.ward.atlas.examine(id, condition) {
-                self.out.trace.say(self.out.now, || format!("{id} is sound again"));
-            }
+            let sound = self.ward.atlas.examine(id, condition);
+            let now = if sound { "is sound again" } else { "is still ill" };
+            self.out.trace.say(self.out.now, || format!("{id} {now}: {illness:?}, {condition:?}"));
         }
         if self.ward.atlas.ill().next().is_some() {
             self.plan_round();

@@ -28,7 +28,10 @@ pub(super) struct Node {
     pub(super) disk: Disk,
     /// Which incarnations of the others its process has seen, or noted before.
     incarnations: Incarnations,
+    /// Cores that its processes are started with.
     smp: u16,
+    /// Whether the next one dies while it moves the groups to other cores, if it does that.
+    dies_on_the_way: bool,
     /// Whether the machine has power.
     powered: bool,
     pub(super) process: Option<Process>,
@@ -72,6 +75,7 @@ impl Node {
             disk: Disk::new(Speed::default(), random.fork()),
             incarnations: Incarnations::default(),
             smp,
+            dies_on_the_way: false,
             powered: true,
             process: None,
             answers: Vec::new(),
@@ -101,7 +105,7 @@ impl Node {
             map,
             smp: self.smp,
             segment_bytes: shape.segment_bytes,
-            dies_on_the_way: false,
+            dies_on_the_way: std::mem::take(&mut self.dies_on_the_way),
         };
         let Start { superblock, cores, .. } = self.disk.start(&settings)?;
         let mut reactors = Vec::new();
@@ -136,7 +140,7 @@ impl Node {
             node: self.id,
             incarnation,
             core,
-            smp: self.smp,
+            smp: superblock.smp,
             shard_map: map.clone(),
             seed: wall_offset ^ now.0 ^ incarnation.0.rotate_left(u32::from(core.0)),
             wall_offset,
@@ -154,6 +158,11 @@ impl Node {
 
     pub(super) fn smp(&self) -> u16 {
         self.smp
+    }
+
+    /// Its next process has so many cores, and perhaps dies on the way to having them.
+    pub(super) fn set_smp(&mut self, smp: u16, dies_on_the_way: bool) {
+        (self.smp, self.dies_on_the_way) = (smp, dies_on_the_way);
     }
 
     /// Its process and what that knows of others, if it runs and does not stand still.

@@ -53,6 +53,7 @@ const CALENDAR: &[(Fault, Micros)] = &[
     (Fault::Transfer, Micros::from_secs(1)),
     (Fault::Reconfigure, Micros::from_millis(500)),
     (Fault::MeshFull, Micros::from_secs(3)),
+    (Fault::CoresChange, Micros::from_secs(4)),
     (Fault::BitRot, Micros::from_millis(700)),
     (Fault::SectorUnreadable, Micros::from_secs(6)),
     (Fault::WriteLost, Micros::from_secs(2)),

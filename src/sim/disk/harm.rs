@@ -38,8 +38,14 @@ const SUPERBLOCK_ONE_IN: u32 = 32;
 
 impl Disk {
     /// Something is to become of a log write: of the next one that begins and has nothing else coming.
-    pub fn harm_write(&mut self, core: CoreId, harm: WriteHarm) {
-        self.core_mut(core).harms.push_back(harm);
+    /// Nothing is if the core has written nothing yet, and may never; whether it is not so.
+    pub fn harm_write(&mut self, core: CoreId, harm: WriteHarm) -> bool {
+        let files = self.core_mut(core);
+        let writes = !files.segments.list().is_empty();
+        if writes {
+            files.harms.push_back(harm);
+        }
+        writes
     }
 
     /// Chooses a place that was written once; nothing if there is none.

@@ -6,7 +6,7 @@
 //! that does worse is not simulated: harm that nobody could have found is undone when the process ends.
 
 use super::volume::FileName;
-use super::{CoreFiles, Disk, Place};
+use super::{CoreFiles, Disk, Place, WriteHarm};
 use crate::base::CoreId;
 use crate::reactor::LogWrite;
 use crate::wal::{BLOCK, BatchNumber, LogView, SegmentId, SegmentView};
@@ -68,11 +68,13 @@ impl CoreFiles {
 }
 
 impl Disk {
-    /// Whether harm is to come, or has come of which a start would not find a trace yet.
+    /// Whether harm is to come, or has come of which a start would not find a trace yet. A write that fails
+    /// is none: it ends the process.
     pub fn is_harm_pending(&mut self) -> bool {
         self.cores_mut().iter_mut().any(|core| {
             core.settle_harm();
-            !core.harms.is_empty() || !core.owed.is_empty()
+            let coming = core.harms.iter().any(|&harm| harm != WriteHarm::Failed);
+            coming || !core.owed.is_empty()
         })
     }
 

@@ -534,3 +534,12 @@ fn a_log_moves_to_other_cores_wherever_the_move_is_cut_short() {
     }
     assert!(old > 20 && new > 20, "{old} with the layout before, {new} with the next");
 }
+
+#[test]
+fn a_write_that_is_to_fail_is_no_harm_and_a_core_that_never_writes_can_have_none() {
+    let mut writer = sealed_writer(1, 1);
+    assert!(writer.disk.harm_write(CORE, WriteHarm::Failed) && !writer.disk.is_harm_pending());
+    let mut disk = blank(1);
+    disk.start(&settings(&map())).expect("blank");
+    assert!(!disk.harm_write(CORE, WriteHarm::Lost) && !disk.is_harm_pending());
+}
