@@ -150,7 +150,7 @@ fn main() -> ExitCode {
 /// Runs; whether all promises were kept.
 fn perform(arguments: &RunArguments) -> Result<bool, Trouble> {
     let options = options(arguments)?;
-    let begin = || eprintln!("seed {}, commit {}", options.seed, run::commit());
+    let begin = || eprintln!("seed {}, commit {}", options.seed, options.commit);
     begin();
     let report = run::run(&options).inspect_err(|_| begin())?;
     match arguments.output {
@@ -176,6 +176,7 @@ fn options(arguments: &RunArguments) -> Result<Options, Trouble> {
     Ok(Options {
         shape: Shape { server: server(arguments)?, nodes, smp, kinds },
         seed,
+        commit: run::commit(),
         duration,
         faults_max: arguments.faults.unwrap_or(usize::MAX),
         rate: arguments.rate,

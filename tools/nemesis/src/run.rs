@@ -22,6 +22,8 @@ use crate::verdict::{check_history, compare_replicas};
 pub(crate) struct Options {
     pub(crate) shape: Shape,
     pub(crate) seed: u64,
+    /// What was checked out when the run began.
+    pub(crate) commit: String,
     /// No new round begins after this.
     pub(crate) duration: Duration,
     /// Nor after so many faults.
@@ -85,7 +87,7 @@ impl Run<'_> {
         let replicas_equal = compare_replicas(cluster, self.pace)?;
         Ok(tally.report(Facts {
             seed,
-            commit: commit(),
+            commit: self.options.commit.clone(),
             nodes: cluster.len(),
             lasted,
             stood_still: self.pace.stood_still(),
