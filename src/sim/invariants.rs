@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::event::Life;
 use super::node::Node;
+use super::surroundings::Surroundings;
 use crate::base::{CoreId, GroupId, Index, NodeId, Term};
 use crate::reactor::ReplicaView;
 
@@ -35,15 +36,20 @@ impl Invariants {
     ///
     /// # Panics
     /// If they contradict what was seen of others, or of themselves before.
-    pub(super) fn observe(&mut self, node: &Node, core: CoreId) {
+    pub(super) fn observe(&mut self, out: &mut Surroundings, node: &Node, core: CoreId) {
         let Some(process) = &node.process else { return };
         let Some(core) = process.cores().nth(usize::from(core.0)) else { return };
         for replica in core.reactor.replicas() {
-            self.observe_replica((node.id, process.life), &replica);
+            self.observe_replica(out, (node.id, process.life), &replica);
         }
     }
 
-    fn observe_replica(&mut self, (id, life): (NodeId, Life), replica: &ReplicaView) {
+    fn observe_replica(
+        &mut self,
+        out: &mut Surroundings,
+        (id, life): (NodeId, Life),
+        replica: &ReplicaView,
+    ) {
         let ReplicaView { group, term, commit_index, applied_index, .. } = *replica;
         if replica.leads {
             let first = *self.leaders.entry((group, term)).or_insert(id);
@@ -54,6 +60,14 @@ impl Invariants {
         if before == Some(seen) {
             return;
         }
+        out.trace.say(out.now, || {
+            let ReplicaView { leads, last_index, state_hash, .. } = *replica;
+            let leads = if leads { ", leads" } else { "" };
+            format!(
+                "{id} {group} in term {term}{leads}: commit {commit_index}, applied {applied_index} \
+                 ({state_hash:016x}), last {last_index}"
+            )
+        });
         if let Some(before) = before.filter(|before| before.life == life) {
             // One that was put out and taken in again begins with nothing.
             let behind = commit_index < before.commit_index && commit_index > Index(0);

@@ -12,7 +12,7 @@ use super::shape::Shape;
 use super::surroundings::Surroundings;
 use super::turn::Reach;
 use crate::base::{ClusterId, CoreId, Incarnation, Micros, NodeId, Time};
-use crate::peering::Incarnations;
+use crate::peering::{Incarnations, Known};
 use crate::placement::ShardMap;
 use crate::reactor::{AdminAnswer, Reactor, ReactorConfig, RecoverError};
 use crate::wal::Superblock;
@@ -211,6 +211,12 @@ impl Node {
             process.node_replaced(out, &registry, node);
         }
         counts
+    }
+
+    /// Whether its process, or the next one, knows that this disk of another node counts.
+    pub(super) fn counts(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        let known = |known: Known| known.incarnation == incarnation && known.generation > 0;
+        self.incarnations.known(node).is_some_and(known)
     }
 
     /// The process of that life, if it runs.

@@ -65,7 +65,10 @@ impl World {
         if !self.let_in_somewhere(node, incarnation) {
             return false;
         }
-        groups.iter().all(|&group| self.ward.replacements.votes(group, node))
+        // Were the only one lost that knows it, the others would refuse it, though it votes.
+        let mut others = self.nodes.values().filter(|other| other.id != node);
+        others.all(|other| other.counts(node, incarnation))
+            && groups.iter().all(|&group| self.ward.replacements.votes(group, node))
     }
 
     /// Any other node lets a new disk in: the others hear of it from there. Returns whether it counts there.

@@ -227,7 +227,11 @@ impl<'a, 'b> Run<'a, 'b> {
             let round = (self.world.now() + ROUND).min(until);
             self.world.set_timer(RUN, round);
             while self.world.now() < round {
-                if let Some(happened) = self.world.step() {
+                let happened = self.world.step();
+                if self.watch.lines {
+                    self.tell();
+                }
+                if let Some(happened) = happened {
                     self.handle(happened)?;
                 }
             }

@@ -210,7 +210,7 @@ impl World {
                 let node = self.nodes.get_mut(&place.node).expect("a node's place");
                 match node.turn(&mut self.out, place.life, place.core) {
                     Turned::Nothing => {}
-                    Turned::Done => self.invariants.observe(node, place.core),
+                    Turned::Done => self.invariants.observe(&mut self.out, node, place.core),
                     Turned::Died => self.died(place.node, Fault::Crash),
                 }
             }
