@@ -81,6 +81,10 @@ struct RunArguments {
     #[arg(long)]
     seed: Option<u64>,
 
+    /// Within so many seconds after each heal every group must take writes.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    live_within: u64,
+
     /// Nodes; groups have three replicas each.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=7))]
     nodes: u8,
@@ -180,6 +184,7 @@ fn options(arguments: &RunArguments) -> Result<Options, Trouble> {
         duration,
         faults_max: arguments.faults.unwrap_or(usize::MAX),
         rate: arguments.rate,
+        live_max: Duration::from_secs(arguments.live_within),
         room: arguments.room.clone(),
         evidence: std::env::temp_dir()
             .join(format!("sunstar-evidence-{seed}-{}", std::process::id())),

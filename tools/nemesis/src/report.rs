@@ -36,7 +36,9 @@ pub(crate) struct Report {
     /// After how long every group took writes again, by rounds, in seconds.
     pub(crate) live_median_s: f64,
     pub(crate) live_max_s: f64,
-    /// Rounds after which that took longer than was promised.
+    /// What was promised of it.
+    pub(crate) live_within_s: u64,
+    /// Rounds after which it took longer.
     pub(crate) late: usize,
     pub(crate) keys_read: u64,
     pub(crate) answered: u64,
@@ -61,6 +63,8 @@ pub(crate) struct Facts {
     pub(crate) seed: u64,
     pub(crate) commit: String,
     pub(crate) nodes: usize,
+    /// What is promised: every group with a healthy majority takes writes so soon after the last fault.
+    pub(crate) live_max: Duration,
     pub(crate) lasted: Duration,
     pub(crate) stood_still: Duration,
     pub(crate) told: Told,
@@ -84,9 +88,10 @@ impl Tally {
 
     /// The whole report.
     pub(crate) fn report(&self, facts: Facts) -> Report {
-        let Facts { seed, commit, nodes, lasted, stood_still, told, replicas_equal, checks } =
-            facts;
-        let late = self.rounds.iter().filter(|live| **live > LIVE_MAX).count();
+        let Facts {
+            seed, commit, nodes, lasted, stood_still, told, replicas_equal, checks, ..
+        } = facts;
+        let late = self.rounds.iter().filter(|live| **live > facts.live_max).count();
         Report {
             ok: late == 0 && checks.iter().all(Checked::is_clean),
             seed,
@@ -99,6 +104,7 @@ impl Tally {
             kinds: self.lives.iter().map(|(kind, lives)| Row::of(*kind, lives)).collect(),
             live_median_s: median(&self.rounds),
             live_max_s: longest(&self.rounds),
+            live_within_s: facts.live_max.as_secs(),
             late,
             keys_read: told.keys,
             answered: told.answered,
@@ -109,9 +115,6 @@ impl Tally {
         }
     }
 }
-
-/// What is promised: every group with a healthy majority takes writes so soon after the last fault.
-pub(crate) const LIVE_MAX: Duration = Duration::from_secs(5);
 
 impl Row {
     fn of(kind: Kind, lives: &[Duration]) -> Self {
@@ -162,7 +165,7 @@ impl fmt::Display for Report {
             writeln!(f, "{:>6.2} s  {}", checked.seconds(), checked.text)?;
         }
         if *late > 0 {
-            let limit = LIVE_MAX.as_secs();
+            let limit = self.live_within_s;
             writeln!(f, "LATE: {late} times not every group took writes within {limit} s")?;
         }
         f.write_str(if self.ok { "all promises were kept" } else { "NOT all promises were kept" })
@@ -183,6 +186,7 @@ mod tests {
             seed: 1,
             commit: "abc".to_owned(),
             nodes: 3,
+            live_max: Duration::from_secs(5),
             lasted: Duration::from_secs(9),
             stood_still: Duration::ZERO,
             told: Told::default(),

@@ -12,7 +12,7 @@ use crate::node::name;
 use crate::pace::Pace;
 use crate::probe::Probe;
 use crate::remains::{Room, clean, prefix};
-use crate::report::{Facts, LIVE_MAX, Report, Tally};
+use crate::report::{Facts, Report, Tally};
 use crate::schedule::{Homes, Round, Schedule};
 use crate::trouble::{Trouble, at};
 use crate::verdict::{check_history, compare_replicas};
@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) faults_max: usize,
     /// Commands a second.
     pub(crate) rate: u64,
+    /// Every group must take writes so soon after the last fault.
+    pub(crate) live_max: Duration,
     /// Where images and logs lie meanwhile.
     pub(crate) room: PathBuf,
     /// Where logs and history of a run that fails are kept, or of any if `keep` says so.
@@ -89,6 +91,7 @@ impl Run<'_> {
             seed,
             commit: self.options.commit.clone(),
             nodes: cluster.len(),
+            live_max: self.options.live_max,
             lasted,
             stood_still: self.pace.stood_still(),
             told,
@@ -121,7 +124,7 @@ impl Run<'_> {
             let live = probe.await_writes(self.pace)?;
             injection.repair(homes)?;
             tally.count(round.faults.iter().map(|fault| fault.kind), live);
-            let late = if live > LIVE_MAX { "  LATE" } else { "" };
+            let late = if live > self.options.live_max { "  LATE" } else { "" };
             let (live, answered) = (live.as_secs_f64(), clients.answered() - before);
             eprintln!("            writes again after {live:.2} s, {answered} answers{late}");
         }

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use clap::{Parser, ValueEnum};
+use sunstar::sim::Limits;
 
 /// Runs simulated clusters under faults and checks what they promise.
 ///
@@ -39,9 +40,10 @@ pub(crate) struct Arguments {
     /// Prints what happens as it happens; with --seed.
     #[arg(long, requires = "seed")]
     pub(crate) trace: bool,
-    /// Within these limits: JSON, as a failure prints them; with --seed.
-    #[arg(long, value_name = "JSON", requires = "seed")]
-    pub(crate) limits: Option<String>,
+    /// Within these limits: JSON, as a failure prints them; `{"without":["reconfigure"]}` has no run
+    /// change members.
+    #[arg(long, value_name = "JSON", value_parser = limits)]
+    pub(crate) limits: Option<Limits>,
     /// Runs each seed once instead of twice: without checking that both runs are the same.
     #[arg(long)]
     pub(crate) once: bool,
@@ -90,6 +92,11 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     }
 }
 
+/// Reads limits.
+fn limits(text: &str) -> Result<Limits, String> {
+    serde_json::from_str(text).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -99,6 +106,13 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn limits_are_read() {
+        let read = limits(r#"{"without":["crash"]}"#).expect("as a failure prints them");
+        assert!(read.without.contains("crash") && !read.is_none());
+        assert!(limits("crash").is_err());
     }
 
     #[test]

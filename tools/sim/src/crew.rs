@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 
-use sunstar::sim::{Failure, Report};
+use sunstar::sim::{Failure, Limits, Report};
 
 use crate::worker::Order;
 
@@ -99,14 +99,15 @@ fn ended() -> Failure {
     }
 }
 
-/// Runs seeds on `jobs` workers, as long as `more` says, and tells `tell` of each.
+/// Runs seeds on `jobs` workers within limits, each twice if so asked, as long as `more` says, and tells
+/// `tell` of each.
 ///
 /// # Errors
 /// If workers cannot be started.
 pub(crate) fn run_all(
     seeds: std::ops::Range<u64>,
     jobs: usize,
-    twice: bool,
+    (limits, twice): (&Limits, bool),
     more: &(dyn Fn() -> bool + Sync),
     tell: &mut dyn FnMut(Report),
 ) -> io::Result<()> {
@@ -119,7 +120,7 @@ pub(crate) fn run_all(
             if seed >= seeds.end {
                 break;
             }
-            let order = Order { seed, limits: sunstar::sim::Limits::default(), twice };
+            let order = Order { seed, limits: limits.clone(), twice };
             if reports.send(worker.run(&order)).is_err() {
                 break;
             }

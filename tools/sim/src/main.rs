@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Parser;
-use sunstar::sim::{self, Limits, Report, Seen, Watch, shrink};
+use sunstar::sim::{self, Report, Seen, Watch, shrink};
 
 use arguments::{Arguments, Output};
 use crew::Worker;
@@ -74,7 +74,8 @@ fn many(
 ) -> io::Result<Summary> {
     let mut summary = Summary::new();
     let mut told = begun;
-    crew::run_all(seeds, arguments.jobs(), !arguments.once, more, &mut |report| {
+    let limits = arguments.limits.clone().unwrap_or_default();
+    crew::run_all(seeds, arguments.jobs(), (&limits, !arguments.once), more, &mut |report| {
         summary.add(&report);
         if report.failure.is_some() {
             // Each kind of failure is made small once.
@@ -93,10 +94,7 @@ fn many(
 
 /// One seed, in this process if it is to be watched.
 fn one(arguments: &Arguments, seed: u64) -> Result<ExitCode, String> {
-    let limits = match &arguments.limits {
-        None => Limits::default(),
-        Some(text) => serde_json::from_str(text).map_err(|error| format!("--limits: {error}"))?,
-    };
+    let limits = arguments.limits.clone().unwrap_or_default();
     let report = if arguments.trace {
         let see = &mut |seen| {
             if let Seen::Line(line) = seen {
