@@ -275,8 +275,12 @@ impl Node {
         let Self { process: Some(process), disk, answers, id, .. } = self else {
             return Turned::Nothing;
         };
-        if process.life != life || process.stands_still() {
-            process.core(core).waking &= process.life != life;
+        // An earlier life's turn: this one may not even have such a core.
+        if process.life != life {
+            return Turned::Nothing;
+        }
+        if process.stands_still() {
+            process.core(core).waking = false;
             return Turned::Nothing;
         }
         let lives = process.turn(core, &mut Reach { out, disk, answers, now });
@@ -359,5 +363,41 @@ fn is_certain(reactor: &Reactor) -> bool {
 fn plan_disk(node: NodeId, disk: &Disk, out: &mut Surroundings) {
     if let Some(at) = disk.deadline() {
         out.schedule.plan(at.max(out.now), Event::Disk { node, at });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::world::World;
+    use super::*;
+
+    #[test]
+    fn a_turn_of_an_earlier_life_means_nothing_to_one_with_fewer_cores() {
+        let id = NodeId(1);
+        let mut shape = Shape::small(1, 1);
+        shape.cores = vec![3];
+        let mut world = World::new(7, shape);
+        let step_until = |world: &mut World, done: &dyn Fn(&Node) -> bool| {
+            while !done(&world.nodes[&id]) {
+                world.step();
+            }
+        };
+        step_until(&mut world, &|node| node.process.is_some());
+        let late = world.now() + Micros::from_secs(1);
+        let World { nodes, out, .. } = &mut world;
+        let node = nodes.get_mut(&id).expect("the only one");
+        let process = node.process.as_mut().expect("it runs");
+        process.core(CoreId(2)).busy_until = late;
+        process.wake(out, CoreId(2));
+        let earlier = process.life;
+        node.set_smp(1, false);
+        world.kill(id);
+        world.restart_in(Micros(1), id);
+        let runs_anew = |process: &Process| process.life != earlier && process.smp() == 1;
+        step_until(&mut world, &|node| node.process.as_ref().is_some_and(runs_anew));
+        assert!(world.now() < late, "the turn is still to come");
+        while world.now() <= late {
+            world.step();
+        }
     }
 }
