@@ -89,6 +89,8 @@ pub enum Mistake {
     AnyIncarnationCounts,
     /// A replica with a blank disk is sure that it never voted.
     BlankDiskVotes,
+    /// A replica that left its group and comes back is sure of all that it has.
+    LeavesWithoutDoubt,
     /// A waiting client is given the answer to another leader's entry in the place of its own.
     SettledByIndex,
     /// A leader that is none any more says that what it proposed will not happen.
@@ -158,6 +160,7 @@ impl Mistake {
         Self::LostSnapshotIgnored,
         Self::AnyIncarnationCounts,
         Self::BlankDiskVotes,
+        Self::LeavesWithoutDoubt,
         Self::SettledByIndex,
         Self::StepDownSettles,
         Self::ReadsUnasked,

@@ -66,6 +66,12 @@ fn is_complete(log: &RecoveredGroup) -> bool {
     begun && log.entries.first().map_or(noted, |first| first.index == Index::ZERO.next())
 }
 
+/// What a replica may have forgotten that left its group, if it is taken in again: what it had
+/// acknowledged went with it. The log notes the same.
+pub(super) fn after_leaving(before: Option<Doubt>) -> Option<Doubt> {
+    before.or(Some(Doubt::Entries).filter(|_| !makes(Mistake::LeavesWithoutDoubt)))
+}
+
 /// As the status says it.
 pub(super) fn word(doubt: Doubt) -> &'static str {
     match doubt {

@@ -332,6 +332,7 @@ impl Reactor {
     fn peer_message(&mut self, now: Time, from: PeerCore, message: PeerMessage<'_>) {
         let (group, term) = (message.group, message.term);
         let i = self.position(group).or_else(|| self.take_in(now, &message));
+        let leads = presence::says_who_leads(&message);
         let incoming = convert::incoming(from.node, self.core.config.node, message);
         match (incoming, i) {
             (Some(Incoming::Whereabouts(told)), _) => {
@@ -346,6 +347,9 @@ impl Reactor {
             (Some(Incoming::Raft(message)), Some(_)) if self.is_declined(&message) => {}
             (Some(Incoming::Raft(message)), Some(i)) if self.counts(i, &message) => {
                 self.step_raft(now, i, raft::Input::Message(message));
+                if leads {
+                    self.claimed(now, i, from.node);
+                }
             }
             (Some(Incoming::SnapshotChunk(chunk)), Some(i)) => {
                 self.touch(i);

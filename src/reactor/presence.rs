@@ -13,6 +13,9 @@
 //!   pause, in which those who are behind may still ask it, it gives its state up.
 //! - What is never given up is term and vote: a node that leaves and comes back must not vote twice
 //!   in a term. They stay in the log, and here.
+//! - What it does give up, it may have acknowledged. Should it come back, it is in doubt (`raft::Doubt`)
+//!   until its log is as long as its leader's: the first that it is sent may be older than the change
+//!   that put it out, and by a configuration of then it might win an election without what it knew.
 //! - Nothing of a life before may be mixed up with the next: a replica comes back only when the log
 //!   has it durably that it left, and its snapshot files are gone. Until then it is deaf, as if it
 //!   were down.
@@ -20,10 +23,10 @@
 use super::Reactor;
 use super::directory::Whereabouts;
 use super::effects::{CoreMessage, CoreSend};
+use super::losses;
 use super::recovery;
 use super::replica::Replica;
-use super::transfer::Receiving;
-use crate::base::{CoreId, GroupId, Index, Micros, NodeId, Time};
+use crate::base::{CoreId, GroupId, Micros, NodeId, Time};
 use crate::placement::ShardMap;
 use crate::raft::{HardState, RoleKind};
 use crate::wal::SnapshotMark;
@@ -42,10 +45,8 @@ pub(super) enum Presence {
     Here,
     /// It is, but is no member of its group, and goes unless that changes.
     Leaving {
-        /// Since when nothing new reached it.
+        /// Since when no leader wrote to it: one that is being brought up to date is not about to leave.
         since: Time,
-        /// How far it was then: one that is being brought up to date is not about to leave.
-        progress: Progress,
     },
     /// It is not: the disk is being told.
     Going,
@@ -53,15 +54,7 @@ pub(super) enum Presence {
     Absent,
 }
 
-/// How far a replica is: the end of its log, and the bytes of a snapshot received in part.
-pub(super) type Progress = (Index, u64);
-
 impl Replica {
-    fn progress(&self) -> Progress {
-        let received = self.receiving.as_ref().map_or(0, Receiving::received);
-        (self.raft.last_index(), received)
-    }
-
     /// Whether messages and clients reach it.
     pub(super) fn is_here(&self) -> bool {
         matches!(self.presence, Presence::Here | Presence::Leaving { .. })
@@ -88,12 +81,11 @@ impl Reactor {
     /// is in the tables.
     pub(super) fn take_in(&mut self, now: Time, message: &PeerMessage<'_>) -> Option<usize> {
         let (group, term) = (message.group, message.term);
-        let leads = matches!(message.body, PeerBody::Append { .. } | PeerBody::Heartbeat { .. });
         let config = &self.core.config;
         let here = ShardMap::home_core(group, config.smp) == config.core;
         let known = self.core.directory.find(group)?;
         let stale = term < known.term && !known.configuration.is_member(config.node);
-        if !leads || !here || stale {
+        if !says_who_leads(message) || !here || stale {
             return None;
         }
         let i = match self.positions.get(&group) {
@@ -103,8 +95,7 @@ impl Reactor {
         };
         tracing::info!(%group, core = %self.core.config.core, "a replica begins, empty");
         self.core.persistence.log_mut().stage_reset(group, SnapshotMark::default());
-        let since = now;
-        self.replicas[i].presence = Presence::Leaving { since, progress: Progress::default() };
+        self.replicas[i].presence = Presence::Leaving { since: now };
         for node in self.core.peers.nodes() {
             let input = self.core.peers.liveness(node);
             self.step_raft(now, i, input);
@@ -117,21 +108,23 @@ impl Reactor {
     pub(super) fn update_presence(&mut self, now: Time, i: usize) {
         let replica = &mut self.replicas[i];
         let out = replica.is_here() && replica.is_out(self.core.config.node, &self.core);
-        let progress = replica.progress();
-        let fresh = Presence::Leaving { since: now, progress };
         match replica.presence {
             Presence::Here if out => {
-                replica.presence = fresh;
+                replica.presence = Presence::Leaving { since: now };
                 self.look_for_departures_at(now + self.pause());
             }
             Presence::Leaving { .. } if !out => replica.presence = Presence::Here,
-            Presence::Leaving { progress: before, .. } => {
-                let waits = replica.raft.configuration().voters.is_empty();
-                if waits || before != progress {
-                    replica.presence = fresh;
-                }
-            }
-            Presence::Here | Presence::Going | Presence::Absent => {}
+            _ => {}
+        }
+    }
+
+    /// The leader wrote to a replica: whatever that has heard, it is counted on.
+    pub(super) fn claimed(&mut self, now: Time, i: usize, leader: NodeId) {
+        let replica = &mut self.replicas[i];
+        if replica.raft.leader() == Some(leader)
+            && let Presence::Leaving { since } = &mut replica.presence
+        {
+            *since = now;
         }
     }
 
@@ -142,7 +135,7 @@ impl Reactor {
         }
         self.departures_at = None;
         for i in 0..self.replicas.len() {
-            let Presence::Leaving { since, .. } = self.replicas[i].presence else { continue };
+            let Presence::Leaving { since } = self.replicas[i].presence else { continue };
             let due = since + self.pause();
             if due > now {
                 self.look_for_departures_at(due);
@@ -283,7 +276,7 @@ impl Reactor {
         let salt = self.core.next_transfer();
         let replica = &mut self.replicas[i];
         let (group, hard_state) = (replica.group, replica.raft.hard_state());
-        let votes = (hard_state, replica.raft.doubt());
+        let votes = (hard_state, losses::after_leaving(replica.raft.doubt()));
         assert!(replica.output.hard_state.is_none(), "{group}: term and vote are in the log");
         replica.turn_everyone_away(&mut self.core);
         self.core.persistence.stage_retirement(group);
@@ -305,4 +298,9 @@ impl Reactor {
     fn look_for_departures_at(&mut self, at: Time) {
         self.departures_at = Some(self.departures_at.map_or(at, |known| known.min(at)));
     }
+}
+
+/// Whether only a leader says so.
+pub(super) fn says_who_leads(message: &PeerMessage<'_>) -> bool {
+    matches!(message.body, PeerBody::Append { .. } | PeerBody::Heartbeat { .. })
 }

@@ -74,11 +74,6 @@ impl Receiving {
         Self { sender, bytes: Vec::new(), next_offset: 0, whole: false, state_bytes: 0 }
     }
 
-    /// How much is acknowledged.
-    pub(super) fn received(&self) -> u64 {
-        self.next_offset
-    }
-
     /// Bytes held of it.
     pub(super) fn held(&self) -> u64 {
         self.bytes.len() as u64 + self.state_bytes

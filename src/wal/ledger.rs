@@ -166,7 +166,7 @@ impl Ledger {
                 self.drop_entries(group);
             }
             Record::Retired => {
-                let (hard_state, doubt) = (book.hard_state, book.doubt);
+                let (hard_state, doubt) = (book.hard_state, DoubtRecord::of_retired(book.doubt));
                 *book = GroupBook { hard_state, doubt, retired: true, ..GroupBook::default() };
                 self.drop_entries(group);
             }

@@ -167,7 +167,8 @@ impl Log {
 
     /// Stages that a group is not held here any more: its entries are dropped, and its snapshots may
     /// be removed once this is durable. Its hard state is kept for ever, lest a node that comes back
-    /// vote twice in a term. A reset, be it at index 0, takes the group in again.
+    /// vote twice in a term. A reset, be it at index 0, takes the group in again, in doubt of its entries
+    /// until [`Self::stage_certainty`].
     pub fn stage_retirement(&mut self, group: GroupId) {
         self.stage(group, Record::Retired);
     }

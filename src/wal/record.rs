@@ -2,7 +2,7 @@
 
 use super::damage::Loss;
 use super::field::{put, u32_at, u64_at};
-use crate::base::{Bytes, GroupId, Index, NodeId, Term, WallTime};
+use crate::base::{Bytes, GroupId, Index, Mistake, NodeId, Term, WallTime, makes};
 
 /// One entry of a group's Raft log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,12 @@ impl DoubtRecord {
     pub const VOTES: u8 = 2;
     /// All of it, if there was anything: the disk was blank.
     pub const EVERYTHING: u8 = 3;
+
+    /// What a group is in doubt about that left, `before` being what it was in doubt about then.
+    pub(super) fn of_retired(before: Option<Self>) -> Option<Self> {
+        let entries = Self { kind: Self::ENTRIES, resume_after: Index(u64::MAX) };
+        before.or(Some(entries).filter(|_| !makes(Mistake::LeavesWithoutDoubt)))
+    }
 }
 
 /// One record of one group.
@@ -78,7 +84,7 @@ pub(super) enum Record {
     /// A reset that happened before this segment, repeated in its preamble; entries stay.
     Standing(SnapshotMark),
     /// The group is not held here any more: all earlier entries are gone, the hard state stays. Ends
-    /// with the next reset.
+    /// with the next reset, but for the doubt: what it had acknowledged is forgotten.
     Retired,
     /// The group's replica may have forgotten something; and one loss that was known when it was written:
     /// damage done since is not.

@@ -14,7 +14,7 @@ use super::log::Head;
 use super::record::{GroupRecord, Record};
 use super::segment::SegmentHeader;
 use super::stretch::Extent;
-use super::{BLOCK, BatchNumber, EntryRecord, LogError, RecoveredGroup, SegmentId};
+use super::{BLOCK, BatchNumber, DoubtRecord, EntryRecord, LogError, RecoveredGroup, SegmentId};
 use crate::base::{GroupId, Index, Mistake, makes};
 
 /// A row of batches that hang together.
@@ -377,6 +377,7 @@ impl Strand {
             Record::Retired => {
                 group.reset = None;
                 group.retired = true;
+                group.doubt = DoubtRecord::of_retired(group.doubt);
                 group.entries.clear();
                 *copies = Copies::default();
             }

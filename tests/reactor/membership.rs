@@ -138,6 +138,38 @@ fn a_node_added_by_an_entry_that_is_lost_learns_of_it() {
     cluster.run_until(10_000, |cluster| hosts(cluster) == [1, 2, 3] && cluster.is_settled());
 }
 
+/// A group's only voter hands it over, forgets it and is taken in again. The first that it is sent of
+/// its log is older than the change that put it out, and says that it alone decides.
+#[test]
+fn a_voter_that_left_does_not_lead_by_a_configuration_of_before() {
+    let (mut cluster, left) = (Cluster::new(3, 1, 16 << 20, 16), NodeId(1));
+    cluster.run_until(1_000, |cluster| cluster.leader(G1).is_some() && cluster.is_settled());
+    administer(&mut cluster, 1, &set(&[1]));
+    cluster.run_until(5_000, |cluster| hosts(cluster) == [1] && cluster.is_settled());
+    let mut client = Client::open(&mut cluster, 1, G1);
+    // More than goes into one message; and no state that is smaller than its log.
+    let keys: Vec<_> = (0..40).map(|i| key_of(&cluster, G1, &format!("k{i}"))).collect();
+    let value = vec![b'x'; 64 << 10];
+    for key in &keys {
+        append(&mut client, &mut cluster, key, 1, &value);
+    }
+    administer(&mut cluster, 1, &set(&[2, 3]));
+    cluster.run_until(5_000, |cluster| hosts(cluster) == [2, 3] && cluster.is_settled());
+    administer(&mut cluster, 2, &GroupOperation::Add { node: left, learner: true });
+    let has_some = |cluster: &mut Cluster| cluster.brief(left).iter().any(|g1| g1.last_index.0 > 0);
+    cluster.run_until(5_000, has_some);
+    cluster.cuts.extend([2, 3].map(|node| (NodeId(node), left)));
+    for _ in 0..2_000 {
+        cluster.round();
+        let at_home = cluster.brief(left);
+        assert!(at_home.iter().all(|g1| g1.role != "leader"), "{at_home:?}");
+    }
+    append(&mut client, &mut cluster, &keys[0], 3, b"y");
+    cluster.cuts.clear();
+    cluster.run_until(10_000, |cluster| hosts(cluster) == [1, 2, 3] && cluster.is_settled());
+    cluster.assert_replicas_agree();
+}
+
 #[test]
 fn refusals_say_why() {
     let mut cluster = six_nodes(14);

@@ -27,6 +27,8 @@ struct Group {
     hard_state: Option<HardStateRecord>,
     reset: Option<SnapshotMark>,
     retired: bool,
+    /// It left once: what it had acknowledged is forgotten.
+    in_doubt: bool,
     entries: Entries,
 }
 
@@ -47,7 +49,7 @@ impl Group {
             }
             Record::Retired => {
                 self.reset = None;
-                self.retired = true;
+                (self.retired, self.in_doubt) = (true, true);
                 self.entries.clear();
             }
             Record::Copy(_) => {}
@@ -367,6 +369,7 @@ impl World {
             assert_eq!(found.hard_state, expected.hard_state, "{group}");
             assert_eq!(found.reset, expected.reset, "{group}");
             assert_eq!(found.retired, expected.retired, "{group}");
+            assert_eq!(found.doubt.is_some(), expected.in_doubt, "{group}");
             // At the front the log may have more than is needed, or end before what is covered.
             let needed = self.covered(group).next();
             let first = found.entries.first().map_or(needed, |entry| entry.index.min(needed));

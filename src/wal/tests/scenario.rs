@@ -3,8 +3,8 @@
 use super::disk::{Disk, config};
 use crate::base::{Bytes, GroupId, Index, NodeId, Term, WallTime};
 use crate::wal::{
-    BLOCK, BatchNumber, EntryRecord, HardStateRecord, Log, LogConfig, LogError, Recovered,
-    RecoveredGroup, SegmentId, SnapshotMark, Write,
+    BLOCK, BatchNumber, DoubtRecord, EntryRecord, HardStateRecord, Log, LogConfig, LogError,
+    Recovered, RecoveredGroup, SegmentId, SnapshotMark, Write,
 };
 
 pub(super) const G1: GroupId = GroupId(1);
@@ -187,8 +187,11 @@ fn of_a_retired_group_only_the_hard_state_is_kept_until_it_comes_back() {
         bench.write(G2, index, &[1; 3000]);
         bench.log.trim(G2, Index(index - 1));
     }
-    let expected =
-        RecoveredGroup { hard_state: Some(state), retired: true, ..RecoveredGroup::default() };
+    // What it had acknowledged is gone, too: coming back, it does not know what that was.
+    let forgotten = DoubtRecord { kind: DoubtRecord::ENTRIES, resume_after: Index(u64::MAX) };
+    let doubt = Some(forgotten);
+    let hard_state = Some(state);
+    let expected = RecoveredGroup { hard_state, doubt, retired: true, ..RecoveredGroup::default() };
     assert_eq!(bench.restart()[&G1], expected);
 
     let mark = SnapshotMark::default();
@@ -199,13 +202,13 @@ fn of_a_retired_group_only_the_hard_state_is_kept_until_it_comes_back() {
         bench.log.trim(G2, Index(index - 1));
     }
     let entries = vec![entry(1, b"back")];
-    let expected = RecoveredGroup {
-        hard_state: Some(state),
-        reset: Some(mark),
-        entries,
-        ..Default::default()
-    };
+    let reset = Some(mark);
+    let expected =
+        RecoveredGroup { hard_state, reset, doubt, entries, ..RecoveredGroup::default() };
     assert_eq!(bench.restart()[&G1], expected, "an old snapshot covers nothing of it");
+    bench.log.stage_certainty(G1);
+    bench.write(G1, 2, b"and certain");
+    assert_eq!(bench.restart()[&G1].doubt, None);
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::disk::{Disk, config};
 use crate::base::{Bytes, GroupId, Index, NodeId, Term, WallTime};
 use crate::wal::{
-    BLOCK, EntryRecord, HardStateRecord, Log, LogConfig, LogError, RecoveredGroup, SegmentId,
-    SnapshotMark, Transcript, TranscriptStep,
+    BLOCK, DoubtRecord, EntryRecord, HardStateRecord, Log, LogConfig, LogError, RecoveredGroup,
+    SegmentId, SnapshotMark, Transcript, TranscriptStep,
 };
 
 type Groups = BTreeMap<GroupId, RecoveredGroup>;
@@ -41,9 +41,14 @@ fn groups() -> Groups {
     let entries = |range: std::ops::RangeInclusive<u64>, bytes| {
         range.map(|index| entry(index, bytes)).collect::<Vec<_>>()
     };
+    let doubt = |retired: bool| {
+        let forgotten = DoubtRecord { kind: DoubtRecord::ENTRIES, resume_after: Index(u64::MAX) };
+        retired.then_some(forgotten)
+    };
     let found = |hard_state, reset, retired, entries| RecoveredGroup {
         hard_state,
         reset,
+        doubt: doubt(retired),
         retired,
         entries,
         ..RecoveredGroup::default()
