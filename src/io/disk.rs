@@ -151,6 +151,26 @@ impl Disk {
         self.files.insert(segment, file);
     }
 
+    /// Begins to remove a segment that nobody writes or reads. If that fails, or is forgotten in a crash,
+    /// it is found as a spare at the next start.
+    ///
+    /// # Panics
+    /// If it was never ready.
+    pub(super) fn remove_segment(&mut self, segment: SegmentId) {
+        let file = self.files.remove(&segment).expect("only segments that are ready are removed");
+        let path = self.directory.join(segment_name(segment));
+        let removed = async move {
+            // The name last: then it is the thread for file names that gives the blocks back.
+            if let Ok(file) = Rc::try_unwrap(file) {
+                let _ = file.close().await;
+            }
+            if let Err(error) = glommio::io::remove(&path).await {
+                tracing::debug!(%segment, %error, "a spare log segment could not be removed");
+            }
+        };
+        glommio::spawn_local(removed).detach();
+    }
+
     /// Begins to remove a group's snapshots; `Event::SnapshotsRemoved` follows.
     pub(super) fn remove_snapshots(&self, group: GroupId) {
         self.snapshots.push(Task::Remove(group));

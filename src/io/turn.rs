@@ -102,6 +102,9 @@ impl Core {
         if let Some(segment) = effects.hurried_segment.take() {
             self.disk.hurry(segment);
         }
+        for segment in effects.segment_removals.drain(..) {
+            self.disk.remove_segment(segment);
+        }
         for write in effects.snapshot_writes.drain(..) {
             self.disk.snapshot(write);
         }

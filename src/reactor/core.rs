@@ -197,6 +197,7 @@ impl Core {
         let making = self.making.take_if(|making| making.number == number)?;
         self.piece_due = false;
         self.paused_until = Some(now + SNAPSHOT_RETRY_AFTER);
+        self.persistence.give_way(making.stream.frozen_bytes());
         Some(making)
     }
 
@@ -211,6 +212,7 @@ impl Core {
     /// Takes a finished snapshot into account for `replica`.
     pub(super) fn made(&mut self, making: Making, replica: &mut Replica, now: Time) {
         let meta = making.stream.meta;
+        self.persistence.snapshot_made();
         match making.purpose {
             Purpose::Trim => {
                 self.persistence.log_mut().trim(making.group, meta.index);

@@ -19,8 +19,8 @@
 //! when all have declined, there is a pause before they are asked again, and clients are refused.
 //!
 //! A segment is asked for again every second ([`super::persistence`]), so room is noticed without a
-//! restart. Snapshots that found no room are begun again ([`super::snapshots`]): one that succeeds
-//! gives segments back, and may end the shortage by itself.
+//! restart. A snapshot that finds no room gets that of the log's spare segments, but for one, and is begun
+//! again: when it succeeds it frees more of them than it took, and may end the shortage by itself.
 
 use super::Reactor;
 use super::core::Core;

@@ -18,6 +18,9 @@ pub struct Effects {
     /// One of the segments being created that the log waits for: it may do with fewer blocks
     /// written, so long as all are allocated. What is written there first costs more for it.
     pub hurried_segment: Option<SegmentId>,
+    /// Segment files to remove, when there is time: there are too many of them. Nothing waits for it, and
+    /// one that is still there after a crash does no harm.
+    pub segment_removals: Vec<SegmentId>,
     /// At most one frame per peer core, unless it would exceed the frame limit.
     pub peer_sends: Vec<PeerSend>,
     /// Messages to other cores of this node, in order per core.
@@ -42,6 +45,7 @@ impl Effects {
             && self.log_reads.is_empty()
             && self.prepare_segments.is_empty()
             && self.hurried_segment.is_none()
+            && self.segment_removals.is_empty()
             && self.peer_sends.is_empty()
             && self.core_sends.is_empty()
             && self.replies.is_empty()

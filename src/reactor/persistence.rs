@@ -50,6 +50,11 @@ pub(super) struct Persistence {
     full: bool,
     /// When to ask for a segment again, after one could not be made.
     retry_at: Option<Time>,
+    /// A snapshot found no room: until one does, spares go back to the disk, and none is asked for
+    /// while there is one.
+    gives_way: bool,
+    /// Segments to remove.
+    removals: Vec<wal::SegmentId>,
     scratch: Vec<wal::Write>,
     wanted: Vec<wal::SegmentId>,
     /// Batches and bytes issued since start, for the status.
@@ -74,6 +79,8 @@ impl Persistence {
             seal_at: None,
             full: false,
             retry_at: None,
+            gives_way: false,
+            removals: Vec::new(),
             scratch: Vec::new(),
             wanted: Vec::new(),
             batches: 0,
@@ -150,6 +157,7 @@ impl Persistence {
         }
         self.attach_releases();
         self.hand_out_writes(effects);
+        effects.segment_removals.append(&mut self.removals);
         self.want_segments(now, effects);
         self.watch_segments(now, effects);
     }
@@ -177,6 +185,21 @@ impl Persistence {
         self.log.segment_ready(segment);
         self.full = false;
         self.retry_at = None;
+    }
+
+    /// A snapshot of about so many bytes found no room, and will be tried again.
+    pub(super) fn give_way(&mut self, bytes: u64) {
+        self.gives_way = true;
+        let segments = bytes / self.log.segment_bytes() + 1;
+        for _ in 0..segments {
+            self.removals.extend(self.log.give_back_spare());
+        }
+    }
+
+    /// A snapshot is durable.
+    pub(super) fn snapshot_made(&mut self) {
+        self.gives_way = false;
+        self.removals.extend(self.log.give_back_untouched());
     }
 
     /// When something here wants a turn.
@@ -228,7 +251,8 @@ impl Persistence {
     fn want_segments(&mut self, now: Time, effects: &mut Effects) {
         // Whether the last spare can be followed by another is to be known at once.
         let is_urgent = !self.full && !self.log.has_spare();
-        if !is_urgent && self.retry_at.is_some_and(|at| now < at) {
+        let held_back = self.gives_way && self.log.has_spare();
+        if !is_urgent && (held_back || self.retry_at.is_some_and(|at| now < at)) {
             return;
         }
         self.log.segments_wanted(&mut self.wanted);

@@ -219,6 +219,16 @@ impl Disk {
         }
     }
 
+    /// Removes a segment that nobody writes or reads. Until a directory is synced, a power loss brings
+    /// it back.
+    ///
+    /// # Panics
+    /// If it was never ready.
+    pub fn remove_segment(&mut self, core: CoreId, segment: SegmentId) {
+        let files = self.core_mut(core);
+        files.segments.remove(&mut files.volume, segment);
+    }
+
     /// Begins to write a piece of a snapshot, after what the core's task has to do before;
     /// `Done::SnapshotWritten` or `Done::SnapshotFailed` follows.
     pub fn snapshot(&mut self, now: Time, core: CoreId, write: SnapshotWrite) {

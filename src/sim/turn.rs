@@ -28,6 +28,7 @@ enum Effect {
     Close(Close),
     Prepare(SegmentId),
     Hurry(SegmentId),
+    RemoveSegment(SegmentId),
     Snapshot(SnapshotWrite),
     RemoveSnapshots(GroupId),
     Answer(AdminAnswer),
@@ -178,6 +179,7 @@ impl Process {
             Effect::Read(read) => reach.disk.read(true_now, core, read),
             Effect::Prepare(segment) => reach.disk.prepare(true_now, core, segment),
             Effect::Hurry(segment) => reach.disk.hurry(true_now, core, segment),
+            Effect::RemoveSegment(segment) => reach.disk.remove_segment(core, segment),
             Effect::Snapshot(write) => {
                 reach.out.trace.note_bytes(&write.bytes);
                 reach.disk.snapshot(true_now, core, write);
@@ -214,7 +216,7 @@ impl Process {
 fn in_some_order(effects: Effects, random: &mut fastrand::Rng) -> Vec<Effect> {
     // A connection is closed after what is still to be said on it.
     let replies = effects.replies.into_iter().map(Effect::Reply);
-    let mut kinds: [Vec<Effect>; 10] = [
+    let mut kinds: [Vec<Effect>; 11] = [
         effects.peer_sends.into_iter().map(Effect::Peer).collect(),
         effects.log_writes.into_iter().map(Effect::Write).collect(),
         effects.log_reads.into_iter().map(Effect::Read).collect(),
@@ -222,6 +224,7 @@ fn in_some_order(effects: Effects, random: &mut fastrand::Rng) -> Vec<Effect> {
         replies.chain(effects.closes.into_iter().map(Effect::Close)).collect(),
         effects.prepare_segments.into_iter().map(|it| Effect::Prepare(it.segment)).collect(),
         effects.hurried_segment.into_iter().map(Effect::Hurry).collect(),
+        effects.segment_removals.into_iter().map(Effect::RemoveSegment).collect(),
         effects.snapshot_writes.into_iter().map(Effect::Snapshot).collect(),
         effects.snapshot_removals.into_iter().map(Effect::RemoveSnapshots).collect(),
         effects.admin_answers.into_iter().map(Effect::Answer).collect(),

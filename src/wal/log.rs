@@ -320,6 +320,17 @@ impl Log {
         self.pool.failed(segment);
     }
 
+    /// A spare segment that is to be removed for want of room: never the last one.
+    pub fn give_back_spare(&mut self) -> Option<SegmentId> {
+        self.pool.give_back(1)
+    }
+
+    /// A spare segment that is to be removed since there are many and nobody touched it since the last
+    /// call.
+    pub fn give_back_untouched(&mut self) -> Option<SegmentId> {
+        self.pool.give_back_untouched()
+    }
+
     /// Entries of `group` up to `index` are covered by a durable snapshot. Segments that no group
     /// needs any longer are used again.
     pub fn trim(&mut self, group: GroupId, index: Index) {

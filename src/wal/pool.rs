@@ -11,6 +11,10 @@
 //!               │◀──────────────── ahead ───────────▶│
 //!               │◀─ 1½ segments + 2 · what was written while the last file was made ─▶ asks for one
 //! ```
+//!
+//! A log that once grew, since no snapshot could be written, has many spares when it is cut at last. Of
+//! those, what nobody touched from one snapshot to the next goes back to the disk; and where a snapshot
+//! finds no room, all but one do: it gives more back than they are.
 
 use crate::base::{Mistake, makes};
 use std::collections::VecDeque;
@@ -50,6 +54,8 @@ pub(super) struct Pool {
     written_meanwhile: u64,
     /// No file has this id or a higher one, but for `asked`.
     next_id: u32,
+    /// The fewest spares there were since it was last looked: so many were not touched.
+    untouched: usize,
 }
 
 impl Pool {
@@ -65,7 +71,23 @@ impl Pool {
 
     /// Takes a segment to write over, if one is ready.
     pub(super) fn take(&mut self) -> Option<SegmentId> {
-        self.spares.pop_front()
+        let taken = self.spares.pop_front();
+        self.untouched = self.untouched.min(self.spares.len());
+        taken
+    }
+
+    /// Gives a spare back to the disk, unless that would leave fewer than `kept`. Its file is to be
+    /// removed; whether it is there after a crash makes no difference.
+    pub(super) fn give_back(&mut self, kept: usize) -> Option<SegmentId> {
+        let given = if self.spares.len() > kept { self.spares.pop_back() } else { None };
+        self.untouched = self.untouched.min(self.spares.len());
+        given
+    }
+
+    /// Gives a spare back that nobody touched since this was last asked, if there are many of them.
+    pub(super) fn give_back_untouched(&mut self) -> Option<SegmentId> {
+        let untouched = std::mem::replace(&mut self.untouched, self.spares.len());
+        if untouched > UNTOUCHED_KEPT { self.give_back(0) } else { None }
     }
 
     /// `segment` was given up; `told_by` is the first batch that says so.
@@ -132,6 +154,9 @@ impl Pool {
 /// Files in waiting at most, unless segments given up make them more.
 const SPARES_MAX: u64 = 3;
 
+/// So many spares are kept though nobody needs them.
+const UNTOUCHED_KEPT: usize = 3;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +217,28 @@ mod tests {
         assert_eq!(pool.want(at(5, SEGMENT)), Some(SegmentId(9)), "until it is known to be free");
         pool.recycle(BatchNumber(7));
         assert_eq!(pool.take(), Some(SegmentId(1)));
+    }
+
+    #[test]
+    fn what_nobody_touches_goes_back_one_at_a_time() {
+        let mut pool = Pool::new((0..6).map(SegmentId).collect(), 6);
+        assert_eq!(pool.give_back_untouched(), None, "nothing is known yet");
+        assert_eq!(pool.take(), Some(SegmentId(0)));
+        assert_eq!(pool.give_back_untouched(), Some(SegmentId(5)), "five were not touched");
+        pool.release(SegmentId(0), BatchNumber(1));
+        pool.recycle(BatchNumber(1));
+        assert_eq!(pool.give_back_untouched(), Some(SegmentId(0)), "the one given up last");
+        assert_eq!(pool.take(), Some(SegmentId(1)));
+        assert_eq!((pool.give_back_untouched(), pool.spares()), (None, 3), "three were not");
+    }
+
+    #[test]
+    fn where_room_is_scarce_all_but_one_go_back() {
+        let mut pool = Pool::new((0..3).map(SegmentId).collect(), 3);
+        assert_eq!(pool.give_back(1), Some(SegmentId(2)));
+        assert_eq!(pool.give_back(1), Some(SegmentId(1)));
+        assert_eq!(pool.give_back(1), None, "or the log could not go on");
+        assert_eq!(pool.take(), Some(SegmentId(0)));
     }
 
     #[test]

@@ -138,6 +138,7 @@ fn a_replica_that_cannot_be_healed_asks_less_and_less_often() {
     cluster.crash(victim);
     cluster.forge_snapshot(victim, G1);
     cluster.full.insert(victim);
+    cluster.crowded = true;
     cluster.start(victim);
     cluster.run_until(ROUNDS, |cluster| is_quarantined(cluster, victim));
     for _ in 0..30_000 {

@@ -94,6 +94,12 @@ pub(crate) struct Cluster {
     pub(crate) full: BTreeSet<NodeId>,
     /// How often such a disk was asked for room.
     pub(crate) no_room: usize,
+    /// Bytes of segments that nodes with full disks removed, and have not used.
+    room: BTreeMap<NodeId, usize>,
+    /// Others on a full disk take what becomes free.
+    pub(crate) crowded: bool,
+    /// Segments removed.
+    pub(crate) removed_segments: usize,
     /// Hash of every effect so far: two runs of one seed must agree.
     pub(crate) trace: u32,
     /// Answers to administrators; the ticket is the node asked.
@@ -146,6 +152,9 @@ impl Cluster {
             held: BTreeSet::new(),
             full: BTreeSet::new(),
             no_room: 0,
+            room: BTreeMap::new(),
+            crowded: false,
+            removed_segments: 0,
             trace: 0,
             admin_answers: Vec::new(),
             live_segments_max: 2,
@@ -563,6 +572,11 @@ impl Cluster {
             disk.segments.insert(prepare.segment, vec![0; self.segment_bytes]);
             node.completions.push((now, Completion::Segment(prepare.segment)));
         }
+        for segment in effects.segment_removals {
+            self.removed_segments += 1;
+            *self.room.entry(id).or_default() += if self.crowded { 0 } else { self.segment_bytes };
+            disk.segments.remove(&segment).expect("only what is there is removed");
+        }
         for (due, write) in due.into_iter().zip(effects.log_writes) {
             self.trace = crc32c_append(self.trace, &write.bytes);
             node.completions.push((due, Completion::Log(write)));
@@ -571,7 +585,10 @@ impl Cluster {
             node.completions.push((now, Completion::Read(read)));
         }
         for write in effects.snapshot_writes {
-            if full {
+            let room = self.room.entry(id).or_default();
+            let fits = *room >= write.bytes.len();
+            *room = room.saturating_sub(write.bytes.len());
+            if full && !fits {
                 self.no_room += 1;
                 disk.unfinished.remove(&write.snapshot);
                 node.completions.push((now, Completion::NoSnapshot(write.snapshot)));

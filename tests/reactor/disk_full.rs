@@ -92,6 +92,38 @@ fn a_disk_without_room_for_a_second_spare_is_not_full_before_the_first_is_used()
     cluster.run_until(100, |cluster| cluster.leader(G1).is_some_and(|other| other != leader));
 }
 
+/// A log that grew for want of snapshots has many spares when one is made at last. The next that finds no
+/// room takes theirs.
+#[test]
+fn a_snapshot_without_room_gets_that_of_spare_segments() {
+    let mut cluster = started(6);
+    let mut client = Client::open(&mut cluster, 1, G1);
+    let key = key_of(&cluster, G1, "k");
+    let mut put = |cluster: &mut Cluster, count| {
+        for _ in 0..count {
+            client.write(cluster, OperationKind::Put, &key, &VALUE);
+        }
+    };
+    put(&mut cluster, 8 * SEGMENT_BYTES / VALUE.len());
+    cluster.live_segments_max = 2;
+    for id in cluster.ids() {
+        cluster.crash(id);
+        cluster.start(id);
+    }
+    let snapshots = |cluster: &Cluster| {
+        cluster.groups().iter().map(|(_, group)| group.snapshot_index).min().expect("a group")
+    };
+    cluster.run_until(5_000, |cluster| cluster.leader(G1).is_some() && snapshots(cluster).0 > 0);
+    let before = snapshots(&cluster);
+    cluster.full.extend(cluster.ids());
+    put(&mut cluster, 3 * SEGMENT_BYTES / VALUE.len());
+    cluster.run_until(5_000, |cluster| snapshots(cluster) > before);
+    assert!(cluster.no_room > 0 && cluster.removed_segments > 0, "there was none");
+    let none_is_full =
+        |cluster: &mut Cluster| cluster.ids().iter().all(|id| !is_full(cluster, *id));
+    cluster.run_until(NOTICED, none_is_full);
+}
+
 #[test]
 fn a_follower_with_a_full_disk_keeps_room_for_votes_and_catches_up() {
     let mut cluster = started(2);

@@ -67,6 +67,25 @@ fn segments_are_written_with_dsync_and_no_more() {
 }
 
 #[test]
+fn a_removed_segment_gives_its_room_back() {
+    with_disk(|path, mut disk, inbox| async move {
+        for segment in [1, 2].map(SegmentId) {
+            prepared(&mut disk, &inbox, segment).await;
+        }
+        disk.remove_segment(SegmentId(1));
+        while path.join(segment_name(SegmentId(1))).exists() {
+            glommio::timer::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        assert!(path.join(segment_name(SegmentId(2))).exists());
+        // Nothing holds the file any longer, or its blocks would still be taken.
+        let names = fs::read_dir("/proc/self/fd").expect("proc(5)");
+        let open = names.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        let held: Vec<_> = open.filter(|file| file.starts_with(&path)).collect();
+        assert!(held.iter().all(|file| file.ends_with(segment_name(SegmentId(2)))), "{held:?}");
+    });
+}
+
+#[test]
 fn a_prepared_segment_is_whole_and_keeps_what_is_written() {
     with_disk(|path, mut disk, inbox| async move {
         let segment = SegmentId(3);

@@ -62,6 +62,17 @@ impl Segments {
         }
     }
 
+    /// Removes one that is ready.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub(super) fn remove(&mut self, volume: &mut Volume, segment: SegmentId) {
+        let file = self.open.remove(&segment);
+        assert!(file.is_some(), "only segments that are ready are removed");
+        self.unwritten.remove(&segment);
+        volume.remove(FileName::Segment(segment).entry());
+    }
+
     /// Opens one that is there.
     ///
     /// # Panics
