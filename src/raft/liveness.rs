@@ -53,7 +53,7 @@ impl Liveness {
     }
 
     /// Whether the detector has said so: of a node it has not spoken of yet, nothing is known.
-    fn is_down(&self, node: NodeId) -> bool {
+    pub(super) fn is_down(&self, node: NodeId) -> bool {
         self.position(node).is_ok_and(|at| self.nodes[at].1.is_none())
     }
 

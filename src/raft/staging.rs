@@ -12,8 +12,11 @@
 //! ```
 //!
 //! - The note is in the log: a new leader goes on with the change.
-//! - Only the new voters need to catch up. One that stays counts already; were it waited for, a
-//!   lost node could not be replaced beside another that is down.
+//! - All new voters are to catch up; of those that stay, as many as make a majority of the voters to be.
+//!   Were the others waited for, a lost node could not be replaced beside another that is down. But where
+//!   most of the voters to be are down, or in doubt of what they have (`doubt`), the change would take the
+//!   decision to those who cannot decide; and for good, if the leader is lost then: nobody is elected
+//!   without their votes, and they doubt them until there is a leader.
 //! - Learners follow closely when they answer appends and lack few entries. A load that never
 //!   pauses must not hold a change up for ever, so that "few" is not "none".
 //! - A change of learners only needs no second half: the same voters decide before and after it.
@@ -21,8 +24,9 @@
 //! Source: thesis, section 4.2.1, which adds servers as non-voting members first; etcd's
 //! `LearnersNext` is its opposite, voters that become learners when a joint change ends.
 
+use super::progress::Progress;
 use super::role::Role;
-use super::{Configuration, Output, Raft, ReconfigureError};
+use super::{Configuration, Output, Raft, ReconfigureError, quorum};
 use crate::base::{Index, NodeId, Term, Time, WallTime};
 
 impl Raft {
@@ -50,7 +54,7 @@ impl Raft {
         if target.voters == current.voters {
             return Ok(self.change_to(now, wall, target, output));
         }
-        if self.follow_closely(&target.voters) {
+        if self.could_decide(&target.voters) {
             return Ok(self.change_jointly(now, wall, target, output));
         }
         let staged = current.staged(target);
@@ -61,7 +65,7 @@ impl Raft {
     /// Carries a staged change out if everyone it waits for has caught up.
     pub(super) fn promote_if_caught_up(&mut self, now: Time, output: &mut Output) {
         let staged = self.configuration();
-        if !staged.is_staged() || !self.may_promote() || !self.follow_closely(&staged.voters_next) {
+        if !staged.is_staged() || !self.may_promote() || !self.could_decide(&staged.voters_next) {
             return;
         }
         let target = staged.promoted();
@@ -78,13 +82,19 @@ impl Raft {
             && self.has_committed_in_term()
     }
 
-    /// Whether those of `nodes` that do not vote yet have caught up.
-    fn follow_closely(&self, nodes: &[NodeId]) -> bool {
+    /// Whether these nodes could decide as well as those who do now: each that does not vote yet has
+    /// caught up, and a majority of all.
+    fn could_decide(&self, nodes: &[NodeId]) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let (last_index, lag_max) = (self.log.last_index(), self.config.promotion_lag_max);
-        let follows =
-            |node| leader.peer(node).is_some_and(|peer| peer.follows_closely(last_index, lag_max));
-        nodes.iter().all(|&node| self.configuration().is_incoming(node) || follows(node))
+        let follows = |node| {
+            let closely = |peer: &Progress| peer.follows_closely(last_index, lag_max);
+            let answers = leader.peer(node).is_some_and(closely) && !self.liveness.is_down(node);
+            node == self.config.node || answers
+        };
+        let decide = quorum::reached(&Configuration::new(nodes.iter().copied()), follows);
+        let new = nodes.iter().filter(|&&node| !self.configuration().is_incoming(node));
+        decide == Some(true) && new.into_iter().all(|&node| follows(node))
     }
 }
 

@@ -45,7 +45,8 @@ pub enum GroupOperation {
         /// The node.
         node: NodeId,
     },
-    /// Make these the voters, all in one change, once the new ones among them have caught up.
+    /// Make these the voters, all in one change, once the new ones among them have caught up and a majority
+    /// of them can decide. The present voters undo a change that waits for that.
     Set {
         /// The nodes, in any order.
         voters: Vec<NodeId>,
@@ -450,8 +451,8 @@ pub(super) fn refusal(reason: GroupReason, message: String) -> GroupRefusal {
         }
         GroupReason::NotReady => "ask again shortly",
         GroupReason::UnderWay => {
-            "wait until it is done; one that waits for a node to catch up is undone by removing \
-             that node"
+            "wait until it is done; one that waits for a node is undone by `sunstar ctl group set` to \
+             the present voters"
         }
         GroupReason::NoChange => "nothing is left to do",
         GroupReason::NotAMember => "`sunstar ctl group members` lists who does",

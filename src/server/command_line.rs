@@ -276,8 +276,9 @@ const GROUP_HELP: &str = "\
 Replace three nodes by three others:
   sunstar ctl group set g1 n4,n5,n6
 
-The group serves all the while: new nodes begin as learners, and vote when they have caught up.
-Until then the change is undone by removing one of them. Exit code 0: it is done, or was so already.";
+The group serves all the while: new nodes begin as learners, and vote when they have caught up, and
+most of the voters to be can decide. Until then the change is undone by setting the present voters.
+Exit code 0: it is done, or was so already.";
 
 fn group_command(name: &'static str, about: &'static str) -> Command {
     Command::new(name)
