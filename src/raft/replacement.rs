@@ -10,7 +10,8 @@
 //!
 //! The first change is a joint one like any other, and staged at once: leaders to come go on with it,
 //! and nobody else needs to remember that the node voted. A member that does not vote, counting
-//! nowhere, is replaced by one change without a second half.
+//! nowhere, is replaced by one change without a second half. Where a change is staged already, that is the
+//! one that goes on.
 //!
 //! **Why no vote or acknowledgement of the old incarnation counts together with one of the new.** A
 //! server, in Raft's sense, is a node in one incarnation. The configuration says which one counts, and
@@ -49,8 +50,8 @@ impl Raft {
         (node, incarnation): (NodeId, Incarnation),
         output: &mut Output,
     ) -> Result<(Term, Index), ReconfigureError> {
-        // One that waits for voters to be goes on, if the node is none of the voters.
-        self.check_may_change(|current| current.is_staged() && current.is_incoming(node))?;
+        // A change that waits goes on after this one. It may wait for this very node.
+        self.check_may_change(|_| false)?;
         let current = self.configuration();
         if !current.is_member(node) || current.incarnation_of(node) == Some(incarnation) {
             return Err(ReconfigureError::NoChange);
@@ -80,14 +81,17 @@ impl Configuration {
     }
 
     /// This configuration with another incarnation of a member; one that votes becomes a learner
-    /// that is to vote.
+    /// that is to vote, unless a change that waits has other plans.
     fn replaced(&self, node: NodeId, incarnation: Incarnation) -> Self {
         let mut target = self.clone();
         if self.is_incoming(node) {
-            target.voters_next.clone_from(&self.voters);
+            if !self.is_staged() {
+                target.voters_next.clone_from(&self.voters);
+            }
             target.voters.retain(|&voter| voter != node);
-            let at = target.learners.partition_point(|&learner| learner < node);
-            target.learners.insert(at, node);
+            if let Err(at) = target.learners.binary_search(&node) {
+                target.learners.insert(at, node);
+            }
         }
         target.incarnations.retain(|known| known.0 != node);
         let at = target.incarnations.partition_point(|known| known.0 < node);
@@ -128,6 +132,25 @@ mod tests {
         assert_eq!(again.incarnation_of(NodeId(2)), Some(Incarnation(8)));
         let learner = current.replaced(NodeId(4), Incarnation(9));
         assert_eq!((&learner.voters, learner.is_staged()), (&current.voters, false));
+    }
+
+    #[test]
+    fn a_change_that_waits_goes_on() {
+        let lists = |waits: &[u64], learners: &[u64]| {
+            let (voters, learners) = (nodes(&[1, 2, 3]), nodes(learners));
+            let voters_next = nodes(waits);
+            let staged = Configuration { voters, learners, voters_next, ..Default::default() };
+            assert_eq!(staged.check(), Ok(()));
+            let replaced = staged.replaced(NodeId(2), Incarnation(7));
+            assert_eq!(replaced.check(), Ok(()));
+            (replaced.voters, replaced.learners, replaced.voters_next)
+        };
+        let replaced =
+            |learners: &[u64], next: &[u64]| (nodes(&[1, 3]), nodes(learners), nodes(next));
+        assert_eq!(lists(&[2], &[]), replaced(&[2], &[2]));
+        assert_eq!(lists(&[1, 2, 4], &[4]), replaced(&[2, 4], &[1, 2, 4]));
+        assert_eq!(lists(&[1, 3], &[2]), replaced(&[2], &[1, 3]));
+        assert_eq!(lists(&[3, 4], &[4]), replaced(&[2, 4], &[3, 4]));
     }
 
     #[test]
