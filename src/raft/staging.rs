@@ -18,7 +18,9 @@
 //!   decision to those who cannot decide; and for good, if the leader is lost then: nobody is elected
 //!   without their votes, and they doubt them until there is a leader.
 //! - Learners follow closely when they answer appends and lack few entries. A load that never
-//!   pauses must not hold a change up for ever, so that "few" is not "none".
+//!   pauses must not hold a change up for ever, so that "few" is not "none". But they have the
+//!   configuration that names them: one that does not know that it belongs to the group may leave it
+//!   (a host's affair) just when it is to vote, and would be missed for good.
 //! - A change of learners only needs no second half: the same voters decide before and after it.
 //!
 //! Source: thesis, section 4.2.1, which adds servers as non-voting members first; etcd's
@@ -87,8 +89,11 @@ impl Raft {
     fn could_decide(&self, nodes: &[NodeId]) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let (last_index, lag_max) = (self.log.last_index(), self.config.promotion_lag_max);
+        let named_at = self.configuration_index();
         let follows = |node| {
-            let closely = |peer: &Progress| peer.follows_closely(last_index, lag_max);
+            let closely = |peer: &Progress| {
+                peer.follows_closely(last_index, lag_max) && peer.vouched_index >= named_at
+            };
             let answers = leader.peer(node).is_some_and(closely) && !self.liveness.is_down(node);
             node == self.config.node || answers
         };
