@@ -151,7 +151,8 @@ impl<'a, 'b> Run<'a, 'b> {
         self.go_on_while(now + bound, waiting)?;
         for number in probes {
             let late = self.clients[&number].outstanding().next().map(|begun| format!("{begun:?}"));
-            if let Some(detail) = late {
+            if let Some(late) = late {
+                let detail = format!("{late}\n{}", self.world.describe());
                 return Err(
                     self.failure("a group takes no write long after the last fault", detail)
                 );
