@@ -97,6 +97,11 @@ pub struct Holder {
 }
 
 impl GroupBook {
+    /// Whether this is the latest restart, and known to be.
+    fn restarted_at(&self, mark: SnapshotMark) -> bool {
+        !self.retired && self.mark == Some(mark)
+    }
+
     /// Whether the group has gone on without an entry at `index` before what is written next.
     fn is_past(&self, index: Index) -> bool {
         self.retired
@@ -143,7 +148,8 @@ impl Ledger {
     }
 
     /// A record is being written in `batch`, into the last segment. Returns whether it counts: a copy
-    /// does not if the group has gone on without the entry since it was asked for.
+    /// does not if the group has gone on without the entry since it was asked for, nor does a standing
+    /// restart if the restart itself was noted.
     ///
     /// # Errors
     /// If entries are missing before it.
@@ -158,7 +164,12 @@ impl Ledger {
             Record::Copy(entry) if book.is_past(entry.index) => return Ok(false),
             Record::Copy(entry) => self.note_copy(group, batch, entry.index, written.length()),
             Record::HardState(state) => book.hard_state = Some(*state),
-            Record::Standing(mark) => book.mark = Some(*mark),
+            Record::Standing(mark) if book.restarted_at(*mark) => return Ok(false),
+            Record::Standing(mark) => {
+                // The log begins here, or that restart is lost, with whatever came after it.
+                *book = GroupBook { mark: Some(*mark), last_index: None, retired: false, ..*book };
+                self.drop_entries(group);
+            }
             Record::Reset(mark) => {
                 book.mark = Some(*mark);
                 book.last_index = Some(mark.index);

@@ -81,7 +81,8 @@ pub(super) enum Record {
     HardState(HardStateRecord),
     /// All earlier entries are gone; the log restarts after the mark.
     Reset(SnapshotMark),
-    /// A reset that happened before this segment, repeated in its preamble; entries stay.
+    /// A reset that happened before this segment, repeated in its preamble; entries stay. Where that
+    /// reset is lost, this one does what it did.
     Standing(SnapshotMark),
     /// The group is not held here any more: all earlier entries are gone, the hard state stays. Ends
     /// with the next reset, but for the doubt: what it had acknowledged is forgotten.

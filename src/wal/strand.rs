@@ -365,8 +365,8 @@ impl Strand {
                 group.hard_state = Some(state);
                 group.votes_lost &= !durable;
             }
-            Record::Standing(mark) => group.reset = Some(mark),
-            Record::Reset(mark) => {
+            // A standing one only if the restart itself is not there.
+            Record::Standing(mark) | Record::Reset(mark) => {
                 group.reset = Some(mark);
                 group.retired = false;
                 if !makes(Mistake::ResetForgotten) {

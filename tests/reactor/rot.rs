@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use sunstar::base::{GroupId, NodeId};
+use sunstar::base::{GroupId, Index, NodeId};
 use sunstar::reactor::Recovered;
-use sunstar::wal::{BLOCK, DoubtRecord, LogError, LogView, SegmentId, SegmentView};
+use sunstar::wal::{BLOCK, DoubtRecord, LogError, LogView, RecordView, SegmentId, SegmentView};
 use sunstar::wire::client::OperationKind;
 
 use super::client::{Client, key_of};
@@ -166,6 +166,64 @@ fn a_damaged_snapshot_is_replaced_by_the_leaders() {
         assert_eq!(found.snapshots_lost, [group], "byte {at}");
         heals(&mut cluster, node, &format!("byte {at} of the snapshot of {group}"));
     }
+}
+
+/// A follower that was sent a snapshot loses the batch that says so. It must not go on from the entries that
+/// it had before.
+#[test]
+fn a_lost_restart_of_a_group_is_repaired() {
+    let group = GroupId(1);
+    let mut cluster = Cluster::new(3, 1, 64 << 10, 13);
+    // Not enough for what the follower is to miss, but for what it loses.
+    cluster.entries_memory_max = 64 << 10;
+    cluster.restart_all();
+    cluster.run_until(1_000, |cluster| cluster.leader(group).is_some() && cluster.is_settled());
+    let leader = cluster.leader(group);
+    let node = cluster.ids().into_iter().find(|id| Some(*id) != leader).expect("three nodes");
+    let mut client = Client::open(&mut cluster, 1, group);
+    let key = key_of(&cluster, group, "k");
+    let mut write = |cluster: &mut Cluster, times| {
+        for _ in 0..times {
+            client.write(cluster, OperationKind::Put, &key, &[7; 300]);
+        }
+        cluster.run_until(3_000, |cluster| cluster.is_settled());
+    };
+    write(&mut cluster, 3);
+    cluster.crash(node);
+    write(&mut cluster, 600);
+    cluster.start(node);
+    let has_snapshot = |cluster: &Cluster| cluster.brief(node)[0].snapshot_index > Index::ZERO;
+    cluster.run_until(3_000, |cluster| has_snapshot(cluster) && cluster.is_settled_and_up());
+    let mark = cluster.brief(node)[0].snapshot_index;
+    // As many as begin a segment, whose preamble says it once more.
+    write(&mut cluster, 10);
+    (0..1_000).for_each(|_| cluster.round());
+    assert_eq!(cluster.brief(node)[0].snapshot_index, mark, "no other snapshot covers anything");
+    cluster.crash(node);
+
+    let (segment, at) = batch_with(cluster.disk_mut(node), "reset");
+    assert_ne!(batch_with(cluster.disk_mut(node), "standing reset").0, segment);
+    // The header: what the batch held, nobody knows.
+    cluster.disk_mut(node).segments.get_mut(&segment).expect("it is there")[at + 20] ^= 0x10;
+    let found = cluster.found(node).expect("a batch among others");
+    assert!(found.log.lost_any && found.log.groups[&group].entries.is_empty());
+    heals(&mut cluster, node, "a restart");
+    cluster.start(node);
+    write(&mut cluster, 3);
+    cluster.run_until(3_000, Cluster::is_settled_and_up);
+    cluster.assert_replicas_agree();
+}
+
+/// Where the last batch with a record of this kind begins.
+fn batch_with(disk: &Disk, kind: &str) -> (SegmentId, usize) {
+    let mut view = LogView::default();
+    for (&segment, bytes) in &disk.segments {
+        view.push(SegmentView::of(segment, bytes));
+    }
+    let has = |records: &[RecordView]| records.iter().any(|record| record.kind == kind);
+    let found = view.batches().filter(|(_, batch)| has(&batch.records));
+    let (segment, batch) = found.max_by_key(|(_, batch)| batch.number).expect("it was written");
+    (segment, usize::try_from(batch.offset).expect("small"))
 }
 
 /// The payloads of batches with copies: where they begin.

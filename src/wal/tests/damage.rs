@@ -170,6 +170,53 @@ fn a_doubt_does_not_make_up_for_later_damage() {
     assert_eq!(kept(&bench.recover().groups[&G1]), (vec![1, 2], Some(DoubtRecord::VOTES)));
 }
 
+/// A restart of a group is lost, and the next preamble repeats it. What came before it does not come back,
+/// nor is it what the log goes on from.
+#[test]
+fn a_lost_restart_is_made_up_for_by_the_preamble_that_repeats_it() {
+    let mut bench = Bench::new(16);
+    for index in 1..=3 {
+        bench.write(G2, index, b"dropped");
+    }
+    let mark = SnapshotMark { index: Index(70), term: Term(1) };
+    bench.log.stage_reset(G2, mark);
+    let restart = bench.write(G2, 71, b"lost");
+    bench.fill(&mut 0, 2);
+    bench.seal_idle();
+    // The header: what the batch held, nobody knows.
+    let block = usize::try_from(restart.0).expect("small") * BLOCK;
+    bench.file(SegmentId(0))[block + 20] ^= 1;
+    let kept = |group: &RecoveredGroup| (group.reset, indices(group), group.doubt_kind());
+    let found = bench.restart();
+    assert_eq!(kept(&found[&G2]), (Some(mark), vec![], Some(DoubtRecord::VOTES)));
+
+    let doubt = DoubtRecord { kind: DoubtRecord::VOTES, resume_after: Index(70) };
+    bench.log.stage_doubt(G2, doubt);
+    bench.write(G2, 71, b"again");
+    bench.log.stage_certainty(G2);
+    bench.write(G2, 72, b"next");
+    bench.seal_idle();
+    assert_eq!(kept(&bench.recover().groups[&G2]), (Some(mark), vec![71, 72], None));
+}
+
+/// A group left, and its return is lost: the next preamble says that it is here.
+#[test]
+fn a_group_whose_return_is_lost_is_here() {
+    let mut bench = Bench::new(16);
+    bench.write(G2, 1, b"of its first life");
+    bench.log.stage_retirement(G2);
+    bench.write(G1, 1, b"");
+    bench.log.stage_reset(G2, SnapshotMark::default());
+    let back = bench.write(G2, 1, b"lost");
+    bench.fill(&mut 1, 2);
+    bench.seal_idle();
+    let block = usize::try_from(back.0).expect("small") * BLOCK;
+    bench.file(SegmentId(0))[block + 20] ^= 1;
+    let group = &bench.recover().groups[&G2];
+    let kept = (group.retired, group.reset, indices(group), group.doubt_kind());
+    assert_eq!(kept, (false, Some(SnapshotMark::default()), vec![], Some(DoubtRecord::VOTES)));
+}
+
 /// What is repaired stays so when some of the damage is given up with its segment.
 #[test]
 fn a_repair_outlives_some_of_the_damage() {
