@@ -34,6 +34,7 @@ mod finding;
 mod generate;
 mod growth;
 mod keys;
+mod needs;
 mod open;
 mod order;
 mod record;

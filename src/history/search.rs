@@ -7,8 +7,9 @@
 //! - a read or a refusal that fits is taken at once: whatever order there is, it may as well come first
 //!   (not so a put of what is there already: it may be what brings that back later);
 //! - what no [later read](super::growth) can follow from is given up;
-//! - what leads to a value that is read next is tried first, writes of unknown outcome otherwise last, and two states that differ only in them are compared: one
-//!   that used up no more can do all that the other can.
+//! - writes of unknown outcome are put only where an answer [needs](super::needs) them;
+//! - what leads to a value that is read next is tried first, writes of unknown outcome otherwise last, and two
+//!   states that differ only in them are compared: one that used up no more can do all that the other can.
 //!
 //! The set of commands done is remembered by a 128-bit sum of random marks: that two sets are taken for
 //! one is as likely as guessing a key. The search is bounded: a key at which it gives up is *unfinished*,
@@ -23,8 +24,9 @@ use std::rc::Rc;
 use super::finding::{Finding, held_text};
 use super::growth::Growth;
 use super::keys::Keys;
+use super::needs::{Builders, fits, hides};
 use super::open::{OpenWrites, Used, dominates, is_blind};
-use super::record::{Operation, Record, Status};
+use super::record::{Answer, Operation, Record, Status};
 use super::specification::{Change, Execution};
 use crate::base::Time;
 use crate::base::collections::Map;
@@ -150,13 +152,13 @@ impl<'a> Search<'a> {
     fn picks(&mut self) -> Vec<Pick> {
         let held = self.values.get(self.held);
         let mut picks = Vec::new();
-        // What reads that may come next, but do not fit yet, have seen.
-        let mut wanted: Vec<&[u8]> = Vec::new();
+        // What may come next, but does not fit yet, or would show more with other writes before it.
+        let mut needy: Vec<&Record> = Vec::new();
         if !self.growth.allows(held) {
             return picks;
         }
+        let before_open = self.before_open();
         let mut earliest_end = Time(u64::MAX);
-        let after_open = matches!(self.stack.last(), Some(Choice { pick: Pick::Open(_), .. }));
         let mut next = self.undone.first();
         while let Some(at) = next {
             let record = self.known[at];
@@ -165,28 +167,24 @@ impl<'a> Search<'a> {
             }
             earliest_end = earliest_end.min(record.completed);
             next = self.undone.after(at);
-            let Some(answer) = record.answer() else {
-                unreachable!("only answered ones are known")
-            };
-            let execution = Execution::of(&record.operation, held);
-            if !execution.agrees(&record.operation, held, answer) {
-                wanted.extend(answer.value.as_deref());
-                continue;
-            }
-            if record.operation.is_read() || answer.status != Status::Done {
+            let answer = answer_of(record);
+            let fits_now = fits(record, answer, held);
+            if fits_now && (record.operation.is_read() || answer.status != Status::Done) {
                 return vec![Pick::Known(at)];
             }
-            if !(after_open && matches!(record.operation, Operation::Put { .. })) {
+            let hides = hides(&record.operation);
+            let fitted = before_open.is_some_and(|before| fits(record, answer, before));
+            if fits_now && !(hides && fitted) {
                 picks.push(Pick::Known(at));
+            }
+            if !(hides && (fitted || fits_now)) {
+                needy.push(record);
             }
         }
         picks.reverse();
-        for (class, operation) in self.open.available(&self.used, earliest_end) {
-            let is_unseen = after_open && is_blind(operation);
-            if !is_unseen && Execution::of(operation, held).change.alters(held) {
-                picks.insert(0, Pick::Open(class));
-            }
-        }
+        self.add_open(&mut picks, &needy, earliest_end);
+        let wanted: Vec<&[u8]> =
+            needy.iter().filter_map(|record| answer_of(record).value.as_deref()).collect();
         if picks.len() > 1 && !wanted.is_empty() {
             let leads_there = |pick: &Pick| {
                 let change = Execution::of(self.operation(*pick), held).change;
@@ -200,6 +198,37 @@ impl<'a> Search<'a> {
             picks.clear();
         }
         picks
+    }
+
+    /// Adds the open writes without which something needy cannot come next, in front: the last to be tried.
+    fn add_open(&self, picks: &mut Vec<Pick>, needy: &[&Record], until: Time) {
+        if self.open.is_empty() || needy.is_empty() {
+            return;
+        }
+        let held = self.values.get(self.held);
+        let after_open = self.before_open().is_some();
+        let builders = Builders::of(self.open.available(&self.used, until).map(|(_, it)| it));
+        for (class, operation) in self.open.available(&self.used, until) {
+            let change = Execution::of(operation, held).change;
+            if after_open && is_blind(operation) || !change.alters(held) {
+                continue;
+            }
+            let mut after = held.map(<[u8]>::to_vec);
+            change.apply(&mut after);
+            let leads_to = |record: &&Record| {
+                builders.may_lead_to(record, answer_of(record), after.as_deref())
+            };
+            if needy.iter().any(leads_to) {
+                picks.insert(0, Pick::Open(class));
+            }
+        }
+    }
+
+    /// What the key held before the open writes that were put last, if any were.
+    #[expect(clippy::option_option, reason = "an absent key is a state too")]
+    fn before_open(&self) -> Option<Option<&[u8]>> {
+        let open = self.stack.iter().rev().take_while(|it| matches!(it.pick, Pick::Open(_)));
+        open.last().map(|first| self.values.get(first.before))
     }
 
     /// Whether this state, or a better one, was here before; notes it if not.
@@ -250,6 +279,10 @@ impl<'a> Search<'a> {
         }
         false
     }
+}
+
+fn answer_of(record: &Record) -> &Answer {
+    record.answer().expect("only answered ones are known")
 }
 
 /// Whether the change leaves what was `wanted`, or a beginning of it.

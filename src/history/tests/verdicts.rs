@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::notation::history;
-use crate::history::{Finding, check};
+use crate::history::{Finding, Keys, check, check_search};
 
 /// The names of the checks that find fault.
 fn objections(text: &str) -> Vec<&'static str> {
@@ -351,6 +351,30 @@ fn equal_unknown_writes_are_not_told_apart() {
     wrong(&format!("{text} 99 2..3 get k -> ok 61 @70"), &["replay", "search", "counters"]);
 }
 
+/// Many writes of unknown outcome, all different, that no answer needs: their orders are not tried.
+#[test]
+fn unknown_writes_that_nobody_needs_are_left_alone() {
+    let mut text = String::from("0 0..1 put k a -> ok @1\n");
+    for client in 1..12 {
+        writeln!(text, "{client} 0..1 append k <{client}> -> unknown").expect("memory");
+        writeln!(text, "{client} 0..1 put k <{client}> -> unknown").expect("memory");
+        writeln!(text, "{client} 0..1 add k 1{client} -> unknown").expect("memory");
+        writeln!(text, "{client} 0..1 delete k -> unknown").expect("memory");
+    }
+    let search = |answer: &str| {
+        let records = history(&format!("{text} 99 2..3 get k -> {answer} @70"));
+        let finding = check_search(&Keys::of(&records), 200_000);
+        assert!(finding.unfinished.is_empty(), "{finding}");
+        finding.is_clean()
+    };
+    for possible in ["not_found", "ok a", "ok <7>", "ok a<3><11><2>", "ok <5><6>", "ok 23<4>"] {
+        assert!(search(possible), "{possible}");
+    }
+    for impossible in ["ok b", "ok a<1><1>", "ok <12>", "ok a<3>b", "ok a<3>12", "ok 9<3>"] {
+        assert!(!search(impossible), "{impossible}");
+    }
+}
+
 #[test]
 fn a_contradiction_names_its_records() {
     let findings = check(&history(
@@ -380,8 +404,8 @@ fn a_search_that_gives_up_has_failed() {
         2 0..9 put k b -> ok @2.0
     ",
     );
-    let keys = crate::history::Keys::of(&records);
-    let finding = crate::history::check_search(&keys, 1);
+    let keys = Keys::of(&records);
+    let finding = check_search(&keys, 1);
     assert!(!finding.is_clean() && finding.contradictions.is_empty());
     assert_eq!(finding.unfinished, [b"k".to_vec()]);
 }
