@@ -36,7 +36,13 @@ pub(super) struct Habits {
     pub(super) value_max: usize,
     /// The keys; the first [`HOT_KEYS`] are the hot ones.
     keys: Vec<Key>,
+    /// Names of keys that others took the place of.
+    given_up: Vec<Vec<u8>>,
 }
+
+/// Writes of unknown outcome that one key is given, about: the search for an order tries them wherever an
+/// answer might need one.
+pub(super) const OPEN_WRITES_MAX: usize = 12;
 
 /// So many keys are hot.
 const HOT_KEYS: usize = 3;
@@ -74,12 +80,21 @@ impl Habits {
             read_percent: random.u32(10..60),
             value_max,
             keys: keys_of_every_group(keys, random, map),
+            given_up: Vec::new(),
         }
     }
 
-    /// The names of all keys.
+    /// The names of all keys that there are or were.
     pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        self.keys.iter().map(|key| key.name.as_slice())
+        self.keys.iter().map(|key| &key.name).chain(&self.given_up).map(Vec::as_slice)
+    }
+
+    /// Another key, like this one and in the same slot, takes its place.
+    pub(super) fn renew(&mut self, name: &[u8]) {
+        if let Some(key) = self.keys.iter_mut().find(|key| key.name == name) {
+            let next = successor(&key.name);
+            self.given_up.push(std::mem::replace(&mut key.name, next));
+        }
     }
 }
 
@@ -110,6 +125,11 @@ fn keys_of_every_group(count: usize, random: &mut fastrand::Rng, map: &ShardMap)
     );
     random.shuffle(&mut keys);
     keys
+}
+
+/// Another key in the same slot: what its tag says.
+fn successor(name: &[u8]) -> Vec<u8> {
+    if name.contains(&b'{') { [name, b"'"].concat() } else { [b"{", name, b"}'"].concat() }
 }
 
 /// A key that `group` owns.
@@ -260,6 +280,25 @@ mod tests {
         }
         let all = ["Append", "CompareAndSet", "Delete", "Get", "Increment", "Put"];
         assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), all);
+    }
+
+    #[test]
+    fn a_key_that_takes_the_place_of_another_is_in_its_slot() {
+        let mut habits = Habits::choose(&mut fastrand::Rng::with_seed(7), &map(4));
+        let before: Vec<Vec<u8>> = habits.keys().map(<[u8]>::to_vec).collect();
+        for _ in 0..2 {
+            let names: Vec<Vec<u8>> = habits.keys.iter().map(|key| key.name.clone()).collect();
+            for name in &names {
+                habits.renew(name);
+            }
+        }
+        habits.renew(b"nobody's");
+        let after: BTreeSet<&[u8]> = habits.keys().collect();
+        assert_eq!(after.len(), 3 * before.len(), "{after:?}");
+        assert!(before.iter().all(|name| after.contains(name.as_slice())), "still read in the end");
+        for (key, name) in habits.keys.iter().zip(&before) {
+            assert_eq!(Slot::of_key(&key.name), Slot::of_key(name), "{name:?}");
+        }
     }
 
     #[test]
