@@ -23,14 +23,14 @@ pub struct Smallest {
 
 /// Looks for a smaller run that fails like `failed` or in any other way, in `attempts_max` runs at most.
 ///
-/// `run` performs the seed's run within limits.
+/// `run` performs the seed's run within limits, or says that it has no time for another.
 ///
 /// # Panics
 /// If `failed` did not fail.
 pub fn shrink(
     failed: Report,
     attempts_max: u32,
-    run: &mut dyn FnMut(&Limits) -> Report,
+    run: &mut dyn FnMut(&Limits) -> Option<Report>,
 ) -> Smallest {
     assert!(failed.failure.is_some(), "seed {} did not fail", failed.seed);
     let smallest = Smallest { limits: Limits::default(), report: failed, attempts: 0 };
@@ -44,7 +44,7 @@ pub fn shrink(
 struct Search<'a> {
     smallest: Smallest,
     attempts_max: u32,
-    run: &'a mut dyn FnMut(&Limits) -> Report,
+    run: &'a mut dyn FnMut(&Limits) -> Option<Report>,
 }
 
 /// Closer than this the end of the faults is not looked for.
@@ -56,8 +56,11 @@ impl Search<'_> {
         if self.smallest.attempts >= self.attempts_max {
             return false;
         }
+        let Some(report) = (self.run)(&limits) else {
+            self.attempts_max = self.smallest.attempts;
+            return false;
+        };
         self.smallest.attempts += 1;
-        let report = (self.run)(&limits);
         let fails = report.failure.is_some();
         if fails {
             self.smallest.limits = limits;
@@ -100,7 +103,7 @@ mod tests {
     use crate::sim::verdict::Failure;
 
     /// Fails if there are cuts and crashes until three seconds at least.
-    fn run(limits: &Limits) -> Report {
+    fn report(limits: &Limits) -> Report {
         let until = limits.faults_until.unwrap_or(Micros::from_secs(8)).min(Micros::from_secs(8));
         let happens = |kind: &&str| !limits.without.contains(*kind);
         let kinds: Vec<&str> = ["crash", "cut", "pause"].into_iter().filter(happens).collect();
@@ -116,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_does_not_matter_is_left_out() {
-        let smallest = shrink(run(&Limits::default()), 100, &mut run);
+        let smallest = shrink(report(&Limits::default()), 100, &mut |limits| Some(report(limits)));
         let until = smallest.limits.faults_until.expect("found").0;
         assert!((3_000_000..=3_100_000).contains(&until), "{until}");
         assert_eq!(smallest.limits.without, ["pause".to_owned()].into());
@@ -126,6 +129,21 @@ mod tests {
 
     #[test]
     fn attempts_are_bounded() {
-        assert_eq!(shrink(run(&Limits::default()), 3, &mut run).attempts, 3);
+        assert_eq!(
+            shrink(report(&Limits::default()), 3, &mut |limits| Some(report(limits))).attempts,
+            3
+        );
+    }
+
+    #[test]
+    fn what_was_found_by_the_end_of_the_time_counts() {
+        let (mut runs, mut refusals) = (0, 0);
+        let smallest = shrink(report(&Limits::default()), 100, &mut |limits| {
+            runs += 1;
+            refusals += u32::from(runs > 2);
+            (runs <= 2).then(|| report(limits))
+        });
+        assert_eq!((smallest.attempts, refusals), (2, 1));
+        assert_eq!(smallest.limits.faults_until, Some(Micros::from_secs(4)));
     }
 }

@@ -128,10 +128,11 @@ fn explain(report: &Report, small: bool) {
     }
     if small {
         let mut worker = Worker::new();
+        let begun = now();
         let smallest = shrink(report.clone(), ATTEMPTS_MAX, &mut |limits| {
             let order = Order { seed: *seed, limits: limits.clone(), twice: false };
             // Without a worker there is no smaller run.
-            worker.run(&order).unwrap_or_default()
+            (now() - begun < SHRINKING_MAX).then(|| worker.run(&order).unwrap_or_default())
         });
         if let Some(failure) = &smallest.report.failure
             && !smallest.limits.is_none()
@@ -148,6 +149,9 @@ fn explain(report: &Report, small: bool) {
 
 /// Runs that the search for a smaller one may take.
 const ATTEMPTS_MAX: u32 = 60;
+
+/// For so long runs are begun in the search for a smaller one.
+const SHRINKING_MAX: Duration = Duration::from_mins(1);
 
 /// Between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(10);
