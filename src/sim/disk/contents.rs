@@ -108,6 +108,22 @@ impl Contents {
         self.read(0..self.length)
     }
 
+    /// All of it, as a power loss might leave it: without what was not synced.
+    ///
+    /// # Errors
+    /// If the medium cannot read it.
+    pub(super) fn read_medium(&self) -> Result<Vec<u8>, Unreadable> {
+        let mut bytes = self.read_all()?;
+        for (&sector, before) in &self.unsynced {
+            let at = usize_of(sector) * SECTOR;
+            let before = before.as_ref().map_or(&[0; SECTOR], |before| &**before);
+            if let Some(place) = bytes.get_mut(at..at + SECTOR) {
+                place.copy_from_slice(before);
+            }
+        }
+        Ok(bytes)
+    }
+
     /// How many blocks hold something, or did.
     pub(super) fn blocks_written(&self) -> usize {
         self.blocks.len()

@@ -6,7 +6,7 @@
 //! that does worse is not simulated: harm that nobody could have found is undone when the process ends.
 
 use super::volume::FileName;
-use super::{CoreFiles, Disk, Place, WriteHarm};
+use super::{CoreFiles, Disk, Operation, Place, WriteHarm};
 use crate::base::CoreId;
 use crate::reactor::LogWrite;
 use crate::wal::{BLOCK, BatchNumber, LogView, SegmentId, SegmentView};
@@ -28,16 +28,19 @@ impl Tail {
 }
 
 impl CoreFiles {
-    /// The end of this core's log, as far as it is on the medium.
+    /// The end of this core's log. What tells that a batch was durable must be on the medium: a power
+    /// loss takes what is in the cache, and then nobody knows.
     pub(super) fn tail(&self) -> Tail {
-        let mut view = LogView::default();
+        let (mut view, mut medium) = (LogView::default(), LogView::default());
         for (name, file) in self.volume.list() {
             if let FileName::Segment(segment) = name {
-                let bytes = self.volume.file(file).read_all().unwrap_or_default();
-                view.push(SegmentView::of(segment, &bytes));
+                let file = self.volume.file(file);
+                let (seen, there) = (file.read_all(), file.read_medium());
+                view.push(SegmentView::of(segment, &seen.unwrap_or_default()));
+                medium.push(SegmentView::of(segment, &there.unwrap_or_default()));
             }
         }
-        let durable_upto = view.durable_upto();
+        let durable_upto = medium.durable_upto();
         let above = view.batches().filter(|(_, batch)| batch.number > durable_upto);
         let place = |(segment, batch): (SegmentId, &crate::wal::BatchView)| {
             let head = if batch.offset == BLOCK as u64 { 0 } else { batch.offset };
@@ -71,11 +74,14 @@ impl Disk {
     /// Whether harm is to come, or has come of which a start would not find a trace yet. A write that fails
     /// is none: it ends the process.
     pub fn is_harm_pending(&mut self) -> bool {
-        self.cores_mut().iter_mut().any(|core| {
-            core.settle_harm();
-            let coming = core.harms.iter().any(|&harm| harm != WriteHarm::Failed);
-            coming || !core.owed.is_empty()
-        })
+        let harms = |operation: &Operation| matches!(operation, Operation::Write(_, Some(harm)) if *harm != WriteHarm::Failed);
+        let under_way = self.under_way.values().any(|(_, operation)| harms(operation));
+        under_way
+            || self.cores_mut().iter_mut().any(|core| {
+                core.settle_harm();
+                let coming = core.harms.iter().any(|&harm| harm != WriteHarm::Failed);
+                coming || !core.owed.is_empty()
+            })
     }
 
     /// Whether a byte may go bad without that the damage is more than can be told from a write that

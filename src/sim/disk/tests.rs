@@ -286,6 +286,30 @@ fn a_write_that_went_elsewhere_or_nowhere_is_found_unless_nobody_could() {
     }
 }
 
+/// The process dies with a batch in the cache that says so, and the power fails before that is written.
+#[test]
+fn a_lost_write_that_only_the_cache_tells_of_is_there_after_all() {
+    tally(300, &[Found::Whole], |seed| {
+        let mut writer = sealed_writer(seed, 3);
+        writer.disk.harm_write(CORE, WriteHarm::Lost);
+        writer.append(500);
+        assert!(writer.disk.is_harm_pending(), "the write is under way");
+        writer.wait(LONG);
+        let acknowledged = writer.durable;
+        writer.append(500);
+        writer.disk.kill();
+        writer.disk.power_loss();
+        match writer.disk.start(&settings(&map())).map(found) {
+            Ok(found) if found.log.damage.is_empty() => {
+                assert!(entries(&found).last() >= Some(&acknowledged), "{seed}");
+                Found::Whole
+            }
+            Ok(_) => Found::Damaged,
+            Err(_) => Found::Refused,
+        }
+    });
+}
+
 #[test]
 fn a_write_that_fails_ends_the_process_and_any_part_of_it_is_there() {
     let (mut there, mut not_there) = (0, 0);

@@ -61,8 +61,12 @@ impl Disk {
     /// If not even a name can be written.
     pub(crate) fn fill(&self) -> Result<(), Trouble> {
         let path = self.ballast();
-        let file = File::create(&path).map_err(at("create", &path))?;
-        let (mut at_byte, mut length) = (0, IMAGE_BYTES);
+        let mut options = File::options();
+        let file = options.write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(at("create", &path))?;
+        // What was free before is ballast already.
+        let mut at_byte = file.metadata().map_err(at("look at", &path))?.len();
+        let mut length = IMAGE_BYTES;
         while length >= BLOCK {
             match fallocate(&file, FallocateFlags::empty(), at_byte, length) {
                 Ok(()) => at_byte += length,
