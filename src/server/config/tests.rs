@@ -99,3 +99,46 @@ fn what_is_printed_means_the_same() {
         }
     }
 }
+
+/// Whatever is in the file: it is read, or refused with a cause.
+#[test]
+fn a_mutated_configuration_does_no_harm() {
+    let given = layers(&[("cluster.initial_nodes", THREE), ("reactor.memory", "1GiB")]);
+    let valid = Config::read(&given, &machine()).expect("valid").to_toml(&given);
+    let mut random = fastrand::Rng::with_seed(9);
+    let (mut accepted, mut refused) = (0, 0);
+    for _ in 0..10_000 {
+        let mut bytes = valid.clone().into_bytes();
+        for _ in 0..random.usize(1..6) {
+            mutate(&mut bytes, &mut random);
+        }
+        let Ok(text) = String::from_utf8(bytes) else { continue };
+        let mut layers = Layers::new();
+        let read = layers.add_file(Path::new("sunstar.toml"), &text);
+        match read.and_then(|()| Config::read(&layers, &machine())) {
+            Ok(config) => {
+                assert!(config.smp >= 1 && config.groups >= 1, "{text}");
+                accepted += 1;
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty(), "{text}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(accepted > 100 && refused > 100, "{accepted} accepted, {refused} refused");
+}
+
+fn mutate(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
+    let at = random.usize(..bytes.len());
+    let end = (at + random.usize(1..20)).min(bytes.len());
+    let piece = match random.u8(0..5) {
+        0 => return bytes[at] = random.u8(..),
+        1 => return drop(bytes.drain(at..end)),
+        2 => b"99999999999999999999".to_vec(),
+        3 => "\u{2028}-\"]\n".as_bytes().to_vec(),
+        _ => bytes[at..end].to_vec(),
+    };
+    let to = random.usize(..bytes.len());
+    bytes.splice(to..to, piece);
+}
