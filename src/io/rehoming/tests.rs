@@ -50,9 +50,12 @@ fn groups() -> Groups {
             payload: Bytes::copy_of(&vec![u8::try_from(number).unwrap(); 1_000]),
         });
         let retired = number == GROUPS;
+        // What it had acknowledged is gone.
+        let forgotten = DoubtRecord { kind: DoubtRecord::ENTRIES, resume_after: Index(u64::MAX) };
         let found = RecoveredGroup {
             hard_state: Some(HardStateRecord { term: Term(4), vote: Some(NodeId(1)) }),
             reset: (!retired).then_some(SnapshotMark { index: Index(90), term: Term(2) }),
+            doubt: retired.then_some(forgotten),
             retired,
             entries: if retired { vec![] } else { entries.collect() },
             ..RecoveredGroup::default()
