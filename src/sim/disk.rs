@@ -82,6 +82,8 @@ struct CoreFiles {
     owed: Vec<LogWrite>,
     /// A byte that went bad in a batch of which the same is true.
     rotten_tail: Option<(SegmentId, u64)>,
+    /// Bytes of snapshots that went bad, and which of their bits.
+    rotten_snapshots: Vec<(FileId, u64, u8)>,
 }
 
 /// What the disk is doing for a core.

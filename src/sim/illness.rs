@@ -158,6 +158,9 @@ impl World {
             let votes = illness == Illness::Lost && self.replace(id);
             let condition = self.condition(id, votes);
             let sound = self.ward.atlas.examine(id, condition);
+            if sound {
+                self.node_mut(id).disk.make_snapshots_good();
+            }
             let now = if sound { "is sound again" } else { "is still ill" };
             self.out.trace.say(self.out.now, || format!("{id} {now}: {illness:?}, {condition:?}"));
         }

@@ -81,7 +81,23 @@ impl Disk {
         let mask = 1 << self.random.u32(0..8);
         let (volume, file) = self.locate(place);
         volume.file_mut(file).rot(place.at, mask);
+        if let (Some(core), FileName::Snapshot(..)) = (place.core, place.file) {
+            self.core_mut(core).rotten_snapshots.push((file, place.at, mask));
+        }
         true
+    }
+
+    /// What went bad of snapshots that are still there is as it was. A log that goes back to before a
+    /// snapshot does without it, and some day not any more: harm that is done with must not come back
+    /// when others are ill.
+    pub fn make_snapshots_good(&mut self) {
+        for core in self.cores_mut() {
+            for (file, at, mask) in std::mem::take(&mut core.rotten_snapshots) {
+                if core.volume.list().any(|(_, its)| its == file) {
+                    core.volume.file_mut(file).rot(at, mask);
+                }
+            }
+        }
     }
 
     /// The block with this place cannot be read until it is written anew.

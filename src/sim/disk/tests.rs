@@ -495,6 +495,31 @@ fn a_snapshot_counts_once_it_is_whole_and_has_its_name_for_good() {
 }
 
 #[test]
+fn a_snapshot_that_went_bad_can_be_made_good() {
+    let mut writer = sealed_writer(3, 1);
+    let bad = Place { core: Some(CORE), file: FileName::Snapshot(GROUP, Index(5)), at: 151 };
+    let written = |writer: &mut Writer, number, index| {
+        snapshot(writer, number, index);
+        while writer.disk.poll(writer.now).is_some() || writer.disk.deadline().is_some() {
+            writer.now = writer.now + LONG;
+        }
+    };
+    let contents = |writer: &Writer| {
+        let volume = &writer.disk.cores()[0].volume;
+        volume.open(bad.file).map(|file| volume.file(file).read_all().expect("readable"))
+    };
+    written(&mut writer, 1, 5);
+    assert!(writer.disk.rot(bad));
+    assert_ne!(contents(&writer), Some(vec![1; 10_000]));
+    writer.disk.make_snapshots_good();
+    assert_eq!(contents(&writer), Some(vec![1; 10_000]));
+    assert!(writer.disk.rot(bad));
+    written(&mut writer, 2, 7);
+    writer.disk.make_snapshots_good();
+    assert_eq!(contents(&writer), None, "a newer one took its place");
+}
+
+#[test]
 fn snapshots_without_room_are_given_up_and_those_of_a_group_removed() {
     let mut writer = sealed_writer(1, 1);
     writer.disk.fill(true);
