@@ -21,6 +21,9 @@ use crate::worker::Order;
 /// So long a mistake may stay unfound.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Or for so many seeds, where that takes longer: a slow or busy machine proves nothing.
+const SEEDS: u64 = 250;
+
 /// The environment variable that chooses.
 const VARIABLE: &str = "SUNSTAR_MISTAKE";
 
@@ -72,7 +75,7 @@ fn hunt_one(name: &str) -> io::Result<Hunt> {
     let mut faultless = Worker::new();
     let mut seeds = 0;
     let mut found = None;
-    while found.is_none() && elapsed(begun) < PATIENCE {
+    while found.is_none() && (elapsed(begun) < PATIENCE || seeds < SEEDS) {
         let order = Order { seed: seeds, limits: Limits::default(), twice: false };
         if let Report { failure: Some(failure), .. } = worker.run(&order)?
             && faultless.run(&order)?.failure.is_none()
