@@ -93,7 +93,9 @@ impl Disk {
     pub fn make_snapshots_good(&mut self) {
         for core in self.cores_mut() {
             for (file, at, mask) in std::mem::take(&mut core.rotten_snapshots) {
-                if core.volume.list().any(|(_, its)| its == file) {
+                // A power loss may have taken the end of it, before it was synced.
+                let there = core.volume.list().any(|(_, its)| its == file);
+                if there && at < core.volume.file(file).length() {
                     core.volume.file_mut(file).rot(at, mask);
                 }
             }
