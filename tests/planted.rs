@@ -16,7 +16,8 @@ use sunstar::base::Mistake;
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What needs clients of a whole cluster: `sunstar-sim --planted-bugs` finds these.
-const FOR_THE_SIMULATOR: [Mistake; 2] = [Mistake::SettledByIndex, Mistake::StepDownSettles];
+const FOR_THE_SIMULATOR: [Mistake; 3] =
+    [Mistake::SettledByIndex, Mistake::StepDownSettles, Mistake::EpochBeginsTooSoon];
 
 /// A test binary and what of it runs.
 struct Suite {

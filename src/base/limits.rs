@@ -28,8 +28,17 @@ pub const SESSIONS_MAX: usize = 16 << 10;
 /// Bytes of commands in one log entry, at most, unless a single frame is larger.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes that the host of a state machine keeps in its state, at most.
+pub const ANNEX_MAX: usize = 8 << 20;
+
 /// Nodes in a cluster, at most.
 pub const NODES_MAX: usize = 64;
+
+/// Epochs of the shard map that are remembered, at most, the latest included.
+pub const EPOCHS_MAX: usize = 4_096;
+
+/// Bytes of a node's address, `host:port`, at most: the longest name that DNS allows has 253.
+pub const ADDRESS_MAX: usize = 262;
 
 /// Cores of one node, at most.
 pub const CORES_MAX: usize = 256;

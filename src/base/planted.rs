@@ -97,6 +97,14 @@ pub enum Mistake {
     StepDownSettles,
     /// A replica reads what it has applied and asks nobody.
     ReadsUnasked,
+    /// A shard map is gone by before it is durable.
+    MapUnkept,
+    /// A group takes the next epoch before it has done all of the last one.
+    EpochBeginsTooSoon,
+    /// A slot's old owner drops it before the new one serves it.
+    DropsBeforeTaken,
+    /// What changed in a slot while it was read out is not sent.
+    SkipsLastRound,
 
     // --- kv ---
     /// A retry is executed again.
@@ -109,6 +117,14 @@ pub enum Mistake {
     RepeatedElsewhere,
     /// What a session has forgotten is executed.
     ForgottenExecuted,
+    /// Of an atomic batch, what comes before the command that fails is done.
+    HalfBatch,
+    /// What is read out of a slot passes for the last of it, though it is served.
+    FinalBeforeFrozen,
+    /// A frozen slot is read.
+    FrozenRead,
+    /// An arrival that begins anew goes on with what came before.
+    RestartKeepsContent,
 
     // --- client ---
     /// What was sent on a lost connection is not in doubt.
@@ -164,11 +180,19 @@ impl Mistake {
         Self::SettledByIndex,
         Self::StepDownSettles,
         Self::ReadsUnasked,
+        Self::MapUnkept,
+        Self::EpochBeginsTooSoon,
+        Self::DropsBeforeTaken,
+        Self::SkipsLastRound,
         Self::RetryExecuted,
         Self::SnapshotWithoutResults,
         Self::OwnTime,
         Self::RepeatedElsewhere,
         Self::ForgottenExecuted,
+        Self::HalfBatch,
+        Self::FinalBeforeFrozen,
+        Self::FrozenRead,
+        Self::RestartKeepsContent,
         Self::DoubtForgotten,
         Self::RefusalEndsDoubt,
         Self::ExpiryEndsDoubt,

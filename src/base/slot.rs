@@ -23,6 +23,11 @@ impl Slot {
         if number < SLOT_COUNT { Some(Self(number)) } else { None }
     }
 
+    /// All slots, ascending.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..SLOT_COUNT).map(Self)
+    }
+
     /// The slot of `key`: CRC16 of the key, or of its first non-empty `{tag}`, modulo 16384.
     pub fn of_key(key: &[u8]) -> Self {
         Self(crc16(hashed_part(key)) % SLOT_COUNT)

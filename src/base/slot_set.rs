@@ -52,7 +52,7 @@ impl SlotSet {
 
     /// The slots of the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = Slot> + '_ {
-        (0..SLOT_COUNT).filter_map(Slot::new).filter(|&slot| self.contains(slot))
+        Slot::all().filter(|&slot| self.contains(slot))
     }
 }
 

@@ -21,8 +21,9 @@ use std::task::{Context, Poll, Waker};
 use futures_io::{AsyncRead, AsyncWrite};
 
 use super::answer::{Answer, At, ClientError};
-use super::command::Command;
+use super::command::{Command, CommandError};
 use super::core::{Action, Core, Counters};
+use super::multi::{Multi, MultiAnswer};
 use super::options::Options;
 use crate::base::collections::Map;
 use crate::base::{ConnectionId, Micros, Time};
@@ -146,12 +147,41 @@ impl<R: Runtime> Client<R> {
         Execution { shared: Rc::clone(&self.shared), ticket }
     }
 
+    fn submit_multi(&self, commands: &[Command<'_>]) -> Result<Vec<Execution<R>>, CommandError> {
+        let mut state = self.shared.state.borrow_mut();
+        let first = state.next_ticket;
+        state.core.submit_multi(self.shared.runtime.now(), first, commands)?;
+        state.next_ticket += commands.len() as u64;
+        let tickets = first..state.next_ticket;
+        state.waiters.extend(tickets.clone().map(|ticket| (ticket, Waiter::default())));
+        if state.abandoned {
+            state.take_outcomes();
+        }
+        wake(state.driver.take());
+        let execution = |ticket| Execution { shared: Rc::clone(&self.shared), ticket };
+        Ok(tickets.map(execution).collect())
+    }
+
     /// Reads a value, linearizably.
     ///
     /// # Errors
     /// If the command was not executed.
     pub async fn get(&self, key: &[u8]) -> Result<At<Option<Vec<u8>>>, ClientError> {
         Ok(self.execute(Command::Get { key }).await?.into_value())
+    }
+
+    /// Reads the values of many keys, of any slots: one answer per key, in the order of `keys`. The
+    /// reads are submitted at once, and travel together.
+    ///
+    /// Each key is read linearizably, by itself: all writes acknowledged before the call are seen. It is
+    /// no picture of one moment: between the reads of two keys others may write.
+    pub async fn mget(&self, keys: &[&[u8]]) -> Vec<Result<At<Option<Vec<u8>>>, ClientError>> {
+        let reads: Vec<_> = keys.iter().map(|key| self.execute(Command::Get { key })).collect();
+        let mut answers = Vec::with_capacity(reads.len());
+        for read in reads {
+            answers.push(read.await.map(Answer::into_value));
+        }
+        answers
     }
 
     /// Sets a value.
@@ -197,6 +227,18 @@ impl<R: Runtime> Client<R> {
     /// If the command was not, or not certainly, executed.
     pub async fn increment(&self, key: &[u8], delta: i64) -> Result<At<i64>, ClientError> {
         Ok(self.execute(Command::Increment { key, delta }).await?.into_number())
+    }
+
+    /// Executes commands on keys of one slot, all of them or none.
+    ///
+    /// # Errors
+    /// If the batch was not, or not certainly, executed, or failed for another reason than a compare.
+    pub async fn multi(&self, batch: &Multi<'_>) -> Result<MultiAnswer, ClientError> {
+        let mut outcomes = Vec::with_capacity(batch.commands().len());
+        for execution in self.submit_multi(batch.commands())? {
+            outcomes.push(execution.await);
+        }
+        MultiAnswer::of(outcomes)
     }
 
     /// What this client went through.

@@ -23,6 +23,7 @@ use std::io;
 use super::answer::{Answer, At, ClientError};
 use super::command::{Command, CommandError};
 use super::core::{Core, Counters};
+use super::multi::{Multi, MultiAnswer};
 use super::options::Options;
 use crate::base::collections::Map;
 use crate::base::{Micros, Time};
@@ -108,6 +109,16 @@ impl Client {
         Ok(self.execute(Command::Get { key })?.into_value())
     }
 
+    /// Reads the values of many keys, of any slots: one answer per key, in the order of `keys`.
+    ///
+    /// Each key is read linearizably, by itself: all writes acknowledged before the call are seen. It is
+    /// no picture of one moment: between the reads of two keys others may write.
+    pub fn mget(&mut self, keys: &[&[u8]]) -> Vec<Result<At<Option<Vec<u8>>>, ClientError>> {
+        let tickets: Vec<_> = keys.iter().map(|key| self.submit(Command::Get { key })).collect();
+        let wait = |ticket: Result<Ticket, CommandError>| Ok(self.wait(ticket?)?.into_value());
+        tickets.into_iter().map(wait).collect()
+    }
+
     /// Sets a value.
     ///
     /// # Errors
@@ -151,6 +162,18 @@ impl Client {
     /// If the command was not, or not certainly, executed.
     pub fn increment(&mut self, key: &[u8], delta: i64) -> Result<At<i64>, ClientError> {
         Ok(self.execute(Command::Increment { key, delta })?.into_number())
+    }
+
+    /// Executes commands on keys of one slot, all of them or none.
+    ///
+    /// # Errors
+    /// If the batch was not, or not certainly, executed, or failed for another reason than a compare.
+    pub fn multi(&mut self, batch: &Multi<'_>) -> Result<MultiAnswer, ClientError> {
+        let first = self.next_ticket;
+        self.core.submit_multi(self.clock.now(), first, batch.commands())?;
+        self.next_ticket += batch.commands().len() as u64;
+        let tickets = first..self.next_ticket;
+        MultiAnswer::of(tickets.map(|number| self.wait(Ticket(number))).collect())
     }
 
     /// Submits a command without waiting. What is submitted before a `wait` travels together.

@@ -9,21 +9,23 @@
 //!
 //! For `Action::Send` the driver writes from `unsent` and says by `handle_sent` how much went.
 
+mod courses;
 mod map;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
-use super::command::{Command, CommandError, Fields, Stray};
+use super::command::{Caller, Command, CommandError, Stray, check_batch};
 use super::completions::Completion;
+use super::detours::Detours;
 use super::lane::Lane;
 use super::link::{Phase, Purpose};
 use super::options::Options;
 use super::outcome::{Evidence, Outcome, Rejection};
 use super::shared::Shared;
 use crate::base::limits::CLIENT_FRAME_BODY_MAX;
-use crate::base::{ConnectionId, GroupId, Slot, Time};
+use crate::base::{ConnectionId, GroupId, Time};
 use crate::wire::client::parse_reply;
 use crate::wire::frame::{Frame, FrameKind, Scan, scan};
 use map::MapFetch;
@@ -56,13 +58,20 @@ pub enum Action {
 #[derive(Debug)]
 pub struct Core {
     shared: Shared,
-    /// One per group ever heard of; their positions never change.
+    /// One per group that the newest map lists or that has a command in doubt; a group keeps its
+    /// position as long as it has one.
     lanes: Vec<Lane>,
+    /// Positions in `lanes` without a group, to be given to the next ones.
+    vacant: Vec<usize>,
     /// A group's position in `lanes`.
     by_group: BTreeMap<GroupId, usize>,
     /// Lanes that may have something to send; each at most once, marked by `Lane::queued`.
     to_pump: Vec<usize>,
     map: MapFetch,
+    /// Slots for which groups named another group than the map does.
+    detours: Detours,
+    /// Commands whose slots have no known group: they wait for a map.
+    unmapped: Vec<Stray>,
     /// Set by `shut_down`: nothing is taken any more.
     closing: bool,
     /// Replies to `CloseSession` still awaited.
@@ -81,9 +90,12 @@ impl Core {
         Self {
             shared,
             lanes: Vec::new(),
+            vacant: Vec::new(),
             by_group: BTreeMap::new(),
             to_pump: Vec::new(),
             map,
+            detours: Detours::default(),
+            unmapped: Vec::new(),
             closing: false,
             farewells: 0,
         }
@@ -109,7 +121,36 @@ impl Core {
             return Ok(());
         }
         let deadline = self.shared.now + self.shared.options.operation_timeout;
-        self.route(&fields, ticket, deadline);
+        self.route(&[fields], Caller { ticket, deadline });
+        Ok(())
+    }
+
+    /// Takes commands that happen all or not at all, on keys of one slot; the outcome of each will
+    /// come, with `ticket` and those that follow it.
+    ///
+    /// They see what those before them do. If one of them fails, that one's outcome says why, and the
+    /// others' that they were [aborted](Rejection::Aborted).
+    ///
+    /// # Errors
+    /// If no server would accept them; then no outcome will come.
+    pub fn submit_multi(
+        &mut self,
+        now: Time,
+        ticket: u64,
+        commands: &[Command<'_>],
+    ) -> Result<(), CommandError> {
+        let mut deltas = vec![[0; 8]; commands.len()];
+        let commands = commands.iter().zip(&mut deltas);
+        let commands: Vec<_> = commands.map(|(command, delta)| command.fields(delta)).collect();
+        check_batch(&commands)?;
+        self.shared.advance(now);
+        let deadline = self.shared.now + self.shared.options.operation_timeout;
+        let caller = Caller { ticket, deadline };
+        if self.closing {
+            self.reject_all(&[Stray::new(&commands, caller)], Rejection::Closed);
+        } else {
+            self.route(&commands, caller);
+        }
         Ok(())
     }
 
@@ -232,10 +273,7 @@ impl Core {
     pub fn shut_down(&mut self, now: Time) {
         self.shared.advance(now);
         self.closing = true;
-        for stray in std::mem::take(&mut self.shared.strays) {
-            let outcome = Outcome::Rejected(Rejection::Closed);
-            self.shared.completions.failed(stray.ticket, outcome, Evidence::default());
-        }
+        self.reject_strays();
         for lane in &mut self.lanes {
             self.farewells += usize::from(lane.shut_down(&mut self.shared));
         }
@@ -246,23 +284,9 @@ impl Core {
         self.closing && self.farewells == 0
     }
 
-    fn route(&mut self, fields: &Fields<'_>, ticket: u64, deadline: Time) {
-        let lane = match &self.shared.routing {
-            Some(routing) => routing.lane_of(Slot::of_key(fields.key)),
-            None => None,
-        };
-        if let Some(position) = lane {
-            self.lanes[position].stage(fields, ticket, deadline, &mut self.shared);
-            self.queue(position);
-        } else {
-            self.shared.map_stale = true;
-            self.shared.wake_before(deadline);
-            self.shared.strays.push(Stray::new(*fields, ticket, deadline));
-        }
-    }
-
     fn queue(&mut self, position: usize) {
         let lane = &mut self.lanes[position];
+        lane.hand_back(&mut self.shared);
         if !lane.queued {
             lane.queued = true;
             self.to_pump.push(position);
@@ -270,15 +294,15 @@ impl Core {
     }
 
     fn pump(&mut self) {
-        if !self.shared.map_stale && !self.shared.strays.is_empty() {
-            for stray in std::mem::take(&mut self.shared.strays) {
-                self.route(&stray.fields(), stray.ticket, stray.deadline);
-            }
-        }
+        self.route_strays();
         for at in 0..self.to_pump.len() {
-            let lane = &mut self.lanes[self.to_pump[at]];
+            let position = self.to_pump[at];
+            let lane = &mut self.lanes[position];
             lane.queued = false;
             lane.pump(&mut self.shared);
+            if lane.is_over() {
+                self.vacate(position);
+            }
         }
         self.to_pump.clear();
         if !self.closing {
@@ -350,6 +374,9 @@ impl Core {
         let lane = &mut self.lanes[position];
         lane.on_reply(connection, &reply, &mut self.shared).map_err(|_| Distrust)?;
         self.queue(position);
+        self.send_on();
+        let known = self.shared.routing.as_ref().map_or(0, |routing| routing.epoch);
+        self.shared.map_stale |= reply.head.epoch > known;
         Ok(())
     }
 
@@ -393,19 +420,6 @@ impl Core {
         }
         for connection in late {
             self.give_up(connection);
-        }
-    }
-
-    fn expire_strays(&mut self) {
-        let now = self.shared.now;
-        for stray in std::mem::take(&mut self.shared.strays) {
-            if stray.deadline <= now {
-                let outcome = Outcome::Rejected(Rejection::Unreachable);
-                self.shared.completions.failed(stray.ticket, outcome, Evidence::default());
-            } else {
-                self.shared.wake_before(stray.deadline);
-                self.shared.strays.push(stray);
-            }
         }
     }
 }

@@ -11,12 +11,13 @@
 //! did not happen is staged anew, and what may have happened becomes `Unknown`.
 
 mod expiry;
+mod parting;
 mod reply;
 
 use std::collections::VecDeque;
 
-use super::batch::{Batch, BatchState, Staged, strays_of};
-use super::command::Fields;
+use super::batch::{Batch, BatchState, Staged};
+use super::command::{Caller, Fields};
 use super::link::Purpose;
 use super::outcome::Rejection;
 use super::shared::Shared;
@@ -32,7 +33,10 @@ pub(super) struct Lane {
     pub(super) group: GroupId,
     /// Where this lane stands among its client's.
     position: usize,
-    /// The group's nodes, as the newest map says.
+    /// Whether the newest map lists the group. If not, nothing new is sent, and the lane goes away
+    /// once nothing is in doubt.
+    listed: bool,
+    /// The group's nodes, as the last map that lists it says.
     members: Vec<NodeId>,
     /// Whom frames go to: the leader as far as is known, else one member after another.
     target: NodeId,
@@ -80,6 +84,7 @@ impl Lane {
         Self {
             group,
             position,
+            listed: true,
             members: Vec::new(),
             target: NodeId::default(),
             link: None,
@@ -95,8 +100,14 @@ impl Lane {
         }
     }
 
+    /// The place of a group that is gone, for the next one.
+    pub(super) fn vacant(position: usize) -> Self {
+        Self::new(GroupId::default(), position)
+    }
+
     /// A newer map: the group's members, and who leads it, if known.
     pub(super) fn update(&mut self, members: &[NodeId], leader: NodeId) {
+        self.listed = true;
         members.clone_into(&mut self.members);
         if self.link.is_some() {
             // The node at its other end says itself when it is the wrong one.
@@ -109,31 +120,33 @@ impl Lane {
         }
     }
 
-    /// Adds a command to the frame in the making.
-    pub(super) fn stage(
-        &mut self,
-        fields: &Fields<'_>,
-        ticket: u64,
-        deadline: Time,
-        shared: &mut Shared,
-    ) {
-        let read = fields.is_read();
+    /// Adds a command to the frame in the making, or several as a frame of their own: then all of
+    /// them happen or none.
+    pub(super) fn stage(&mut self, commands: &[Fields<'_>], caller: Caller, shared: &mut Shared) {
+        let read = commands[0].is_read();
+        let atomic = commands.len() > 1;
         let queue = if read { &mut self.staged_reads } else { &mut self.staged_writes };
         let begins = queue.back().is_none_or(|staged| {
-            staged.is_full_for(fields.size(), &shared.options)
-                || deadline > staged.deadline + STAGING_SPAN
+            atomic
+                || staged.is_full_for(commands[0].size(), &shared.options)
+                || staged.deadline.0.abs_diff(caller.deadline.0) > STAGING_SPAN.0
         });
         if begins {
             let staged = shared.take_staged();
-            queue.push_back(Staged { deadline, ..staged });
-            shared.wake_before(deadline);
+            queue.push_back(Staged { deadline: caller.deadline, atomic, ..staged });
+            shared.wake_before(caller.deadline);
         }
         let staged = queue.back_mut().expect("pushed above if there was none");
-        if read {
-            staged.push(Sequence(0), fields, ticket);
-        } else {
-            staged.push(self.next_sequence, fields, ticket);
-            self.next_sequence.0 += 1;
+        if atomic {
+            staged.builder.make_atomic();
+        }
+        for (fields, caller) in commands.iter().zip(caller.and_following()) {
+            if read {
+                staged.push(Sequence(0), fields, caller);
+            } else {
+                staged.push(self.next_sequence, fields, caller);
+                self.next_sequence.0 += 1;
+            }
         }
     }
 
@@ -199,7 +212,7 @@ impl Lane {
         while self.frames_in_flight(true) < shared.options.frames_in_flight_max {
             let lowest_awaited = self.lowest_awaited(session);
             let fits = |staged: &Staged| {
-                let end = staged.first_sequence.0 + staged.tickets.len() as u64;
+                let end = staged.first_sequence.0 + staged.callers.len() as u64;
                 end - lowest_awaited.0 <= SESSION_WINDOW_MAX
             };
             let Some(mut staged) = self.staged_writes.pop_front_if(|staged| fits(staged)) else {
@@ -233,13 +246,13 @@ impl Lane {
         link: ConnectionId,
         shared: &mut Shared,
     ) {
-        let spare = shared.spare_tickets.pop().unwrap_or_default();
-        let tickets = std::mem::replace(&mut staged.tickets, spare);
-        let deadline = staged.deadline;
+        let spare = shared.spare_callers.pop().unwrap_or_default();
+        let callers = std::mem::replace(&mut staged.callers, spare);
+        let Staged { deadline, atomic, .. } = staged;
         shared.recycle_staged(staged);
         let state = BatchState::Waiting;
         let mut batch =
-            Batch { request, identity, frame, tickets, deadline, state, in_doubt: false };
+            Batch { request, identity, frame, callers, deadline, state, atomic, in_doubt: false };
         send(&mut batch, link, shared);
         self.in_flight.push_back(batch);
     }
@@ -276,12 +289,8 @@ impl Lane {
     fn forget_session(&mut self, shared: &mut Shared) {
         self.session = Session::Closed;
         self.next_sequence = Sequence(1);
-        for mut staged in std::mem::take(&mut self.staged_writes) {
-            let mut frame = Vec::new();
-            let (session, lowest) = (SessionId::default(), Sequence(1));
-            staged.builder.encode_write(0, self.group, session, lowest, &mut frame);
-            strays_of(&frame, &staged.tickets, staged.deadline, &mut shared.strays);
-            shared.recycle_staged(staged);
+        for staged in std::mem::take(&mut self.staged_writes) {
+            staged.stray(shared);
         }
     }
 }

@@ -35,7 +35,7 @@ pub enum Effect {
     Done,
     /// Get, delete: the key is absent.
     NotFound,
-    /// Compare-and-set: the key holds something else; nothing was written.
+    /// Compare, compare-and-set: the key holds something else; nothing was written.
     CompareFailed,
 }
 
@@ -60,6 +60,8 @@ pub struct Evidence {
     pub sequence: Sequence,
     /// Where the group executed it, refusals for what the key held included; zero if it was not.
     pub place: Place,
+    /// Whether it was part of an atomic batch.
+    pub atomic: bool,
 }
 
 /// Why a command did not and will not happen.
@@ -73,6 +75,9 @@ pub enum Rejection {
     /// The group had no leader in time.
     #[error("the group had no leader in time: is a majority of its nodes up?")]
     NoLeader,
+    /// The key's slot was on its way from one group to another all the time.
+    #[error("the key's slot was on its way from one group to another all the time")]
+    SlotMoving,
     /// A read, or a write that was certainly not taken, had no answer in time.
     #[error("no answer in time")]
     TimedOut,
@@ -103,6 +108,9 @@ pub enum Rejection {
     /// The value would exceed the limit.
     #[error("the value would exceed the limit")]
     ValueTooLarge,
+    /// Another command of its atomic batch failed.
+    #[error("another command of its atomic batch failed")]
+    Aborted,
     /// The server does not know this command: it is older than the client.
     #[error("the server does not know this command: it is older than the client")]
     UnknownCommand,

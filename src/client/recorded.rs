@@ -24,6 +24,9 @@ impl Command<'_> {
                 value: value.to_vec(),
             },
             Self::Increment { delta, .. } => history::Operation::Increment { delta },
+            Self::Compare { expected, .. } => {
+                history::Operation::Compare { expected: expected.map(<[u8]>::to_vec) }
+            }
         }
     }
 }
@@ -34,9 +37,24 @@ impl Completion<'_> {
     /// `completed` is to be read off the clock after the completion was taken, `invoked` before the command
     /// was submitted: a command that seems shorter than it was is taken for one that came before others.
     pub fn record(&self, begun: history::Begun, completed: Time) -> history::Record {
-        let Evidence { session, sequence, place } = self.evidence;
-        let outcome = recorded(&self.outcome, place, begun.operation.is_read());
+        let Evidence { session, sequence, place, atomic } = self.evidence;
+        let outcome = match refusal(&self.outcome) {
+            Some(reason) if atomic => history::Outcome::Rejected { reason },
+            _ => recorded(&self.outcome, place, begun.operation.is_read()),
+        };
         begun.ended(session, sequence, completed, outcome)
+    }
+}
+
+/// Why a command was executed and failed, if it did. Of one in an atomic batch that is no answer: it was
+/// judged by what the commands before it would have left, and says nothing of what the key held.
+fn refusal(outcome: &Outcome<'_>) -> Option<String> {
+    match outcome {
+        Outcome::Applied(Applied { effect: Effect::CompareFailed, .. }) => {
+            Some("the key holds something else".to_owned())
+        }
+        Outcome::Rejected(reason) => Some(reason.to_string()),
+        _ => None,
     }
 }
 
@@ -72,7 +90,7 @@ mod tests {
     fn record(command: Command<'_>, outcome: Outcome<'_>) -> history::Record {
         let place = Place { group: GroupId(1), index: Index(7), position: 2 };
         let (session, sequence) = (SessionId(5), Sequence(3));
-        let evidence = Evidence { session, sequence, place };
+        let evidence = Evidence { session, sequence, place, atomic: false };
         let completion = Completion { ticket: 0, outcome, evidence };
         completion.record(command.begun(4, Time(10)), Time(20))
     }

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::batch::Staged;
-use super::command::Stray;
+use super::command::{Caller, Stray};
 use super::completions::Completions;
 use super::core::Action;
 use super::link::{Link, Phase, Purpose};
 use super::options::Options;
 use super::outcome::{Evidence, Outcome};
 use super::routing::Routing;
-use crate::base::{ConnectionId, Micros, NodeId, Time};
+use crate::base::{ConnectionId, GroupId, Micros, NodeId, Time};
 
 /// What the lanes of one client share.
 #[derive(Debug)]
@@ -28,8 +28,10 @@ pub(super) struct Shared {
     pub(super) links: BTreeMap<ConnectionId, Link>,
     pub(super) actions: VecDeque<Action>,
     pub(super) completions: Completions,
-    /// Commands without a lane: they wait for a map, or for the next poll.
+    /// Commands that find their lanes at the next poll.
     pub(super) strays: Vec<Stray>,
+    /// Commands of slots that the lane asked does not serve, for the core to send on: taken at once.
+    pub(super) misplaced: Vec<Misplaced>,
     /// The number of the next frame; each is used once.
     pub(super) next_request: u64,
     /// The number of the next connection; each is used once.
@@ -37,8 +39,18 @@ pub(super) struct Shared {
     /// Buffers of settled batches, to be filled again.
     pub(super) spare_staged: Vec<Staged>,
     pub(super) spare_frames: Vec<Vec<u8>>,
-    pub(super) spare_tickets: Vec<Vec<u64>>,
+    pub(super) spare_callers: Vec<Vec<Caller>>,
     pub(super) counters: Counters,
+}
+
+/// A command whose slot the group asked does not serve.
+#[derive(Debug)]
+pub(super) struct Misplaced {
+    pub(super) stray: Stray,
+    /// The lane asked.
+    pub(super) asked: usize,
+    /// The group to ask instead; zero: not known.
+    pub(super) named: GroupId,
 }
 
 /// What a client went through, since its beginning.
@@ -50,6 +62,8 @@ pub struct Counters {
     pub frames_repeated: u64,
     /// Answers that named another leader, or none.
     pub redirects: u64,
+    /// Commands sent on to another group, which has their slot.
+    pub rerouted: u64,
     /// Connections begun.
     pub connections: u64,
     /// Connections lost.
@@ -72,11 +86,12 @@ impl Shared {
             actions: VecDeque::new(),
             completions: Completions::default(),
             strays: Vec::new(),
+            misplaced: Vec::new(),
             next_request: 1,
             next_connection: 1,
             spare_staged: Vec::new(),
             spare_frames: Vec::new(),
-            spare_tickets: Vec::new(),
+            spare_callers: Vec::new(),
             counters: Counters::default(),
         }
     }
@@ -147,14 +162,14 @@ impl Shared {
         Micros(self.random.u64(longest / 2..=longest))
     }
 
-    /// Settles every ticket with the same outcome.
-    pub(super) fn fail_all(
+    /// Settles every caller's command with the same outcome.
+    pub(super) fn fail_all<'a>(
         &mut self,
-        tickets: impl Iterator<Item = (u64, Evidence)>,
+        callers: impl Iterator<Item = (&'a Caller, Evidence)>,
         outcome: Outcome<'static>,
     ) {
-        for (ticket, evidence) in tickets {
-            self.completions.failed(ticket, outcome, evidence);
+        for (caller, evidence) in callers {
+            self.completions.failed(caller.ticket, outcome, evidence);
         }
     }
 
@@ -169,12 +184,12 @@ impl Shared {
         }
     }
 
-    pub(super) fn recycle_batch(&mut self, mut frame: Vec<u8>, mut tickets: Vec<u64>) {
+    pub(super) fn recycle_batch(&mut self, mut frame: Vec<u8>, mut callers: Vec<Caller>) {
         if self.spare_frames.len() < SPARES_MAX {
             frame.clear();
             self.spare_frames.push(frame);
-            tickets.clear();
-            self.spare_tickets.push(tickets);
+            callers.clear();
+            self.spare_callers.push(callers);
         }
     }
 }

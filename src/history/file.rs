@@ -109,6 +109,11 @@ fn write_line(line: &mut Vec<u8>, record: &Record) -> std::io::Result<()> {
             }
         }
         Operation::Increment { delta } => write!(line, ",\"delta\":{delta}")?,
+        Operation::Compare { expected } => {
+            if let Some(expected) = expected {
+                write_bytes(line, "expected", expected)?;
+            }
+        }
     }
     write!(line, ",\"from\":{},\"to\":{}", invoked.0, completed.0)?;
     let mut failed = |name: &str, reason: &str| {
@@ -277,6 +282,11 @@ impl Line<'_> {
                 let expected = expected.map(|text| bytes("expected", text)).transpose()?;
                 Operation::CompareAndSet { expected, value }
             }
+            "compare" => {
+                let expected = self.expected.take();
+                let expected = expected.map(|text| bytes("expected", text)).transpose()?;
+                Operation::Compare { expected }
+            }
             "increment" => {
                 let delta = self.delta.take().ok_or_else(|| missing("delta", self.op))?;
                 Operation::Increment { delta }
@@ -363,6 +373,7 @@ impl Operation {
             Self::Delete => "delete",
             Self::CompareAndSet { .. } => "compare_and_set",
             Self::Increment { .. } => "increment",
+            Self::Compare { .. } => "compare",
         }
     }
 }

@@ -121,6 +121,10 @@ impl fmt::Display for Operation {
                 None => write!(f, "set {} for nothing in", text(value)),
             },
             Self::Increment { delta } => write!(f, "add {delta} to"),
+            Self::Compare { expected } => match expected {
+                Some(expected) => write!(f, "compare {} with", text(expected)),
+                None => write!(f, "compare nothing with"),
+            },
         }
     }
 }

@@ -140,6 +140,9 @@ impl<'a> Generator<'a> {
             _ => {
                 let held = self.store.keys.get(format!("key-{key}").as_bytes()).cloned();
                 let expected = if self.random.u32(..4) == 0 { None } else { held };
+                if self.random.bool() {
+                    return Operation::Compare { expected };
+                }
                 Operation::CompareAndSet { expected, value: self.value(token) }
             }
         }

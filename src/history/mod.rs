@@ -19,13 +19,12 @@
 //! | check | believes | says nothing of |
 //! |---|---|---|
 //! | [`check_order`] | nothing | values |
-//! | [`check_replay`] | places | answers amid many open writes: it counts them |
+//! | [`check_replay`] | places | answers amid many open writes, and keys that changed their group: it counts them |
 //! | [`check_search`] | nothing | keys at which it gives up: that is failure |
 //! | [`check_appends`], [`check_counters`] | nothing | other keys |
 //!
 //! The outcome *unknown* is for ever open: such a write may have happened at any time after it began, once,
-//! or never. Absent on purpose: sessions' internals, slots that change their group, and initial states
-//! other than empty.
+//! or never. Absent on purpose: sessions' internals, and initial states other than empty.
 
 mod appends;
 mod counters;

@@ -30,7 +30,10 @@ impl<'a> Builders<'a> {
                 Operation::Append { value } => builders.tails.push(value),
                 Operation::CompareAndSet { value, .. } => builders.values.push(value),
                 Operation::Increment { .. } => builders.add = true,
-                Operation::Get | Operation::Put { .. } | Operation::Delete => {}
+                Operation::Get
+                | Operation::Put { .. }
+                | Operation::Delete
+                | Operation::Compare { .. } => {}
             }
         }
         builders
@@ -56,9 +59,10 @@ impl<'a> Builders<'a> {
             // None of them removes anything.
             (_, Status::NotFound) => false,
             (Operation::Get, _) => self.may_leave(answer.value.as_deref(), held, DEPTH_MAX),
-            (Operation::CompareAndSet { expected, .. }, Status::Done) => {
-                self.may_leave(expected.as_deref(), held, DEPTH_MAX)
-            }
+            (
+                Operation::CompareAndSet { expected, .. } | Operation::Compare { expected },
+                Status::Done,
+            ) => self.may_leave(expected.as_deref(), held, DEPTH_MAX),
             // A number may be spelled in several ways; all of them end in a digit.
             (Operation::Increment { .. }, Status::Done | Status::Overflow) => {
                 let ends = |text: &&[u8]| text.last().is_none_or(u8::is_ascii_digit);

@@ -53,6 +53,12 @@ pub enum Operation {
         /// What to add.
         delta: i64,
     },
+    /// Changes nothing: the other commands of its atomic batch happen only if the key holds what is
+    /// expected.
+    Compare {
+        /// What the key must hold; `None`: it must be absent.
+        expected: Option<Vec<u8>>,
+    },
 }
 
 /// What the client told.
@@ -92,7 +98,7 @@ pub enum Status {
     Done,
     /// Get, delete: the key is absent.
     NotFound,
-    /// Compare-and-set: the key holds something else.
+    /// Compare, compare-and-set: the key holds something else.
     CompareFailed,
     /// Increment: the value is not a decimal 64-bit integer.
     NotANumber,

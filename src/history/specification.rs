@@ -39,11 +39,13 @@ impl<'a> Execution<'a> {
         let refused = |status| Self { status, number: 0, change: Change::Keep };
         match operation {
             Operation::Get | Operation::Delete if held.is_none() => refused(Status::NotFound),
-            Operation::Get => done(0, Change::Keep),
             Operation::Delete => done(1, Change::Remove),
-            Operation::CompareAndSet { expected, .. } if expected.as_deref() != held => {
+            Operation::CompareAndSet { expected, .. } | Operation::Compare { expected }
+                if expected.as_deref() != held =>
+            {
                 refused(Status::CompareFailed)
             }
+            Operation::Get | Operation::Compare { .. } => done(0, Change::Keep),
             Operation::Put { value } | Operation::CompareAndSet { value, .. } => {
                 if value.len() > VALUE_MAX {
                     return refused(Status::ValueTooLarge);

@@ -179,7 +179,8 @@ impl<'a> Target<'a> {
         }
         match &record.operation {
             Operation::Get => answer.value.as_deref().map_or(Self::Any, Self::Value),
-            Operation::CompareAndSet { expected: Some(expected), .. } => Self::Value(expected),
+            Operation::CompareAndSet { expected: Some(expected), .. }
+            | Operation::Compare { expected: Some(expected) } => Self::Value(expected),
             Operation::Append { value } => {
                 let length = usize::try_from(answer.number).unwrap_or(0);
                 Self::Length(length.saturating_sub(value.len()))
@@ -204,6 +205,7 @@ impl<'a> Target<'a> {
 fn left_behind(operation: &Operation, answer: &Answer) -> Option<Option<Vec<u8>>> {
     match (operation, answer.status) {
         (Operation::Get, Status::Done) => Some(answer.value.clone()),
+        (Operation::Compare { expected }, Status::Done) => Some(expected.clone()),
         (Operation::Get | Operation::Delete, Status::NotFound)
         | (Operation::Delete, Status::Done) => Some(None),
         (Operation::Put { value } | Operation::CompareAndSet { value, .. }, Status::Done) => {

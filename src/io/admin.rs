@@ -7,6 +7,7 @@
 //! | `/health` | the same as JSON, with reasons |
 //! | `/status` | everything as JSON; `?hash=1` with state hashes, O(state) |
 //! | `/group/<id>` | who belongs to a group, and changing that: see `administration` |
+//! | `/placement`, `/map` | who owns what, and changing that: see `administration` |
 //! | `/member/<node>` | who a node is, and putting another incarnation in its place: see `replacement` |
 //!
 //! Connections are tasks of their own, apart from the pump; what they want to know they ask through
@@ -101,6 +102,8 @@ pub(super) struct NodeReport {
     version: &'static str,
     smp: u16,
     uptime_s: u64,
+    /// Of the shard map that the node goes by.
+    epoch: u64,
     /// Of all cores together.
     stalls: u64,
     /// The longest of any core.
@@ -194,7 +197,7 @@ impl Core {
             remedy: format!("if its old data is lost: sunstar ctl member replace {node}"),
         };
         let registry = self.registry.as_ref().expect("core 0 reports");
-        let local = self.node.local();
+        let local = self.local();
         NodeReport {
             node: local.node,
             cluster: format!("{:016x}", local.cluster.0),
@@ -202,6 +205,7 @@ impl Core {
             version: env!("CARGO_PKG_VERSION"),
             smp: local.smp,
             uptime_s: self.node.clock.uptime_seconds(),
+            epoch: self.map.epoch,
             stalls: cores.iter().map(|core| core.stalls).sum(),
             stall_max_ms: cores.iter().map(|core| core.stall_max_ms).max().unwrap_or(0),
             peers: self.peers.iter().map(peer).collect(),
@@ -253,6 +257,9 @@ async fn answer(request: Request<Incoming>, inbox: Rc<Inbox>) -> Result<Answer, 
     if let Some(name) = request.uri().path().strip_prefix("/member/").map(str::to_owned) {
         return Ok(replacement::member(&name, request, &inbox).await);
     }
+    if request.uri().path() == "/placement" {
+        return Ok(administration::placement(request, &inbox).await);
+    }
     if request.method() != Method::GET {
         return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n"));
     }
@@ -260,10 +267,14 @@ async fn answer(request: Request<Incoming>, inbox: Rc<Inbox>) -> Result<Answer, 
         request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "hash=1"));
     Ok(match request.uri().path() {
         "/livez" => text(StatusCode::OK, "ok\n"),
+        "/map" => administration::map(request.uri().query(), &inbox).await,
         "/readyz" => ready(status(&inbox, false).await),
         "/health" => health(status(&inbox, false).await),
         "/status" => json(StatusCode::OK, status(&inbox, with_hash).await.as_ref()),
-        _ => text(StatusCode::NOT_FOUND, "try /livez, /readyz, /health, /status or /group/1\n"),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "try /livez, /readyz, /health, /status, /placement, /map or /group/1\n",
+        ),
     })
 }
 
@@ -306,6 +317,11 @@ fn health(report: Option<NodeReport>) -> Answer {
 
 pub(super) fn text(code: StatusCode, body: impl Into<Bytes>) -> Answer {
     respond(code, "text/plain; charset=utf-8", body.into())
+}
+
+/// What is for programs only.
+pub(super) fn bytes(body: Vec<u8>) -> Answer {
+    respond(StatusCode::OK, "application/octet-stream", body.into())
 }
 
 pub(super) fn json<T: Serialize>(code: StatusCode, value: Option<&T>) -> Answer {

@@ -81,7 +81,7 @@ impl Core {
         frame: &Frame<'_>,
     ) -> Result<Verdict, CloseReason> {
         let hello = ClientHello::parse(frame)?;
-        if let Err(refusal) = self.node.local().judge_client(&hello) {
+        if let Err(refusal) = self.local().judge_client(&hello) {
             return Err(self.refuse_client(token, refusal.to_string()));
         }
         let home = self.home_of(hello.group);

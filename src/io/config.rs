@@ -29,8 +29,11 @@ pub struct NodeConfig {
     pub overprovisioned: bool,
     /// Bytes of state the node may hold, divided evenly among its cores.
     pub memory: u64,
-    /// Who owns what, and where the other nodes are.
+    /// Who owns what, and where the other nodes are: at the first start, or when the node joined. A newer
+    /// map in the data directory takes its place.
     pub shard_map: ShardMap,
+    /// Groups of the cluster at its first start; 0 if the node joined later.
+    pub groups: u32,
     /// How long a follower waits for its leader.
     pub election_timeout: Micros,
     /// How often a leader with something in flight is heard.

@@ -21,8 +21,10 @@ use super::administration::Questions;
 use super::buffers::clients_max;
 use super::disk::Disk;
 use super::inbox::{Event, Inbox};
+use super::kept_map::Keeping;
 use super::links::{Link, PeerNode};
 use super::mesh::Mesh;
+use super::neighbours::others;
 use super::node::Node;
 use super::registry::Registry;
 use super::sockets::{Greeting, Sockets, Token};
@@ -31,6 +33,7 @@ use super::watchdog::{Heartbeat, Watched};
 use crate::base::limits::HANDSHAKE_BODY_MAX;
 use crate::base::{AlignedBuf, CoreId, Micros, NodeId, PeerCore, Time};
 use crate::peering::Detector;
+use crate::placement::ShardMap;
 use crate::reactor::{Effects, Input, Reactor};
 
 /// Bytes of the buffer that all sockets of a core are read into.
@@ -86,13 +89,17 @@ pub(super) struct Core {
     /// Accepting failed, for want of descriptors perhaps: to be tried again at the next tick.
     pub(super) accept_again: bool,
 
-    /// What the failure detector says of each other node.
+    /// The shard map that this core goes by: its reactor's, as of the last turn's end.
+    pub(super) map: Rc<ShardMap>,
+    /// On core 0: maps on their way to the disk.
+    pub(super) keeping: Keeping,
+    /// What the failure detector says of each other node of the map.
     pub(super) peers: BTreeMap<NodeId, PeerNode>,
     /// Links to other nodes' cores, made when first needed.
     pub(super) links: BTreeMap<PeerCore, Link>,
     /// The connection that carries each peer core's batches to this core: the newest wins.
     pub(super) links_in: BTreeMap<PeerCore, Token>,
-    /// On core 0: a detector for each other node.
+    /// On core 0: a detector for each other node of the map.
     pub(super) detectors: BTreeMap<NodeId, Detector<Token>>,
     /// On core 0: which incarnations were seen.
     pub(super) registry: Option<Registry>,
@@ -141,7 +148,8 @@ impl Core {
             watch(&epoll, listener, ADMIN_LISTENER)?;
         }
         let now = node.clock.now();
-        let others = node.others();
+        let map = Rc::new(node.config.shard_map.clone());
+        let others = others(&map, node.config.node);
         let mut shared = AlignedBuf::new();
         shared.resize(SHARED_BUFFER_BYTES);
         Ok(Self {
@@ -165,6 +173,8 @@ impl Core {
             admin_listener,
             administrators: Rc::default(),
             accept_again: true,
+            map,
+            keeping: Keeping::default(),
             peers: others.iter().map(|&other| (other, PeerNode::default())).collect(),
             links: BTreeMap::new(),
             links_in: BTreeMap::new(),

@@ -4,6 +4,7 @@
 //! <data>/lock          held for the life of the process
 //! <data>/superblock    two slots of 4096 bytes; its presence means "formatted"
 //! <data>/peers         which incarnation of each other node was seen (`registry`)
+//! <data>/map           the newest shard map (`kept_map`)
 //! <data>/core-<c>/     one core's segments and snapshots (or elsewhere: `layout`)
 //! ```
 //!
@@ -16,6 +17,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::NodeConfig;
+use super::kept_map::KeptMapError;
 use super::layout::{Layout, holds_log};
 use crate::base::{ClusterId, Incarnation, NodeId};
 use crate::wal::{BLOCK, Superblock, SuperblockError};
@@ -99,6 +101,50 @@ pub enum DataDirError {
         found: NodeId,
         /// Who we are.
         expected: NodeId,
+    },
+    /// Data of a node that joined a cluster, which is now to be one of its first.
+    #[error(
+        "the data directory `{}` belongs to a node that joined its cluster: start it with --join \
+         HOST:PORT, the administration address of any other node, and without --initial-nodes and \
+         --groups; or check --data-dir", path.display()
+    )]
+    Joined {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Data of one of a cluster's first nodes, which is now to join.
+    #[error(
+        "the data directory `{}` belongs to one of its cluster's first nodes: start it as at its first \
+         start, with the same --initial-nodes and without --join; or check --data-dir", path.display()
+    )]
+    DidNotJoin {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The cluster has taken the node out.
+    #[error(
+        "{node} was removed from the cluster, says the shard map of epoch {epoch} in `{}`. To add it \
+         again keep the directory aside, start it without and with --join HOST:PORT, the administration \
+         address of another node, and let it in with `sunstar ctl member replace {node}`", path.display()
+    )]
+    Removed {
+        /// The directory.
+        path: PathBuf,
+        /// This node.
+        node: NodeId,
+        /// Since this epoch at least.
+        epoch: u64,
+    },
+    /// The shard map cannot be used.
+    #[error(
+        "the shard map `{}` cannot be used: {source}. Move the file aside and start again: the other nodes \
+         tell the map anew", path.display()
+    )]
+    Map {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KeptMapError,
     },
     /// The directory of a core is not there.
     #[error(
@@ -341,13 +387,12 @@ fn read_superblock(config: &NodeConfig) -> Result<Option<Superblock>, DataDirErr
     Ok(Some(superblock))
 }
 
-/// The groups of the cluster whose node has its data in `data_dir`; nothing if it has none that can be
-/// read.
-pub fn groups_at_first_start(data_dir: &Path) -> Option<u32> {
+/// Whose data `data_dir` holds; nothing if it has none that can be read.
+pub fn identity_of(data_dir: &Path) -> Option<Superblock> {
     let mut bytes = fs::read(data_dir.join(SUPERBLOCK)).ok()?;
     bytes.resize(2 * BLOCK, 0);
     let (superblock, _) = Superblock::decode([&bytes[..BLOCK], &bytes[BLOCK..]]).ok()?;
-    Some(superblock.groups)
+    Some(superblock)
 }
 
 fn verify(config: &NodeConfig, found: &Superblock) -> Result<(), DataDirError> {
@@ -356,9 +401,14 @@ fn verify(config: &NodeConfig, found: &Superblock) -> Result<(), DataDirError> {
         let (found, expected) = (found.node, config.node);
         return Err(DataDirError::OtherNode { path: path(), found, expected });
     }
-    if found.groups != groups(config) {
-        let (found, expected) = (u64::from(found.groups), u64::from(groups(config)));
-        return Err(DataDirError::Changed { path: path(), setting: "--groups", found, expected });
+    match (found.groups, config.groups) {
+        (found, expected) if found == expected => {}
+        (0, _) => return Err(DataDirError::Joined { path: path() }),
+        (_, 0) => return Err(DataDirError::DidNotJoin { path: path() }),
+        (found, expected) => {
+            let (setting, found, expected) = ("--groups", found.into(), expected.into());
+            return Err(DataDirError::Changed { path: path(), setting, found, expected });
+        }
     }
     let (ClusterId(found), ClusterId(expected)) = (found.cluster, config.cluster);
     if found != expected {
@@ -379,16 +429,12 @@ fn format(config: &NodeConfig) -> Result<Superblock, DataDirError> {
         node: config.node,
         incarnation: Incarnation(random()?),
         smp: config.cores(),
-        groups: groups(config),
+        groups: config.groups,
         segment_bytes: config.segment_bytes,
         layout: layout.number(),
         log_seed: random()?,
     };
     write_superblock(&config.data_dir, superblock)
-}
-
-fn groups(config: &NodeConfig) -> u32 {
-    u32::try_from(config.shard_map.groups.len()).expect("placement limits groups")
 }
 
 /// Replaces both slots, the second being the newer one. Returns that.

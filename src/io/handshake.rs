@@ -26,8 +26,11 @@ pub(super) enum Refusal {
     WrongNode { wanted: NodeId, actual: NodeId },
     #[error("node {0} is this node itself: two nodes share a node id or an address")]
     Myself(NodeId),
-    #[error("node {0} is not in this cluster's map")]
-    Unknown(NodeId),
+    #[error(
+        "node {node} is not in this cluster's map of epoch {epoch}: it has not joined (`sunstar start \
+         --join`), or was removed"
+    )]
+    Unknown { node: NodeId, epoch: u64 },
     #[error("core {wanted} of {smp} was meant")]
     NoSuchCore { wanted: CoreId, smp: u16 },
     #[error("the failure detector's connection belongs to core 0, not to {0}")]
@@ -84,7 +87,8 @@ impl Local<'_> {
         if node == self.node {
             return Err(Refusal::Myself(node));
         }
-        self.shard_map.node(node).map(drop).ok_or(Refusal::Unknown(node))
+        let epoch = self.shard_map.epoch;
+        self.shard_map.node(node).map(drop).ok_or(Refusal::Unknown { node, epoch })
     }
 }
 

@@ -8,12 +8,15 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use glommio::channels::oneshot;
 use glommio::io::{DmaFile, ReadResult};
 
 use super::admin::StatusQuery;
-use super::administration::GroupQuery;
+use super::administration::{GroupQuery, PlacementQuery};
+use super::kept_map::KeptMap;
 use super::replacement::MemberQuery;
 use crate::base::{GroupId, PeerCore};
+use crate::reactor::MapWrite;
 use crate::wal::{SegmentId, WriteId};
 
 /// Something that a task finished.
@@ -34,10 +37,16 @@ pub(super) enum Event {
     Resolved { purpose: super::links::Purpose, to: PeerCore, address: Option<SocketAddr> },
     /// The snapshots of a group that left are gone.
     SnapshotsRemoved(GroupId),
+    /// A shard map is kept, or there was no room for it.
+    MapKept { write: MapWrite, is_kept: bool },
     /// Somebody asks how the node is.
     Status(StatusQuery),
     /// Somebody asks something of a group.
     AskGroup(GroupQuery),
+    /// Somebody asks something of the shard master.
+    AskMaster(PlacementQuery),
+    /// Somebody asks for the shard map.
+    AskMap(oneshot::Sender<KeptMap>),
     /// Somebody asks who a node is, or lets another incarnation of it in.
     AskMember(MemberQuery),
 }

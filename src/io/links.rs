@@ -80,7 +80,7 @@ impl Core {
 
     /// Finds the address of `to`; `call` follows.
     pub(super) fn look_up(&mut self, purpose: Purpose, to: PeerCore) {
-        let name = match self.node.config.shard_map.node(to.node) {
+        let name = match self.map.node(to.node) {
             Some(node) => node.peer_address.clone(),
             None => panic!("{to} is not in the shard map but was to be called"),
         };
@@ -92,8 +92,11 @@ impl Core {
         }
     }
 
-    /// Calls `to` at its address, if that was found.
+    /// Calls `to` at its address, if that was found, unless it was removed meanwhile.
     pub(super) fn call(&mut self, purpose: Purpose, to: PeerCore, address: Option<SocketAddr>) {
+        if self.map.node(to.node).is_none() {
+            return;
+        }
         let role = match purpose {
             Purpose::Link => Role::LinkCalling(to),
             Purpose::Detector => Role::DetectorCalling(to.node),
@@ -173,7 +176,9 @@ impl Core {
 
     /// The failure detector lost a node: its links are of no use.
     pub(super) fn node_down(&mut self, node: NodeId) {
-        self.peers.entry(node).or_default().up = false;
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.up = false;
+        }
         let outgoing = self.sockets.tokens(|socket| match socket.role {
             Role::LinkCalling(peer) | Role::LinkOut(peer) => peer.node == node,
             _ => false,
@@ -200,14 +205,14 @@ impl Core {
         if let Some(refusal) = reply.refusal {
             return Err(CloseReason::RefusedThere(refusal));
         }
-        match self.node.local().judge_answer(called, &reply) {
+        match self.local().judge_answer(called, &reply) {
             Ok(()) => Ok(reply),
             Err(refusal) => Err(CloseReason::Refused(refusal.to_string())),
         }
     }
 
     fn peer_hello(&self, purpose: Purpose, to: PeerCore) -> Vec<u8> {
-        let local = self.node.local();
+        let local = self.local();
         let mut bytes = Vec::new();
         PeerHello {
             protocol: PROTOCOL_VERSION,

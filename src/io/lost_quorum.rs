@@ -5,6 +5,7 @@
 
 use super::clock::Clock;
 use super::data_dir::DataDir;
+use super::kept_map::{kept_map, newer};
 use super::node::reactor_config;
 use super::offline_log::{create_segment, write_durably};
 use super::progress::Progress;
@@ -52,6 +53,7 @@ impl OfflineNode {
     /// If a node runs on it, if it is another's, or blank.
     pub fn open(mut config: NodeConfig) -> Result<Self, RecoverQuorumError> {
         let data_dir = DataDir::open_formatted(&config)?;
+        config.shard_map = newer(kept_map(&config.data_dir, config.cluster)?, &config.shard_map);
         config.smp = usize::from(data_dir.cores());
         config.segment_bytes = data_dir.segment_bytes();
         Ok(Self { config, data_dir, clock: Clock::start() })
@@ -106,7 +108,7 @@ impl OfflineNode {
         let mut found = recover(&directory, superblock.log_config(core), &progress)
             .map_err(|source| RunError::RecoverFiles { core, source })?;
         let config = reactor_config(&self.config, &superblock, &self.clock, core);
-        let recovered = found.restore(core, &config.shard_map, &progress)?;
+        let recovered = found.restore(core, &progress)?;
         Offline::recover(config, recovered).map_err(|source| RunError::Recover {
             core,
             directory,

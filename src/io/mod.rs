@@ -37,12 +37,14 @@ mod detector;
 mod disk;
 mod handshake;
 mod inbox;
+mod kept_map;
 mod layout;
 mod links;
 mod log_ring;
 mod lost_quorum;
 mod memory;
 mod mesh;
+mod neighbours;
 mod node;
 mod offline_log;
 mod peers;
@@ -63,10 +65,14 @@ mod turn;
 mod watchdog;
 
 // What is said on the administration port.
-pub use crate::reactor::{GroupMembers, GroupOperation, GroupReason, GroupRefusal, MemberProgress};
+pub use crate::reactor::{
+    EpochView, GroupMembers, GroupOperation, GroupPlacement, GroupProgress, GroupReason,
+    GroupRefusal, MemberProgress, NodePlacement, PlacementOperation, PlacementView,
+};
 pub use config::NodeConfig;
-pub use data_dir::{DataDirError, groups_at_first_start};
+pub use data_dir::{DataDirError, identity_of};
 pub use disk::segment_of;
+pub use kept_map::{KeptMap, KeptMapError};
 pub use layout::core_root;
 pub use lost_quorum::{OfflineNode, RecoverQuorumError};
 pub use node::{RunError, run};

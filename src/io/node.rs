@@ -20,6 +20,7 @@ use super::data_dir::{DataDir, DataDirError, create_directory};
 use super::disk::Disk;
 use super::handshake::Local;
 use super::inbox::Inbox;
+use super::kept_map::{KeptMap, kept_map, newer};
 use super::layout::Layout;
 use super::memory::keep_freed_memory;
 use super::mesh::{Bell, Mesh, mesh};
@@ -33,7 +34,8 @@ use super::scheduling::finish_turns_undisturbed;
 use super::starting::Starting;
 use super::watchdog::{self, Watched};
 use super::{NodeConfig, PreflightError, RecoverFilesError, signals};
-use crate::base::{CoreId, NodeId};
+use crate::base::CoreId;
+use crate::placement::ShardMap;
 use crate::raft::Lease;
 use crate::reactor::{Reactor, ReactorConfig, RecoverError};
 use crate::wal::Superblock;
@@ -44,6 +46,8 @@ const LOG_WRITES_IN_FLIGHT_MAX: usize = 4;
 const LIVE_SEGMENTS_MAX: usize = 4;
 /// Bytes of applied entries that a core keeps in memory for followers a little behind.
 const ENTRIES_MEMORY_MAX: u64 = 32 << 20;
+/// See `ReactorConfig::piece_bytes`: some milliseconds of a network.
+const PIECE_BYTES: usize = 256 << 10;
 /// The executor's time slice, at least: with a shorter one it may park although tasks are runnable.
 const TASK_QUOTA_MIN: Duration = Duration::from_millis(10);
 /// Bytes of I/O buffers of a core. The executor registers them with each of its three rings.
@@ -114,21 +118,15 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Who this node is.
-    pub(super) fn local(&self) -> Local<'_> {
+    /// Who this node is, for a core that goes by `shard_map`.
+    pub(super) fn local<'a>(&self, shard_map: &'a ShardMap) -> Local<'a> {
         Local {
             cluster: self.config.cluster,
             node: self.config.node,
             incarnation: self.superblock.incarnation,
             smp: self.config.cores(),
-            shard_map: &self.config.shard_map,
+            shard_map,
         }
-    }
-
-    /// The other nodes of the cluster.
-    pub(super) fn others(&self) -> Vec<NodeId> {
-        let me = self.config.node;
-        self.config.shard_map.nodes.iter().map(|node| node.id).filter(|&node| node != me).collect()
     }
 
     /// Asks all cores to finish.
@@ -173,6 +171,7 @@ pub(super) fn serve<F: FnOnce()>(
     create_directory(&config.data_dir)?;
     check_disk(&config.data_dir).map_err(RunError::from)?;
     let data_dir = DataDir::open(&config)?;
+    let config = with_kept_map(config)?;
     let mut registry = Some(Registry::open(&config.data_dir)?);
     let listeners = Listeners::bind(&config)?;
     raise_descriptor_limit();
@@ -226,6 +225,23 @@ pub(super) fn serve<F: FnOnce()>(
     result
 }
 
+/// Goes by the map that is in force. The one that a node was told when it joined is kept from then on:
+/// nothing else leads it back to its cluster.
+fn with_kept_map(config: NodeConfig) -> Result<NodeConfig, DataDirError> {
+    let directory = &config.data_dir;
+    let kept = kept_map(directory, config.cluster)?;
+    let is_kept = kept.as_ref().is_some_and(|kept| kept.epoch >= config.shard_map.epoch);
+    let shard_map = newer(kept, &config.shard_map);
+    if config.groups == 0 && !is_kept {
+        KeptMap { cluster: config.cluster, map: shard_map.clone() }.write(directory)?;
+    }
+    if shard_map.node(config.node).is_none() {
+        let (path, node, epoch) = (directory.clone(), config.node, shard_map.epoch);
+        return Err(DataDirError::Removed { path, node, epoch });
+    }
+    Ok(NodeConfig { shard_map, ..config })
+}
+
 fn announce(node: &Node, listeners: &Listeners, formatted: bool) {
     let address = |listener: &TcpListener| {
         listener.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
@@ -234,6 +250,7 @@ fn announce(node: &Node, listeners: &Listeners, formatted: bool) {
         node = %node.config.node,
         cluster = format!("{:016x}", node.config.cluster.0),
         incarnation = %node.superblock.incarnation,
+        epoch = node.config.shard_map.epoch,
         cores = node.config.smp,
         client = address(&listeners.client),
         peer = address(&listeners.peer),
@@ -383,7 +400,7 @@ impl Start {
         let mut found = recover(&directory, node.superblock.log_config(core), progress)
             .map_err(|source| RunError::RecoverFiles { core, source })?;
         let config = reactor_config(&node.config, &node.superblock, &node.clock, core);
-        let recovered = found.restore(core, &config.shard_map, progress)?;
+        let recovered = found.restore(core, progress)?;
         let (batches, torn_bytes) = (recovered.log.batches, recovered.log.torn_bytes);
         let snapshots = recovered.snapshots.len();
         let reactor = Reactor::new(node.clock.now(), config, recovered)
@@ -434,6 +451,7 @@ pub(super) fn reactor_config(
         live_segments_max: LIVE_SEGMENTS_MAX,
         entries_memory_max: ENTRIES_MEMORY_MAX,
         memory_max: config.core_memory(),
+        piece_bytes: PIECE_BYTES,
     }
 }
 

@@ -111,7 +111,7 @@ impl Core {
     }
 
     fn admit(&mut self, hello: &PeerHello) -> Result<(), String> {
-        self.node.local().judge_peer(hello).map_err(|refusal| refusal.to_string())?;
+        self.local().judge_peer(hello).map_err(|refusal| refusal.to_string())?;
         self.admit_incarnation(hello.node, hello.incarnation)
     }
 
@@ -132,7 +132,7 @@ impl Core {
 
     fn peer_reply(&self, refusal: Option<String>) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let local = self.node.local();
+        let local = self.local();
         PeerHelloReply {
             protocol: PROTOCOL_VERSION,
             cluster: local.cluster,

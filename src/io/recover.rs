@@ -15,7 +15,6 @@ use super::progress::Progress;
 use super::read_ahead::ReadAhead;
 use super::snapshots::{snapshot_name, snapshot_of};
 use crate::base::{CoreId, GroupId, Index, Micros};
-use crate::placement::ShardMap;
 use crate::reactor::{RecoverError, Recovered, SnapshotLoader};
 use crate::wal::{self, BLOCK, LogConfig, LogError, Recovery, SegmentId, SnapshotError};
 
@@ -105,7 +104,6 @@ impl Found {
     pub(super) fn restore(
         &mut self,
         core: CoreId,
-        map: &ShardMap,
         progress: &Progress,
     ) -> Result<Recovered, RunError> {
         let clock = Clock::start();
@@ -123,7 +121,7 @@ impl Found {
                 self.spent.bytes += piece.len() as u64;
                 last = piece.last;
                 let began = clock.now();
-                loader.feed(map, &piece);
+                loader.feed(&piece);
                 self.spent.snapshots.0 += clock.now().since(began).0;
             }
             let began = clock.now();

@@ -237,7 +237,7 @@ fn is_home(group: GroupId, data_dir: &DataDir, core: CoreId) -> bool {
 impl Found {
     /// Adds all groups at home here that the log has lost what it said of, if it said anything.
     fn add_unrecorded(&mut self, config: &NodeConfig, is_ours: impl Fn(GroupId) -> bool) {
-        for info in config.shard_map.groups.iter().filter(|info| is_ours(info.id)) {
+        for info in config.shard_map.all_groups().filter(|info| is_ours(info.id)) {
             let has_snapshot = self.snapshots.iter().any(|snapshot| snapshot.0 == info.id);
             let here = has_snapshot || info.members.contains(&config.node);
             self.groups.entry(info.id).or_insert_with(|| RecoveredGroup::unrecorded(here));

@@ -40,7 +40,7 @@ use super::registry::NoRoom;
 use super::sockets::{CloseReason, Role};
 use crate::base::{GroupId, Incarnation, NodeId};
 use crate::peering::Known;
-use crate::reactor::{GroupMembers, GroupOperation, GroupReason, GroupRefusal};
+use crate::reactor::{AdminOutcome, GroupMembers, GroupOperation, GroupReason, GroupRefusal};
 use crate::wire::handshake::Replaced;
 
 /// Groups asked at once.
@@ -144,7 +144,7 @@ impl Core {
         {
             self.node_replaced(node);
         }
-        let groups = self.node.config.shard_map.groups.iter().map(|info| info.id).collect();
+        let groups = self.map.all_groups().map(|info| info.id).collect();
         Ok((self.identity(node), groups))
     }
 
@@ -372,13 +372,14 @@ fn ask(
     let (answer, answered) = oneshot::oneshot();
     inbox.push(Event::AskGroup(GroupQuery { group, operation, answer }));
     async move {
-        in_time(answered).await.unwrap_or_else(|| {
-            Err(GroupRefusal {
+        match in_time(answered).await {
+            Some(AdminOutcome::Group(answer)) => answer,
+            _ => Err(GroupRefusal {
                 reason: GroupReason::NoLeader,
                 message: format!("the leader of {group} does not answer"),
                 remedy: "ask again shortly".to_owned(),
-            })
-        })
+            }),
+        }
     }
 }
 

@@ -119,6 +119,8 @@ pub(super) enum CloseReason {
     Crowded(usize),
     #[error("{0}")]
     Reactor(String),
+    #[error("the node was removed from the cluster")]
+    Removed,
     #[error("another connection took its place")]
     Superseded,
 }
@@ -137,7 +139,7 @@ impl CloseReason {
     pub(super) fn is_ordinary(&self, role: Role) -> bool {
         let calling = matches!(role, Role::LinkCalling(_) | Role::DetectorCalling(_));
         match self {
-            Self::Ended | Self::Superseded => true,
+            Self::Ended | Self::Removed | Self::Superseded => true,
             Self::Io(_) | Self::Silent | Self::Lost => calling,
             _ => false,
         }

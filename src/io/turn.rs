@@ -76,8 +76,12 @@ impl Core {
         self.effects = effects;
     }
 
-    /// Performs and empties `effects`. Other nodes first: their disks can begin while ours does.
+    /// Performs and empties `effects`. After who they are, other nodes first: their disks can begin while
+    /// ours does.
     fn perform(&mut self, effects: &mut Effects) {
+        if let Some(map) = effects.map_adopted.take() {
+            self.adopt_map(map);
+        }
         for send in effects.peer_sends.drain(..) {
             self.send_to_peer(send);
         }
@@ -111,6 +115,9 @@ impl Core {
         for group in effects.snapshot_removals.drain(..) {
             self.disk.remove_snapshots(group);
         }
+        if let Some(write) = effects.map_write.take() {
+            self.keep_map(write);
+        }
         for answer in effects.admin_answers.drain(..) {
             self.answer_administrator(answer);
         }
@@ -132,6 +139,7 @@ impl Core {
         }
         self.expire_greetings();
         self.watch_peers();
+        self.maybe_keep_map();
         if std::mem::take(&mut self.accept_again) {
             self.accept_clients();
             self.accept_peers();
@@ -204,8 +212,11 @@ impl Core {
                 Event::SnapshotFailed(snapshot) => self.step(Input::SnapshotFailed { snapshot }),
                 Event::Resolved { purpose, to, address } => self.call(purpose, to, address),
                 Event::SnapshotsRemoved(group) => self.step(Input::SnapshotsRemoved { group }),
+                Event::MapKept { write, is_kept } => self.map_kept(write, is_kept),
                 Event::Status(query) => self.collect_status(query),
                 Event::AskGroup(query) => self.ask_group(query),
+                Event::AskMaster(query) => self.ask_master(query),
+                Event::AskMap(answer) => self.tell_map(answer),
                 Event::AskMember(query) => self.ask_member(query),
             }
         }

@@ -56,6 +56,30 @@ impl<T: Clone + Default> Chunks<T> {
         *self.get_mut(self.len - 1) = item;
     }
 
+    /// How many pieces there are.
+    pub(super) const fn chunks(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// The items of the piece numbered `number`; none if there is no such piece.
+    pub(super) fn chunk(&self, number: usize) -> &[T] {
+        let Some(chunk) = self.chunks.get(number) else { return &[] };
+        &chunk[..(self.len - number * CHUNK).min(CHUNK)]
+    }
+
+    /// Whether the piece numbered `number` is the same one in `other`: then its items are the same,
+    /// since whoever writes to a shared piece copies it first.
+    pub(super) fn shares_chunk(&self, other: &Self, number: usize) -> bool {
+        let (here, there) = (self.chunks.get(number), other.chunks.get(number));
+        here.zip(there).is_some_and(|(here, there)| Rc::ptr_eq(here, there))
+    }
+
+    /// Lets go of the last pieces, those that are not needed for the first `len` items.
+    pub(super) fn truncate_chunks(&mut self, len: usize) {
+        self.chunks.truncate(len.div_ceil(CHUNK));
+        self.len = self.len.min(self.chunks.len() * CHUNK);
+    }
+
     /// Removes the item at `position`; the last one takes its place.
     ///
     /// # Panics

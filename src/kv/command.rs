@@ -40,6 +40,13 @@ pub enum Operation<'a> {
         /// What to add.
         delta: i64,
     },
+    /// Changes nothing; fails unless the key holds what is expected.
+    Compare {
+        /// The key.
+        key: &'a [u8],
+        /// What the key must hold; `None`: the key must be absent.
+        expected: Option<&'a [u8]>,
+    },
 }
 
 impl<'a> Operation<'a> {
@@ -51,7 +58,8 @@ impl<'a> Operation<'a> {
             | Self::Append { key, .. }
             | Self::Delete { key }
             | Self::CompareAndSet { key, .. }
-            | Self::Increment { key, .. } => key,
+            | Self::Increment { key, .. }
+            | Self::Compare { key, .. } => key,
         }
     }
 }
@@ -82,9 +90,9 @@ pub enum Status {
     Ok = 0,
     /// Delete: the key was absent.
     NotFound = 1,
-    /// Compare-and-set: the key holds something else; nothing was written.
+    /// Compare, compare-and-set: the key holds something else; nothing was written.
     CompareFailed = 2,
-    /// The key's slot belongs to another group; nothing was done. Remembered: should the slot come
+    /// The group does not serve the key's slot; nothing was done. Remembered: should the slot come
     /// back, a late copy of the command is still not executed.
     WrongSlot = 3,
     /// Increment: the value is not a decimal 64-bit integer.
@@ -101,9 +109,17 @@ pub enum Status {
     WindowExceeded = 8,
     /// A command of this kind is not known here; not executed and not remembered.
     UnknownCommand = 9,
+    /// Another command of its atomic batch failed; nothing was done. Remembered, unless that other one
+    /// is of an unknown kind.
+    Aborted = 11,
 }
 
 impl Status {
+    /// Whether the command did all that it says: an absent key is as good as deleted.
+    pub const fn is_done(self) -> bool {
+        matches!(self, Self::Ok | Self::NotFound)
+    }
+
     /// The number that stands for it on the wire and in snapshots.
     pub const fn code(self) -> u8 {
         self as u8
@@ -122,6 +138,7 @@ impl Status {
             7 => Self::Forgotten,
             8 => Self::WindowExceeded,
             9 => Self::UnknownCommand,
+            11 => Self::Aborted,
             _ => return None,
         })
     }
@@ -151,7 +168,7 @@ pub enum SessionError {
     Full,
 }
 
-/// The key's slot belongs to another group.
+/// The group does not serve the key's slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the key's slot belongs to another group")]
+#[error("the group does not serve the key's slot")]
 pub struct WrongSlot;

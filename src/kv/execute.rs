@@ -1,4 +1,18 @@
-//! What each operation does to the tables.
+//! What each operation does to the tables, or that it does nothing because the group does not serve the
+//! key's slot.
+//!
+//! **`WrongSlot` is an outcome like any other.** It is decided where the entry is applied: by the log's
+//! order alone the command came before the slot was served here or after it was frozen, and every replica
+//! says so. The session remembers it, so a copy of the command that comes late is answered the same and
+//! not executed, even if the slot has come back by then.
+//!
+//! **That is why sessions do not move with slots.** A session is opened in one group, and the fate of each
+//! of its numbers is decided once, by that group's log: executed, and the result remembered there; or
+//! `WrongSlot`, for good. A client that is told `WrongSlot` knows that the command did not happen and never
+//! will under this number, and may give it a new number in its session with the slot's new owner. One that
+//! was told nothing asks the same group again under the same number, and gets the first result wherever the
+//! slot is now. So a command is executed at most once without the new owner knowing what the old one
+//! remembers.
 
 use super::command::{Operation, Status};
 use super::slot_tables::{KeyCursor, SlotTables};
@@ -8,60 +22,104 @@ use crate::base::limits::VALUE_MAX;
 /// An operation's outcome and the number that goes with it.
 pub(super) type Outcome = (Status, i64);
 
+/// What becomes of an operation's key.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Change<'a> {
+    /// Nothing.
+    Keep,
+    /// It is gone.
+    Remove,
+    /// It holds this.
+    Put(&'a [u8]),
+    /// It holds this number.
+    PutNumber(i64),
+    /// It holds this behind what it held.
+    Append(&'a [u8]),
+}
+
 /// Executes `operation`. Any status but `Ok` means that nothing was changed.
 pub(super) fn execute(tables: &mut SlotTables, operation: &Operation<'_>) -> Outcome {
     let slot = Slot::of_key(operation.key());
-    if !tables.owns(slot) {
+    if !tables.serves(slot) {
         return (Status::WrongSlot, 0);
     }
     let mut cursor = tables.cursor(slot, operation.key());
+    let (outcome, change) = judge(operation, || cursor.value());
+    change.make(&mut cursor);
+    outcome
+}
+
+/// What `operation` finds and does, given what its key holds.
+#[inline]
+pub(super) fn judge<'a, 'h>(
+    operation: &Operation<'a>,
+    held: impl Fn() -> Option<&'h [u8]>,
+) -> (Outcome, Change<'a>) {
+    let refused = |status| ((status, 0), Change::Keep);
     match *operation {
-        Operation::Put { value, .. } => put(&mut cursor, value),
-        Operation::Append { value, .. } => append(&mut cursor, value),
-        Operation::Delete { .. } => delete(&mut cursor),
-        Operation::CompareAndSet { expected, value, .. } => {
-            compare_and_set(&mut cursor, expected, value)
+        Operation::Append { value, .. } => append(held(), value),
+        Operation::Delete { .. } if held().is_none() => refused(Status::NotFound),
+        Operation::Delete { .. } => ((Status::Ok, 1), Change::Remove),
+        Operation::CompareAndSet { expected, .. } | Operation::Compare { expected, .. }
+            if held() != expected =>
+        {
+            refused(Status::CompareFailed)
         }
-        Operation::Increment { delta, .. } => increment(&mut cursor, delta),
+        Operation::Put { value, .. } | Operation::CompareAndSet { value, .. } => put(value),
+        Operation::Compare { .. } => ((Status::Ok, 0), Change::Keep),
+        Operation::Increment { delta, .. } => increment(held(), delta),
     }
 }
 
 #[inline]
-fn put(cursor: &mut KeyCursor<'_>, value: &[u8]) -> Outcome {
+const fn put(value: &[u8]) -> (Outcome, Change<'_>) {
     if value.len() > VALUE_MAX {
-        return (Status::ValueTooLarge, 0);
+        return ((Status::ValueTooLarge, 0), Change::Keep);
     }
-    cursor.put(value);
-    (Status::Ok, 0)
+    ((Status::Ok, 0), Change::Put(value))
 }
 
-fn append(cursor: &mut KeyCursor<'_>, tail: &[u8]) -> Outcome {
-    let length = cursor.value().map_or(0, <[u8]>::len) + tail.len();
+fn append<'a>(held: Option<&[u8]>, tail: &'a [u8]) -> (Outcome, Change<'a>) {
+    let length = held.map_or(0, <[u8]>::len) + tail.len();
     if length > VALUE_MAX {
-        return (Status::ValueTooLarge, 0);
+        return ((Status::ValueTooLarge, 0), Change::Keep);
     }
-    cursor.append(tail);
-    (Status::Ok, i64::try_from(length).expect("at most VALUE_MAX"))
+    let number = i64::try_from(length).expect("at most VALUE_MAX");
+    ((Status::Ok, number), Change::Append(tail))
 }
 
-fn delete(cursor: &mut KeyCursor<'_>) -> Outcome {
-    if cursor.remove() { (Status::Ok, 1) } else { (Status::NotFound, 0) }
-}
-
-fn compare_and_set(cursor: &mut KeyCursor<'_>, expected: Option<&[u8]>, value: &[u8]) -> Outcome {
-    if cursor.value() != expected {
-        return (Status::CompareFailed, 0);
-    }
-    put(cursor, value)
-}
-
-fn increment(cursor: &mut KeyCursor<'_>, delta: i64) -> Outcome {
-    let Some(old) = cursor.value().map_or(Some(0), parse_decimal) else {
-        return (Status::NotANumber, 0);
+fn increment(held: Option<&[u8]>, delta: i64) -> (Outcome, Change<'static>) {
+    let Some(old) = held.map_or(Some(0), parse_decimal) else {
+        return ((Status::NotANumber, 0), Change::Keep);
     };
-    let Some(new) = old.checked_add(delta) else { return (Status::Overflow, 0) };
-    cursor.put(Decimal::new(new).as_slice());
-    (Status::Ok, new)
+    match old.checked_add(delta) {
+        Some(new) => ((Status::Ok, new), Change::PutNumber(new)),
+        None => ((Status::Overflow, 0), Change::Keep),
+    }
+}
+
+impl Change<'_> {
+    #[inline]
+    fn make(self, cursor: &mut KeyCursor<'_>) {
+        match self {
+            Self::Keep => {}
+            Self::Remove => cursor.remove(),
+            Self::Put(value) => cursor.put(value),
+            Self::PutNumber(number) => cursor.put(Decimal::new(number).as_slice()),
+            Self::Append(tail) => cursor.append(tail),
+        }
+    }
+
+    /// What the key would hold, if it held `held` before.
+    pub(super) fn draft(self, held: Option<&[u8]>) -> Option<Vec<u8>> {
+        match self {
+            Self::Keep => held.map(<[u8]>::to_vec),
+            Self::Remove => None,
+            Self::Put(value) => Some(value.to_vec()),
+            Self::PutNumber(number) => Some(Decimal::new(number).as_slice().to_vec()),
+            Self::Append(tail) => Some([held.unwrap_or_default(), tail].concat()),
+        }
+    }
 }
 
 /// Reads an optional sign and decimal digits, nothing else around them.
@@ -111,6 +169,7 @@ impl Decimal {
 mod tests {
     use super::*;
     use crate::base::SlotSet;
+    use crate::kv::ownership::Ownership;
 
     #[test]
     fn numbers_are_written_as_they_are_read() {
@@ -126,7 +185,7 @@ mod tests {
 
     /// Runs operations on one key in turn and gives each outcome, then the value.
     fn run(operations: &[Operation<'_>]) -> (Vec<Outcome>, Option<Vec<u8>>) {
-        let mut tables = SlotTables::new(&SlotSet::full());
+        let mut tables = SlotTables::new(Ownership::new(&SlotSet::full()));
         let outcomes = operations.iter().map(|operation| execute(&mut tables, operation)).collect();
         let key = operations[0].key();
         (outcomes, tables.get(Slot::of_key(key), key).map(<[u8]>::to_vec))

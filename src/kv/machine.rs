@@ -1,13 +1,15 @@
 //! One replica's state and how entries change it.
 
+use super::annex::Annex;
 use super::command::{Answer, Command, Place, SessionError, Status, WrongSlot};
 use super::content_hash;
 use super::execute::execute;
+use super::ownership::{Ownership, SlotState};
 use super::session::{Recall, Remembered, Session, SessionView, Sessions, Sums};
 use super::slot_tables::SlotTables;
 use super::snapshot::Snapshot;
 use crate::base::{
-    GroupId, Index, Mistake, Sequence, SessionId, Slot, SlotSet, Term, WallTime, makes,
+    Bytes, GroupId, Index, Mistake, Sequence, SessionId, Slot, SlotSet, Term, WallTime, makes,
 };
 
 /// Bits of a session id that tell sessions opened by one entry apart.
@@ -16,14 +18,21 @@ const ORDINAL_BITS: u32 = 16;
 /// The deterministic state machine of one group's replica.
 ///
 /// Inputs, in the order of the log: [`begin_entry`](Self::begin_entry) for each entry, then for what
-/// it holds [`open_session`](Self::open_session), [`close_session`](Self::close_session) or
-/// [`begin_batch`](Self::begin_batch) and [`Batch::apply`]. Everything else is a query.
+/// it holds [`open_session`](Self::open_session), [`close_session`](Self::close_session),
+/// [`begin_batch`](Self::begin_batch) and [`Batch::apply`] or [`Batch::apply_atomic`],
+/// [`set_annex`](Self::set_annex), or for slots that come and go
+/// [`create_slot`](Self::create_slot), [`begin_arrival`](Self::begin_arrival), [`take_piece`](Self::take_piece),
+/// [`restart_arrival`](Self::restart_arrival), [`serve_slot`](Self::serve_slot),
+/// [`freeze_slot`](Self::freeze_slot), [`drop_slot`](Self::drop_slot). Between turns, whatever the log:
+/// [`reclaim`](Self::reclaim). Everything else is a query.
 pub struct Machine {
     group: GroupId,
     /// Place and time of the last entry begun.
     applied: Applied,
     sessions: Sessions,
     tables: SlotTables,
+    /// What the host keeps in the state.
+    annex: Annex,
 }
 
 /// The last entry that is part of a state.
@@ -38,19 +47,26 @@ pub(super) struct Applied {
 }
 
 impl Machine {
-    /// The state before the first entry, of a group that owns the slots `owned`.
-    pub fn new(group: GroupId, owned: &SlotSet) -> Self {
+    /// The state before the first entry, of a group that serves the slots `served`, all of them empty.
+    ///
+    /// Every replica that begins with the log's first entry must be given the same ones, whenever that is.
+    pub fn new(group: GroupId, served: &SlotSet) -> Self {
         let (applied, sessions) = (Applied::default(), Sessions::default());
-        Self::from_parts(group, applied, sessions, SlotTables::new(owned))
+        let tables = SlotTables::new(Ownership::new(served));
+        Self::from_parts(group, applied, (sessions, tables, Annex::default()))
     }
 
-    pub(super) const fn from_parts(
+    pub(super) fn from_parts(
         group: GroupId,
         applied: Applied,
-        sessions: Sessions,
-        tables: SlotTables,
+        (sessions, tables, annex): (Sessions, SlotTables, Annex),
     ) -> Self {
-        Self { group, applied, sessions, tables }
+        Self { group, applied, sessions, tables, annex }
+    }
+
+    /// Whose state it is.
+    pub const fn group(&self) -> GroupId {
+        self.group
     }
 
     /// Begins an entry of the log: what follows belongs to it. `timestamp` is the leader's; should it
@@ -101,13 +117,28 @@ impl Machine {
         Ok(Batch { tables: &mut self.tables, session, sums, index })
     }
 
+    /// Keeps other bytes of the host's than those before. Costs a look at all of them.
+    ///
+    /// # Panics
+    /// If there are more than [`ANNEX_MAX`](crate::base::limits::ANNEX_MAX): a bug of the caller's.
+    pub fn set_annex(&mut self, annex: Bytes) {
+        self.annex = Annex::new(annex);
+    }
+
+    /// What the host keeps in the state; no bytes at first.
+    pub const fn annex(&self) -> &Bytes {
+        self.annex.bytes()
+    }
+
     /// The value of `key`.
     ///
     /// # Errors
-    /// [`WrongSlot`] if the key's slot belongs to another group.
+    /// [`WrongSlot`] if the group does not serve the key's slot.
     pub fn get(&self, key: &[u8]) -> Result<Option<&[u8]>, WrongSlot> {
         let slot = Slot::of_key(key);
-        if self.tables.owns(slot) { Ok(self.tables.get(slot, key)) } else { Err(WrongSlot) }
+        let frozen = || matches!(self.slot_state(slot), SlotState::Frozen { .. });
+        let read = self.tables.serves(slot) || makes(Mistake::FrozenRead) && frozen();
+        if read { Ok(self.tables.get(slot, key)) } else { Err(WrongSlot) }
     }
 
     /// Index and term of the last entry begun, and the latest time stamp so far.
@@ -115,15 +146,23 @@ impl Machine {
         (self.applied.index, self.applied.term, self.applied.timestamp)
     }
 
-    /// Keys held.
+    pub(super) const fn tables(&self) -> &SlotTables {
+        &self.tables
+    }
+
+    pub(super) const fn tables_mut(&mut self) -> &mut SlotTables {
+        &mut self.tables
+    }
+
+    /// Keys held, those of frozen and arriving slots too.
     pub const fn keys(&self) -> u64 {
         self.tables.keys()
     }
 
-    /// Bytes of keys, values and sessions, with a fixed overhead for each: about the memory they
-    /// take, the same on every replica.
-    pub const fn bytes(&self) -> u64 {
-        self.tables.bytes() + self.sessions.bytes()
+    /// Bytes of keys, values and sessions, with a fixed overhead for each, and of the annex: about the
+    /// memory they take, the same on every replica.
+    pub fn bytes(&self) -> u64 {
+        self.tables.bytes() + self.sessions.bytes() + self.annex().len() as u64
     }
 
     /// Sessions open.
@@ -136,50 +175,60 @@ impl Machine {
         self.sessions.views()
     }
 
-    /// Slots owned.
+    /// Slots served.
     pub fn slots(&self) -> u32 {
-        self.tables.owned_count()
+        self.tables.ownership().served_count()
     }
 
-    /// A hash of keys, values, sessions with their remembered results, and the applied entry: equal on
-    /// all replicas that have applied the same entries. Kept up to date with every change, at the cost
-    /// of what the change touches.
+    /// A hash of slots, keys, values, sessions with their remembered results, the annex, and the applied
+    /// entry: equal on all replicas that have applied the same entries. Kept up to date with every
+    /// change, at the cost of what the change touches.
     pub fn state_hash(&self) -> u64 {
-        self.hash_of(self.tables.content_hash(), self.sessions.content_hash())
+        let Self { tables, sessions, annex, .. } = self;
+        let (content, slots) = (tables.content_hash(), tables.ownership().hash());
+        self.hash_of([content, sessions.content_hash(), slots, annex.hash()])
     }
 
     /// The same hash, made by looking at everything that is held: it differs from
     /// [`Self::state_hash`] only if memory changed by itself, or by our bug.
     pub fn recomputed_state_hash(&self) -> u64 {
-        let (tables, sessions) = (&self.tables, &self.sessions);
-        self.hash_of(tables.recomputed_content_hash(), sessions.recomputed_content_hash())
+        let Self { tables, sessions, annex, .. } = self;
+        let (content, slots) =
+            (tables.recomputed_content_hash(), tables.ownership().recomputed_hash());
+        let (sessions, annex) = (sessions.recomputed_content_hash(), annex.recomputed_hash());
+        self.hash_of([content, sessions, slots, annex])
     }
 
-    fn hash_of(&self, content: u64, sessions: u64) -> u64 {
+    /// `parts`: of keys and values, sessions, slots and the annex.
+    fn hash_of(&self, parts: [u64; 4]) -> u64 {
         let Applied { index, term, timestamp } = self.applied;
         let place = [u64::from(self.group.0), index.0, term.0, timestamp.0];
-        let counts = [self.keys(), self.sessions() as u64, content, sessions];
-        content_hash::of_words(content_hash::of_words(0, &place), &counts)
+        let counts = [self.keys(), self.sessions() as u64];
+        let seed = content_hash::of_words(content_hash::of_words(0, &place), &counts);
+        content_hash::of_words(seed, &parts)
     }
 
     /// The state as it is now, for writing it out while it goes on changing. Takes time in
     /// proportion to the number of sessions, not of keys.
     pub fn snapshot(&self) -> Snapshot {
         let (pages, sessions) = (self.tables.share(), self.sessions.share());
-        let content = self.tables.content_hash().wrapping_add(self.sessions.content_hash());
-        let hashes = (self.state_hash(), content);
-        Snapshot::new(self.group, self.applied, self.keys(), (pages, sessions), hashes)
+        let (ownership, annex) = (self.tables.ownership().clone(), self.annex.clone());
+        let parts = [self.tables.content_hash(), self.sessions.content_hash()];
+        let parts = parts.into_iter().chain([ownership.hash(), annex.hash()]);
+        let hashes = (self.state_hash(), parts.fold(0, u64::wrapping_add));
+        let contents = (annex, ownership, sessions, pages);
+        Snapshot::new(self.group, self.applied, self.keys(), contents, hashes)
     }
 }
 
 /// Commands of one session within one entry.
 pub struct Batch<'a> {
-    tables: &'a mut SlotTables,
-    session: &'a mut Session,
+    pub(super) tables: &'a mut SlotTables,
+    pub(super) session: &'a mut Session,
     /// Of all sessions, kept up to date.
-    sums: &'a mut Sums,
+    pub(super) sums: &'a mut Sums,
     /// The entry.
-    index: Index,
+    pub(super) index: Index,
 }
 
 impl Batch<'_> {

@@ -1,10 +1,13 @@
 //! Makes a machine of a snapshot's pieces. They come from a disk or a peer: nothing in them is trusted.
 
+use super::annex::AnnexParts;
 use super::command::Status;
 use super::machine::{Applied, Machine};
+use super::ownership::{Arrival, Ownership, SlotState};
+use super::reader::{CutShort, Reader};
 use super::session::{Recall, Remembered, Session, Sessions};
 use super::slot_tables::SlotTables;
-use super::snapshot::{FORMAT, kind};
+use super::snapshot::{FORMAT, flag, kind};
 use crate::base::limits::SESSIONS_MAX;
 use crate::base::{GroupId, Index, Sequence, SessionId, Slot, SlotSet, Term, WallTime};
 
@@ -31,6 +34,16 @@ pub enum RestoreError {
         /// The group it is.
         found: GroupId,
     },
+    /// A part of the annex is empty, too long, or follows one that was not full; or the annex is too long.
+    #[error(
+        "the snapshot's state has {bytes} bytes of an annex from byte {at} on, as none is written"
+    )]
+    BadAnnex {
+        /// Where in the annex it stands.
+        at: usize,
+        /// How long it is.
+        bytes: usize,
+    },
     /// A session's id is not above the one before it, there are too many, or it begins at 0.
     #[error(
         "the snapshot's state has session {0} out of order, too many sessions, or one from 0 on"
@@ -44,8 +57,8 @@ pub enum RestoreError {
         /// The sequence.
         sequence: Sequence,
     },
-    /// A slot is out of order, or not owned by the group.
-    #[error("the snapshot's state has slot {0} out of order, or not of this group")]
+    /// A slot is out of order, has two states, or one that cannot be; or the group has nothing of it.
+    #[error("the snapshot's state has slot {0} out of order, twice, or not of this group")]
     BadSlot(u16),
     /// A key is there twice, or its slot is another one.
     #[error("the snapshot's state has a key in slot {0} that is there twice or of another slot")]
@@ -66,26 +79,45 @@ pub enum RestoreError {
     Incomplete,
 }
 
+impl From<CutShort> for RestoreError {
+    fn from(_: CutShort) -> Self {
+        Self::Truncated
+    }
+}
+
 /// A machine in the making.
 pub struct Restore {
     group: GroupId,
     /// From the header, which comes first.
     applied: Option<Applied>,
+    /// What there is of the annex, which comes next.
+    annex: AnnexParts,
     sessions: Sessions,
     tables: SlotTables,
+    /// The last slot of the run of served slots that was read last; ascends.
+    served: Option<Slot>,
+    /// The frozen or arriving slot that was read last; ascends. Once there is one, no run follows.
+    moving: Option<Slot>,
     /// The slot whose entries are being read; ascends. Once there is one, no session follows.
     slot: Option<Slot>,
-    /// Whether the end record was read: nothing follows.
     /// The state's hash, from the end, which comes last.
     ended: Option<u64>,
 }
 
 impl Restore {
-    /// An empty machine in the making, of a group that owns the slots `owned`.
-    pub fn new(group: GroupId, owned: &SlotSet) -> Self {
-        let tables = SlotTables::new(owned);
-        let sessions = Sessions::default();
-        Self { group, applied: None, sessions, tables, slot: None, ended: None }
+    /// An empty machine in the making, of the group `group`.
+    pub fn new(group: GroupId) -> Self {
+        Self {
+            group,
+            applied: None,
+            annex: AnnexParts::default(),
+            sessions: Sessions::default(),
+            tables: SlotTables::new(Ownership::new(&SlotSet::new())),
+            served: None,
+            moving: None,
+            slot: None,
+            ended: None,
+        }
     }
 
     /// Takes in the next piece, as [`Snapshot::next_chunk`](super::Snapshot::next_chunk) gave it.
@@ -111,7 +143,8 @@ impl Restore {
     pub fn finish(self) -> Result<Machine, RestoreError> {
         let applied = self.applied.ok_or(RestoreError::Incomplete)?;
         let expected = self.ended.ok_or(RestoreError::Incomplete)?;
-        let machine = Machine::from_parts(self.group, applied, self.sessions, self.tables);
+        let parts = (self.sessions, self.tables, self.annex.finish());
+        let machine = Machine::from_parts(self.group, applied, parts);
         let found = machine.state_hash();
         if found == expected { Ok(machine) } else { Err(RestoreError::BadHash { expected, found }) }
     }
@@ -119,8 +152,12 @@ impl Restore {
     /// Whether a record of this kind may come now.
     fn check_place(&self, kind: u8) -> Result<(), RestoreError> {
         let begun = self.applied.is_some() && self.ended.is_none();
+        let states = begun && self.slot.is_none() && self.sessions.len() == 0;
         let in_place = match kind {
             kind::HEADER => self.applied.is_none(),
+            kind::ANNEX => states && self.served.is_none() && self.moving.is_none(),
+            kind::SERVED => states && self.moving.is_none(),
+            kind::FROZEN | kind::ARRIVING => states,
             kind::SESSION => begun && self.slot.is_none(),
             kind::RESULT => begun && self.slot.is_none() && self.sessions.len() > 0,
             kind::SLOT | kind::END => begun,
@@ -133,6 +170,9 @@ impl Restore {
     fn record(&mut self, kind: u8, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
         match kind {
             kind::HEADER => self.header(reader),
+            kind::ANNEX => self.annex(reader),
+            kind::SERVED => self.served(reader),
+            kind::FROZEN | kind::ARRIVING => self.moving(kind, reader),
             kind::SESSION => self.session(reader),
             kind::RESULT => self.result(reader),
             kind::SLOT => self.slot(reader),
@@ -153,6 +193,53 @@ impl Restore {
         let (index, term) = (Index(reader.word()?), Term(reader.word()?));
         let timestamp = WallTime(reader.word()?);
         self.applied = Some(Applied { index, term, timestamp });
+        Ok(())
+    }
+
+    fn annex(&mut self, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
+        let length = u32::from_le_bytes(reader.array()?);
+        self.annex.push(reader.take(length as usize)?)
+    }
+
+    fn served(&mut self, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
+        let first = u16::from_le_bytes(reader.array()?);
+        let last = u16::from_le_bytes(reader.array()?);
+        // Runs are as long as can be: one that touches the run before it would have been one with it.
+        let is_above = self.served.is_none_or(|served| first > served.number() + 1);
+        match Slot::new(last) {
+            Some(last_slot) if is_above && first <= last => {
+                let slots = (first..=last).filter_map(Slot::new);
+                slots.for_each(|slot| self.tables.ownership_mut().set(slot, SlotState::Served));
+                self.served = Some(last_slot);
+                Ok(())
+            }
+            _ => Err(RestoreError::BadSlot(first)),
+        }
+    }
+
+    fn moving(&mut self, kind: u8, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
+        let number = u16::from_le_bytes(reader.array()?);
+        let bad = RestoreError::BadSlot(number);
+        let slot = Slot::new(number).ok_or(bad)?;
+        let since = Index(reader.word()?);
+        let state = if kind == kind::FROZEN {
+            SlotState::Frozen { since }
+        } else {
+            let (next, target) = (reader.word()?, reader.word()?);
+            let flags = u8::from_le_bytes(reader.array()?);
+            // After that number none could come.
+            if flags & !(flag::FINAL | flag::WHOLE) != 0 || next == u64::MAX {
+                return Err(bad);
+            }
+            let (is_final, is_whole) = (flags & flag::FINAL != 0, flags & flag::WHOLE != 0);
+            SlotState::Arriving(Arrival { since, next, target, is_final, is_whole })
+        };
+        let applied = self.applied.map_or(Index(0), |applied| applied.index);
+        if Some(slot) <= self.moving || self.tables.serves(slot) || since > applied {
+            return Err(bad);
+        }
+        self.moving = Some(slot);
+        self.tables.ownership_mut().set(slot, state);
         Ok(())
     }
 
@@ -191,12 +278,16 @@ impl Restore {
     fn slot(&mut self, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
         let number = u16::from_le_bytes(reader.array()?);
         match Slot::new(number) {
-            Some(slot) if Some(slot) > self.slot && self.tables.owns(slot) => {
+            Some(slot) if Some(slot) > self.slot && self.is_here(slot) => {
                 self.slot = Some(slot);
                 Ok(())
             }
             _ => Err(RestoreError::BadSlot(number)),
         }
+    }
+
+    fn is_here(&self, slot: Slot) -> bool {
+        self.tables.ownership().state(slot) != SlotState::Absent
     }
 
     fn entry(&mut self, reader: &mut Reader<'_>) -> Result<(), RestoreError> {
@@ -220,27 +311,6 @@ impl Restore {
         }
         self.ended = Some(reader.word()?);
         Ok(())
-    }
-}
-
-/// Bytes still to be read.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], RestoreError> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(RestoreError::Truncated)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RestoreError> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(RestoreError::Truncated)?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    fn word(&mut self) -> Result<u64, RestoreError> {
-        self.array().map(u64::from_le_bytes)
     }
 }
 

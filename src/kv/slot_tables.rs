@@ -9,8 +9,10 @@
 use std::rc::Rc;
 
 use super::content_hash::{of_value, of_value_end};
-use super::table::{Entry, Table, key_hash};
-use crate::base::{SLOT_COUNT, Slot, SlotSet};
+use super::discarded::Discarded;
+use super::ownership::Ownership;
+use super::table::{Entry, Sums, Table, key_hash};
+use crate::base::{SLOT_COUNT, Slot};
 
 /// Slots of one page.
 pub(super) const PAGE_SLOTS: usize = 64;
@@ -43,31 +45,39 @@ impl Page {
 pub(super) struct SlotTables {
     /// `PAGES` of them.
     pages: Pages,
-    /// The slots of this group; all others are empty.
-    owned: SlotSet,
+    /// The states of all slots; those that are absent are empty.
+    ownership: Ownership,
     /// Keys in all tables.
     keys: u64,
     /// Bytes of all keys and values, plus `KEY_OVERHEAD` for each key: a function of content alone.
     bytes: u64,
     /// The sum of all values' hashes, each under its key: equal content, equal sum, whatever the order.
     content: u64,
+    /// What was dropped and is not freed yet. No part of the state.
+    discarded: Discarded,
 }
 
 impl SlotTables {
-    /// Empty tables for the `owned` slots.
-    pub(super) fn new(owned: &SlotSet) -> Self {
-        Self { pages: vec![None; PAGES], owned: owned.clone(), keys: 0, bytes: 0, content: 0 }
+    /// Empty tables.
+    pub(super) fn new(ownership: Ownership) -> Self {
+        let (pages, discarded) = (vec![None; PAGES], Discarded::default());
+        Self { pages, ownership, keys: 0, bytes: 0, content: 0, discarded }
     }
 
-    /// Whether the group owns `slot`.
+    /// Whether commands for `slot` are executed here.
     #[inline]
-    pub(super) fn owns(&self, slot: Slot) -> bool {
-        self.owned.contains(slot)
+    pub(super) fn serves(&self, slot: Slot) -> bool {
+        self.ownership.serves(slot)
     }
 
-    /// How many slots the group owns.
-    pub(super) fn owned_count(&self) -> u32 {
-        self.owned.len()
+    /// The states of all slots.
+    pub(super) const fn ownership(&self) -> &Ownership {
+        &self.ownership
+    }
+
+    /// The states of all slots, to change them.
+    pub(super) const fn ownership_mut(&mut self) -> &mut Ownership {
+        &mut self.ownership
     }
 
     /// Keys held.
@@ -93,6 +103,39 @@ impl SlotTables {
     /// References to all pages as they are now: later writes do not show through them.
     pub(super) fn share(&self) -> Pages {
         self.pages.clone()
+    }
+
+    /// A reference to the table of one slot as it is now.
+    pub(super) fn share_table(&self, slot: Slot) -> Table {
+        self.table(slot).map_or_else(Table::new, Table::clone)
+    }
+
+    /// The hash of the content of one slot.
+    pub(super) fn slot_content_hash(&self, slot: Slot) -> u64 {
+        self.table(slot).map_or(0, |table| table.sums().content)
+    }
+
+    /// Takes all keys out of a slot. Their memory is given back by [`Self::reclaim`], if they are many.
+    pub(super) fn clear(&mut self, slot: Slot) {
+        if self.table(slot).is_none() {
+            return;
+        }
+        let table = self.table_place(slot).take().expect("looked at above");
+        let Sums { bytes, content } = table.sums();
+        self.keys -= table.len() as u64;
+        self.bytes -= bytes;
+        self.replace_hash(content, 0);
+        self.discarded.push(table);
+    }
+
+    /// Gives memory of dropped slots back: see [`Discarded::free`].
+    pub(super) fn reclaim(&mut self, keys_max: usize) -> bool {
+        self.discarded.free(keys_max)
+    }
+
+    /// Keys of dropped slots whose memory is not given back yet.
+    pub(super) fn unreclaimed_keys(&self) -> usize {
+        self.discarded.keys()
     }
 
     /// All entries, slot by slot, in their tables' order.
@@ -169,46 +212,56 @@ impl KeyCursor<'_> {
     #[inline]
     pub(super) fn put(&mut self, value: &[u8]) {
         let Some(position) = self.position else { return self.insert(value) };
-        let held = self.tables.table_mut(self.slot).value_mut(position);
+        let (held, sums) = self.tables.table_mut(self.slot).value_mut(position);
         let (old, old_hash) = (held.len(), of_value(self.hash, held.as_slice()));
         held.set(value);
+        let new_hash = of_value(self.hash, value);
+        sums.replace(old, value.len(), (old_hash, new_hash));
         self.tables.bytes = self.tables.bytes - old as u64 + value.len() as u64;
-        self.tables.replace_hash(old_hash, of_value(self.hash, value));
+        self.tables.replace_hash(old_hash, new_hash);
     }
 
     /// Puts `tail` behind the value; an absent key counts as an empty value.
     pub(super) fn append(&mut self, tail: &[u8]) {
         let Some(position) = self.position else { return self.insert(tail) };
-        let held = self.tables.table_mut(self.slot).value_mut(position);
+        let (held, sums) = self.tables.table_mut(self.slot).value_mut(position);
         let (old, hash) = (held.len(), self.hash);
         let before = of_value_end(hash, held.as_slice(), old);
         held.append(tail);
         let after = of_value_end(hash, held.as_slice(), old);
+        sums.replace(0, tail.len(), (before, after));
         self.tables.bytes += tail.len() as u64;
         self.tables.replace_hash(before, after);
     }
 
-    /// Removes the key; returns whether it was there.
-    pub(super) fn remove(&mut self) -> bool {
-        let Some(position) = self.position.take() else { return false };
+    /// Removes the key, if it is there.
+    pub(super) fn remove(&mut self) {
+        let Some(position) = self.position.take() else { return };
         let table = self.tables.table_mut(self.slot);
         let value = table.entry(position).expect("the key was found there").value();
         let (cost, hash) = (key_cost(self.key, value), of_value(self.hash, value));
         table.remove(position);
+        let sums = table.sums_mut();
+        sums.bytes -= cost;
+        sums.content = sums.content.wrapping_sub(hash);
         if table.len() == 0 {
             *self.tables.table_place(self.slot) = None;
         }
         self.tables.keys -= 1;
         self.tables.bytes -= cost;
         self.tables.replace_hash(hash, 0);
-        true
     }
 
     fn insert(&mut self, value: &[u8]) {
-        self.position = Some(self.tables.table_mut(self.slot).push(self.key, value));
+        let (cost, hash) = (key_cost(self.key, value), of_value(self.hash, value));
+        let table = self.tables.table_mut(self.slot);
+        self.position = Some(table.push(self.key, value));
+        let sums = table.sums_mut();
+        sums.bytes += cost;
+        sums.content = sums.content.wrapping_add(hash);
         self.tables.keys += 1;
-        self.tables.bytes += key_cost(self.key, value);
-        self.tables.replace_hash(0, of_value(self.hash, value));
+        self.tables.bytes += cost;
+        self.tables.replace_hash(0, hash);
     }
 }
 

@@ -4,14 +4,16 @@
 
 use std::rc::Rc;
 
+use super::annex::Annex;
 use super::machine::Applied;
+use super::ownership::{Arrival, Ownership, SlotState, hash_of};
 use super::session::{Remembered, SessionList};
 use super::slot_tables::{PAGE_SLOTS, PAGES, Page, Pages};
 use super::table::Entry;
-use crate::base::{GroupId, Index, Mistake, Sequence, Term, WallTime, makes};
+use crate::base::{GroupId, Index, Mistake, Sequence, Slot, Term, WallTime, makes};
 
 /// Version of the format.
-pub(super) const FORMAT: u16 = 1;
+pub(super) const FORMAT: u16 = 3;
 
 /// Kinds of records; each begins with its kind in one byte.
 pub(super) mod kind {
@@ -21,6 +23,16 @@ pub(super) mod kind {
     pub(in crate::kv) const SLOT: u8 = 4;
     pub(in crate::kv) const ENTRY: u8 = 5;
     pub(in crate::kv) const END: u8 = 6;
+    pub(in crate::kv) const SERVED: u8 = 7;
+    pub(in crate::kv) const FROZEN: u8 = 8;
+    pub(in crate::kv) const ARRIVING: u8 = 9;
+    pub(in crate::kv) const ANNEX: u8 = 10;
+}
+
+/// Flags of an arriving slot.
+pub(super) mod flag {
+    pub(in crate::kv) const FINAL: u8 = 1;
+    pub(in crate::kv) const WHOLE: u8 = 2;
 }
 
 /// A state frozen at one entry. Dropped or written out, it lets go of what it shares.
@@ -29,6 +41,10 @@ pub struct Snapshot {
     applied: Applied,
     /// Keys in `pages`, for the end record.
     keys: u64,
+    /// What the host keeps in the state, let go once written.
+    annex: Annex,
+    /// The states of all slots.
+    ownership: Ownership,
     /// The tables; a page is let go once written.
     pages: Pages,
     /// The sessions, let go together once written.
@@ -37,7 +53,7 @@ pub struct Snapshot {
     session_count: u64,
     /// The hash of the state, for the end record.
     state_hash: u64,
-    /// What the hashes of sessions, keys and values add up to.
+    /// What the hashes of the annex, slots' states, sessions, keys and values add up to.
     content: u64,
     /// What the hashes of those written so far add up to: `content` at the end.
     written: u64,
@@ -49,6 +65,12 @@ pub struct Snapshot {
 #[derive(Clone, Copy, Debug)]
 enum Next {
     Header,
+    /// The annex, from this byte on.
+    Annex(usize),
+    /// The first run of served slots at or after this one.
+    Served(Slot),
+    /// The first slot at or after this one that is frozen or arriving.
+    Moving(Slot),
     /// The session at this place of the list.
     Session(usize),
     /// The results of that session, from this place of its window on.
@@ -64,13 +86,15 @@ impl Snapshot {
         group: GroupId,
         applied: Applied,
         keys: u64,
-        (pages, sessions): (Pages, SessionList),
+        (annex, ownership, sessions, pages): (Annex, Ownership, SessionList, Pages),
         (state_hash, content): (u64, u64),
     ) -> Self {
         Self {
             group,
             applied,
             keys,
+            annex,
+            ownership,
             pages,
             session_count: sessions.len() as u64,
             sessions,
@@ -105,6 +129,9 @@ impl Snapshot {
     fn write_next(&mut self, out: &mut Vec<u8>) -> Next {
         match self.next {
             Next::Header => self.write_header(out),
+            Next::Annex(at) => self.write_annex(out, at),
+            Next::Served(from) => self.write_served(out, from),
+            Next::Moving(from) => self.write_moving(out, from),
             Next::Session(at) => self.write_session(out, at),
             Next::Results(at, from) => self.write_result(out, at, from),
             Next::Slot(slot, from) => self.write_slot(out, slot, from),
@@ -120,7 +147,43 @@ impl Snapshot {
         for word in [self.applied.index.0, self.applied.term.0, self.applied.timestamp.0] {
             out.extend_from_slice(&word.to_le_bytes());
         }
-        Next::Session(0)
+        Next::Annex(0)
+    }
+
+    fn write_annex(&mut self, out: &mut Vec<u8>, at: usize) -> Next {
+        let part = self.annex.part(at);
+        if part.is_empty() {
+            self.written = self.written.wrapping_add(self.annex.recomputed_hash());
+            self.annex = Annex::default();
+            return Next::Served(Slot::default());
+        }
+        let length = u32::try_from(part.len()).expect("a part is of moderate size");
+        out.push(kind::ANNEX);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(part);
+        Next::Annex(at + part.len())
+    }
+
+    fn write_served(&mut self, out: &mut Vec<u8>, from: Slot) -> Next {
+        let Some((first, last)) = self.ownership.served_run(from) else {
+            return Next::Moving(Slot::default());
+        };
+        for slot in (first.number()..=last.number()).filter_map(Slot::new) {
+            self.written = self.written.wrapping_add(hash_of(slot, SlotState::Served));
+        }
+        out.push(kind::SERVED);
+        out.extend_from_slice(&first.number().to_le_bytes());
+        out.extend_from_slice(&last.number().to_le_bytes());
+        Slot::new(last.number() + 1).map_or(Next::Moving(Slot::default()), Next::Served)
+    }
+
+    fn write_moving(&mut self, out: &mut Vec<u8>, from: Slot) -> Next {
+        let Some((slot, state)) = self.ownership.moving_from(from).next() else {
+            return Next::Session(0);
+        };
+        self.written = self.written.wrapping_add(hash_of(slot, state));
+        encode_moving(out, slot, state);
+        Slot::new(slot.number() + 1).map_or(Next::Session(0), Next::Moving)
     }
 
     fn write_session(&mut self, out: &mut Vec<u8>, at: usize) -> Next {
@@ -188,6 +251,25 @@ fn encode_result(out: &mut Vec<u8>, sequence: Sequence, result: &Remembered) {
     out.extend_from_slice(&result.index.0.to_le_bytes());
     out.extend_from_slice(&result.position.to_le_bytes());
     out.push(result.status.code());
+}
+
+fn encode_moving(out: &mut Vec<u8>, slot: Slot, state: SlotState) {
+    let mut begin = |kind: u8, since: Index| {
+        out.push(kind);
+        out.extend_from_slice(&slot.number().to_le_bytes());
+        out.extend_from_slice(&since.0.to_le_bytes());
+    };
+    match state {
+        SlotState::Absent | SlotState::Served => {}
+        SlotState::Frozen { since } => begin(kind::FROZEN, since),
+        SlotState::Arriving(Arrival { since, next, target, is_final, is_whole }) => {
+            begin(kind::ARRIVING, since);
+            out.extend_from_slice(&next.to_le_bytes());
+            out.extend_from_slice(&target.to_le_bytes());
+            let (is_final, is_whole) = (u8::from(is_final), u8::from(is_whole));
+            out.push((is_final * flag::FINAL) | (is_whole * flag::WHOLE));
+        }
+    }
 }
 
 fn encode_slot(out: &mut Vec<u8>, slot: usize) {

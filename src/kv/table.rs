@@ -43,6 +43,16 @@ pub(super) struct Entry {
     value: Compact,
 }
 
+/// What the content of a table comes to; kept up to date by whoever changes it. It lies beside what a
+/// lookup touches anyway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    /// Bytes of keys and values, with a fixed overhead for each key.
+    pub(super) bytes: u64,
+    /// The sum of all values' hashes, each under its key: equal content, equal sum, whatever the order.
+    pub(super) content: u64,
+}
+
 /// One block of keys.
 #[derive(Clone)]
 pub(super) struct Few {
@@ -50,6 +60,7 @@ pub(super) struct Few {
     tags: [u8; FEW],
     /// Entries in use.
     count: u8,
+    sums: Sums,
     /// The first `count` are in use, the others are empty.
     entries: [Entry; FEW],
 }
@@ -61,12 +72,14 @@ pub(super) struct Many {
     entries: Chunks<Entry>,
     /// The position of every entry by its key's hash.
     index: Rc<HashIndex>,
+    sums: Sums,
 }
 
 impl Table {
     /// A table without keys.
     pub(super) fn new() -> Self {
-        Self::Few(Rc::new(Few { tags: [0; FEW], count: 0, entries: [const { Entry::EMPTY }; FEW] }))
+        let (tags, entries) = ([0; FEW], [const { Entry::EMPTY }; FEW]);
+        Self::Few(Rc::new(Few { tags, count: 0, sums: Sums::default(), entries }))
     }
 
     /// How many entries there are.
@@ -83,6 +96,73 @@ impl Table {
         match self {
             Self::Few(few) => few.entries[..usize::from(few.count)].get(position),
             Self::Many(many) => many.entries.get(position),
+        }
+    }
+
+    /// What the content comes to.
+    pub(super) fn sums(&self) -> Sums {
+        match self {
+            Self::Few(few) => few.sums,
+            Self::Many(many) => many.sums,
+        }
+    }
+
+    /// The same, to be kept up to date.
+    #[inline]
+    pub(super) fn sums_mut(&mut self) -> &mut Sums {
+        match self {
+            Self::Few(few) => &mut Rc::make_mut(few).sums,
+            Self::Many(many) => &mut Rc::make_mut(many).sums,
+        }
+    }
+
+    /// How many blocks of entries there are.
+    pub(super) fn blocks(&self) -> usize {
+        match self {
+            Self::Few(_) => 1,
+            Self::Many(many) => many.entries.chunks(),
+        }
+    }
+
+    /// The entries of a block; none if there is no such block.
+    pub(super) fn block(&self, number: usize) -> &[Entry] {
+        match self {
+            Self::Few(few) if number == 0 => &few.entries[..usize::from(few.count)],
+            Self::Few(_) => &[],
+            Self::Many(many) => many.entries.chunk(number),
+        }
+    }
+
+    /// Whether a block is the very same in `other`, and so are its entries. Looks at no entry.
+    pub(super) fn shares_block(&self, other: &Self, number: usize) -> bool {
+        match (self, other) {
+            (Self::Few(here), Self::Few(there)) => Rc::ptr_eq(here, there),
+            (Self::Many(here), Self::Many(there)) => {
+                here.entries.shares_chunk(&there.entries, number)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether someone else holds a reference to it.
+    pub(super) fn is_shared(&self) -> bool {
+        match self {
+            Self::Few(few) => Rc::strong_count(few) > 1,
+            Self::Many(many) => Rc::strong_count(many) > 1,
+        }
+    }
+
+    /// Frees the last entries, to the block, of a table that is on its way out: about `len` are left,
+    /// and nothing can be found in it any more. A small table is left as it is, unless `len` is 0.
+    pub(super) fn truncate(&mut self, len: usize) {
+        match self {
+            _ if len == 0 => *self = Self::new(),
+            Self::Few(_) => {}
+            Self::Many(many) => {
+                let many = Rc::make_mut(many);
+                many.index = Rc::default();
+                many.entries.truncate_chunks(len);
+            }
         }
     }
 
@@ -105,12 +185,26 @@ impl Table {
         }
     }
 
-    /// The value at `position`, to change.
+    /// The value of `key`.
+    pub(super) fn value(&self, key: &[u8]) -> Option<&[u8]> {
+        if self.len() == 0 {
+            return None;
+        }
+        Some(self.entry(self.find(key_hash(key), key)?)?.value())
+    }
+
+    /// The value at `position`, to change, and the sums to keep up to date.
     #[inline]
-    pub(super) fn value_mut(&mut self, position: usize) -> &mut Compact {
+    pub(super) fn value_mut(&mut self, position: usize) -> (&mut Compact, &mut Sums) {
         match self {
-            Self::Few(few) => &mut Rc::make_mut(few).entries[position].value,
-            Self::Many(many) => &mut Rc::make_mut(many).entries.get_mut(position).value,
+            Self::Few(few) => {
+                let few = Rc::make_mut(few);
+                (&mut few.entries[position].value, &mut few.sums)
+            }
+            Self::Many(many) => {
+                let many = Rc::make_mut(many);
+                (&mut many.entries.get_mut(position).value, &mut many.sums)
+            }
         }
     }
 
@@ -121,7 +215,7 @@ impl Table {
         match self {
             Self::Few(few) if position < FEW => Rc::make_mut(few).push(entry),
             Self::Few(few) => {
-                let mut many = Many::default();
+                let mut many = Many { sums: few.sums, ..Many::default() };
                 Rc::make_mut(few).entries.iter_mut().for_each(|old| many.push(mem::take(old)));
                 many.push(entry);
                 *self = Self::Many(Rc::new(many));
@@ -158,6 +252,15 @@ impl Entry {
     /// A hash of both.
     pub(super) fn content_hash(&self) -> u64 {
         content_hash::of_value(key_hash(self.key()), self.value())
+    }
+}
+
+impl Sums {
+    /// In the place of `old` bytes are now `new`, and the first hash is now the second.
+    #[inline]
+    pub(super) const fn replace(&mut self, old: usize, new: usize, hashes: (u64, u64)) {
+        self.bytes = self.bytes - old as u64 + new as u64;
+        self.content = self.content.wrapping_sub(hashes.0).wrapping_add(hashes.1);
     }
 }
 
@@ -267,7 +370,7 @@ mod tests {
                         model.0.swap_remove(at);
                     }
                     Some(at) => {
-                        table.value_mut(at).set(&value);
+                        table.value_mut(at).0.set(&value);
                         model.0[at].1 = value.to_vec();
                     }
                     None if growing => {
@@ -290,7 +393,7 @@ mod tests {
                 table.push(&key.to_le_bytes(), b"old");
             }
             let frozen = table.clone();
-            table.value_mut(0).set(b"new");
+            table.value_mut(0).0.set(b"new");
             table.push(b"another", b"new");
             table.remove(0);
             assert_eq!(frozen.len(), keys);

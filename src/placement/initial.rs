@@ -8,7 +8,8 @@
 //! ring of nodes and just after that. Each place in a run thus gives every node one replica as first
 //! and one as second follower, and when a node fails, its leaderships go to all the others.
 
-use super::{GroupInfo, REPLICAS};
+use super::balance::keep_meta;
+use super::{FIRST_EPOCH, GroupInfo, META, REPLICAS};
 use crate::base::{GroupId, NodeId, SLOT_COUNT};
 
 /// The owner of each slot: contiguous runs whose lengths differ by at most one.
@@ -30,6 +31,14 @@ pub(super) fn groups(nodes: &[NodeId], groups: u32) -> Vec<GroupInfo> {
     infos
 }
 
+/// The meta group: on the first of `nodes`, led by the one of them that leads least of `groups`.
+pub(super) fn meta(nodes: &[NodeId], groups: &[GroupInfo]) -> GroupInfo {
+    let members: Vec<NodeId> = nodes.iter().copied().take(REPLICAS).collect();
+    let mut meta = GroupInfo::new(META, members, NodeId(0), FIRST_EPOCH);
+    keep_meta(&mut meta, groups, nodes, REPLICAS);
+    meta
+}
+
 /// The lengths of `nodes` runs of groups; the first ones are longer by one where it does not divide.
 fn runs(nodes: usize, groups: u32) -> impl Iterator<Item = usize> {
     let groups = groups as usize;
@@ -44,5 +53,5 @@ fn group(nodes: &[NodeId], id: GroupId, leader: usize, place: usize) -> GroupInf
         .map(|position| nodes[position % nodes.len()]);
     let mut members: Vec<NodeId> = followers.chain([nodes[leader]]).collect();
     members.sort_unstable();
-    GroupInfo { id, members, preferred_leader: nodes[leader] }
+    GroupInfo::new(id, members, nodes[leader], FIRST_EPOCH)
 }

@@ -155,10 +155,10 @@ impl Raft {
 
     /// When the next question is due.
     pub(super) fn survey_due(&self) -> Time {
+        let Some(doubting) = &self.doubting else { return NEVER };
         // Without members there is nobody to ask before a leader writes.
         let knows_any = self.leader().is_some() || !self.configuration().voters.is_empty();
-        let doubting = self.doubting.as_ref().filter(|_| knows_any);
-        doubting.map_or(NEVER, |doubting| doubting.ask_at)
+        if knows_any { doubting.ask_at } else { NEVER }
     }
 
     /// Asks all that have something to say and have not said it. At a tick.

@@ -188,6 +188,11 @@ impl Raft {
         &self.config
     }
 
+    /// Another node ought to lead from now on, or none in particular: see [`RaftConfig::preferred_leader`].
+    pub fn set_preferred_leader(&mut self, node: Option<NodeId>) {
+        self.config.preferred_leader = node;
+    }
+
     /// What this replica is in its term.
     pub fn role(&self) -> RoleKind {
         self.role.kind()

@@ -11,10 +11,13 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Reactor;
+use super::governance::{PlacementAnswer, PlacementOperation};
 use crate::base::{GroupId, Incarnation, Index, NodeId, Term, Time};
+use crate::placement::META;
 use crate::raft::{Configuration, ReconfigureError, TransferError};
 use crate::wire::peer::PeerBody;
 
@@ -148,6 +151,8 @@ pub enum GroupReason {
     LastVoter,
     /// What is asked for makes no sense.
     Invalid,
+    /// The shard master says why.
+    Refused,
     /// The disk has no room to take note of it.
     NoRoom,
 }
@@ -155,29 +160,47 @@ pub enum GroupReason {
 /// What became of a request.
 pub type GroupAnswer = Result<GroupMembers, GroupRefusal>;
 
-/// The answer to `Input::Administer`.
+/// The answer to `Input::Administer` or `Input::Govern`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminAnswer {
     /// As in the request.
     pub ticket: u64,
     /// What became of it.
-    pub answer: GroupAnswer,
+    pub answer: AdminOutcome,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminOutcome {
+    /// One to a group.
+    Group(GroupAnswer),
+    /// One to the shard master.
+    Placement(PlacementAnswer),
 }
 
 /// Who asked.
 #[derive(Clone, Copy, Debug)]
-enum Asker {
+pub(super) enum Asker {
     /// This node's administrator, with a ticket.
     Here(u64),
     /// Another node, with its number.
     Node(NodeId, u64),
 }
 
+/// What kind of thing is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// A [`GroupOperation`].
+    Group,
+    /// A [`PlacementOperation`].
+    Placement,
+}
+
 /// Requests on their way, and answers on their way out.
 #[derive(Debug, Default)]
 pub(super) struct Administration {
-    /// Requests sent to leaders, by number: the ticket of each, and the group.
-    waiting: BTreeMap<u64, (u64, GroupId)>,
+    /// Requests sent to leaders, by number: the ticket of each, and of whom what is asked.
+    waiting: BTreeMap<u64, (u64, (GroupId, Asked))>,
     /// Numbers requests.
     numbered: u64,
     /// To be handed out at the end of the turn.
@@ -197,7 +220,7 @@ impl Reactor {
         let answer = if leads {
             self.operate(now, group, operation)
         } else {
-            match self.ask_leader(ticket, group, operation) {
+            match self.ask_leader(ticket, (group, Asked::Group), operation) {
                 Ok(()) => return,
                 Err(refusal) => Err(refusal),
             }
@@ -214,6 +237,11 @@ impl Reactor {
         request: u64,
         body: &[u8],
     ) {
+        if group == META
+            && let Ok(operation) = serde_json::from_slice::<PlacementOperation>(body)
+        {
+            return self.asked_to_govern(now, Asker::Node(from, request), operation);
+        }
         let answer = match serde_json::from_slice(body) {
             Ok(operation) => self.operate(now, group, &operation),
             Err(error) => Err(refusal(GroupReason::Invalid, error.to_string())),
@@ -223,19 +251,21 @@ impl Reactor {
 
     /// A leader answers.
     pub(super) fn admin_replied(&mut self, request: u64, body: &[u8]) {
-        let Some((ticket, group)) = self.administration.waiting.remove(&request) else { return };
-        let answer = serde_json::from_slice(body).unwrap_or_else(|error| {
-            Err(refusal(GroupReason::Invalid, format!("the leader's answer: {error}")))
-        });
-        self.answer_admin(Asker::Here(ticket), group, answer);
+        let Some((ticket, (group, asked))) = self.administration.waiting.remove(&request) else {
+            return;
+        };
+        match asked {
+            Asked::Group => self.answer_admin(Asker::Here(ticket), group, answer_of(body)),
+            Asked::Placement => self.placement_answered(ticket, answer_of(body)),
+        }
     }
 
     /// Sends a request to whoever leads `group`.
-    fn ask_leader(
+    pub(super) fn ask_leader(
         &mut self,
         ticket: u64,
-        group: GroupId,
-        operation: &GroupOperation,
+        (group, asked): (GroupId, Asked),
+        operation: &impl Serialize,
     ) -> Result<(), GroupRefusal> {
         let known = self.core.known_leader(group).ok_or_else(|| unknown_group(group))?;
         let replica = self.position(group).and_then(|i| self.replicas[i].raft.leader());
@@ -251,7 +281,7 @@ impl Reactor {
             let message = format!("{leader} led g{group} last and cannot be reached");
             return Err(refusal(GroupReason::NoLeader, message));
         }
-        administration.waiting.insert(request, (ticket, group));
+        administration.waiting.insert(request, (ticket, (group, asked)));
         if administration.waiting.len() > WAITING_MAX {
             administration.waiting.pop_first();
         }
@@ -266,6 +296,7 @@ impl Reactor {
                     // For the next time it is asked.
                     self.inquire(group);
                 }
+                let answer = AdminOutcome::Group(answer);
                 self.administration.answers.push(AdminAnswer { ticket, answer });
             }
             Asker::Node(node, request) => {
@@ -313,7 +344,7 @@ impl Reactor {
         })
     }
 
-    fn change_members(
+    pub(super) fn change_members(
         &mut self,
         now: Time,
         i: usize,
@@ -359,15 +390,7 @@ impl Reactor {
                 target.learners.retain(|&learner| learner != node);
                 target.voters.retain(|&voter| voter != node);
             }
-            GroupOperation::Set { ref voters } => {
-                target.voters.clear();
-                for &voter in voters {
-                    put(&mut target.voters, voter);
-                }
-                // Who was being prepared to vote, and is not to, has no part in this any more.
-                let staged = &replica.raft.configuration().voters_next;
-                target.learners.retain(|it| !voters.contains(it) && !staged.contains(it));
-            }
+            GroupOperation::Set { ref voters } => target = self.with_voters(i, voters),
         }
         if target.voters.is_empty() {
             let message = format!("nobody would vote in {group}");
@@ -377,8 +400,22 @@ impl Reactor {
         Ok(target)
     }
 
+    /// The configuration in force, but with these voters, in any order.
+    pub(super) fn with_voters(&self, i: usize, voters: &[NodeId]) -> Configuration {
+        let present = self.replicas[i].raft.configuration();
+        let mut target = present.without_staging();
+        target.voters.clear();
+        for &voter in voters {
+            put(&mut target.voters, voter);
+        }
+        // Who was being prepared to vote, and is not to, has no part in this any more.
+        let staged = &present.voters_next;
+        target.learners.retain(|it| !voters.contains(it) && !staged.contains(it));
+        target
+    }
+
     fn check_reachable(&self, node: NodeId) -> Result<(), GroupRefusal> {
-        if self.core.config.shard_map.node(node).is_none() {
+        if self.core.map.node(node).is_none() {
             return Err(refusal(GroupReason::UnknownNode, format!("there is no {node}")));
         }
         if node != self.core.config.node && !self.core.peers.is_up(node) {
@@ -418,6 +455,13 @@ impl Reactor {
     }
 }
 
+/// What a leader answers.
+fn answer_of<T: DeserializeOwned>(body: &[u8]) -> Result<T, GroupRefusal> {
+    serde_json::from_slice(body).unwrap_or_else(|error| {
+        Err(refusal(GroupReason::Invalid, format!("the leader's answer: {error}")))
+    })
+}
+
 fn put(list: &mut Vec<NodeId>, node: NodeId) {
     if let Err(at) = list.binary_search(&node) {
         list.insert(at, node);
@@ -443,7 +487,7 @@ fn unknown_group(group: GroupId) -> GroupRefusal {
 pub(super) fn refusal(reason: GroupReason, message: String) -> GroupRefusal {
     let remedy = match reason {
         GroupReason::UnknownGroup => "`sunstar ctl status` lists the groups",
-        GroupReason::UnknownNode => "the nodes are those of `--initial-nodes`",
+        GroupReason::UnknownNode => "`sunstar ctl nodes` shows who there is",
         GroupReason::NodeDown => "start the node, or see why the others cannot reach it",
         GroupReason::NodeUp => "stop it first: what runs on its old data need not be replaced",
         GroupReason::NoLeader => {
@@ -460,6 +504,7 @@ pub(super) fn refusal(reason: GroupReason, message: String) -> GroupRefusal {
         GroupReason::NotAVoter => "let it vote first: `sunstar ctl group add` or `promote`",
         GroupReason::LastVoter => "add another voter first",
         GroupReason::Invalid => "see `sunstar ctl group --help`",
+        GroupReason::Refused => "see what the message says",
         GroupReason::NoRoom => "make room on the disk, or ask another node",
     };
     GroupRefusal { reason, message, remedy: remedy.to_owned() }

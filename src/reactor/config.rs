@@ -47,6 +47,9 @@ pub struct ReactorConfig {
     pub entries_memory_max: u64,
     /// Bytes of state this core may hold; past it writes are refused.
     pub memory_max: u64,
+    /// Bytes of a piece of a slot on its way to another group, about. So much may be sent while the slot is
+    /// served by nobody: a larger one is sent while it is served, and what changed meanwhile after it.
+    pub piece_bytes: usize,
 }
 
 impl ReactorConfig {

@@ -1,6 +1,8 @@
 //! Between the words of the modules below: Raft's entries and messages, the log's records, the
 //! wire's views. The modules do not know each other; here they meet.
 
+pub mod map;
+
 use super::directory::Whereabouts;
 use super::transfer::{Chunk, ChunkAck};
 use crate::base::{Bytes, GroupId, Index, NodeId, WallTime};
@@ -142,6 +144,10 @@ pub(super) enum Incoming<'a> {
     AdminReply { request: u64, body: &'a [u8] },
     /// About the state that replicas hold.
     State(StateMessage),
+    /// The shard map of an epoch.
+    Map { epoch: u64, body: &'a [u8] },
+    /// From the leader of another group.
+    Movement { body: &'a [u8] },
 }
 
 /// Reads a peer's message; `None` if it, or an entry in it, is of a kind not known here, or an entry of an
@@ -168,6 +174,8 @@ pub(super) fn incoming(from: NodeId, to: NodeId, message: PeerMessage<'_>) -> Op
             return Some(Incoming::AdminReply { request, body });
         }
         PeerBody::State(message) => return Some(Incoming::State(message)),
+        PeerBody::Map { epoch, body } => return Some(Incoming::Map { epoch, body }),
+        PeerBody::Movement { body } => return Some(Incoming::Movement { body }),
         PeerBody::Unknown { .. } => return None,
         PeerBody::Append { previous_index, previous_term, commit_index, entries } => {
             MessageBody::Append {
@@ -249,6 +257,10 @@ pub(super) fn command_of<'a>(operation: &wire_client::Operation<'a>) -> Option<k
         OperationKind::Increment => {
             kv::Operation::Increment { key, delta: i64::from_le_bytes(value.try_into().ok()?) }
         }
+        OperationKind::Compare => {
+            let expected = (operation.flags & EXPECT_ABSENT == 0).then_some(operation.expected);
+            kv::Operation::Compare { key, expected }
+        }
         OperationKind::Get | OperationKind::Unknown(_) => return None,
     };
     Some(kv::Command { sequence: operation.sequence, operation: command })
@@ -276,6 +288,7 @@ fn status_of(status: kv::Status) -> wire_client::Status {
         kv::Status::Forgotten => wire_client::Status::Forgotten,
         kv::Status::WindowExceeded => wire_client::Status::WindowExceeded,
         kv::Status::UnknownCommand => wire_client::Status::UnknownCommand,
+        kv::Status::Aborted => wire_client::Status::Aborted,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the replicas of one core share: the log, the links, the answers, the snapshot in the making.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use super::answers::Answers;
 use super::config::ReactorConfig;
@@ -17,6 +18,7 @@ use super::sendings::Sendings;
 use super::snapshots::{Install, Making, Purpose, SnapshotStream};
 use super::trailing::Trailing;
 use crate::base::{GroupId, Micros, Mistake, NodeId, Time, makes};
+use crate::placement::ShardMap;
 use crate::raft::{self, SnapshotMeta};
 use crate::wal::{self, SegmentId};
 
@@ -26,6 +28,8 @@ const SNAPSHOT_RETRY_AFTER: Micros = Micros::from_secs(1);
 /// Everything of a core but its replicas.
 pub(super) struct Core {
     pub config: ReactorConfig,
+    /// The newest shard map known here. Its epoch never falls.
+    pub map: Rc<ShardMap>,
     pub persistence: Persistence,
     pub peers: Peers,
     pub replies: Replies,
@@ -62,9 +66,11 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(config: ReactorConfig, persistence: Persistence) -> Self {
-        let directory = Directory::new(&config.shard_map);
+        let map = Rc::new(config.shard_map.clone());
+        let directory = Directory::new(&map);
         Self {
             config,
+            map,
             directory,
             snapshot_removals: Vec::new(),
             persistence,

@@ -1,8 +1,8 @@
 //! Where each group is, as far as this core knows: its members, and who leads.
 //!
 //! A core answers for groups it has no replica of: clients ask any node for the shard map, and are
-//! sent on when they ask the wrong one. The map of the first start says who the members were then;
-//! what became of them, the groups themselves tell:
+//! sent on when they ask the wrong one. The shard map says who founded a group; what became of its
+//! members, the groups themselves tell:
 //!
 //! ```text
 //!  group's leader ──Whereabouts──▶ home core of every other node that is up ─┐
@@ -42,19 +42,27 @@ pub struct Whereabouts {
 pub(super) struct Directory(BTreeMap<GroupId, Whereabouts>);
 
 impl Directory {
-    /// What the map of the first start says.
+    /// What a map says: of each group its founders.
     pub(super) fn new(map: &ShardMap) -> Self {
-        let first = |members: &[NodeId], leader| Whereabouts {
-            committed: (Term(0), Index::ZERO),
-            configuration: Configuration::new(members.iter().copied()),
-            term: Term(0),
-            leader,
-        };
-        let groups = map.groups.iter();
-        Self(groups.map(|info| (info.id, first(&info.members, info.preferred_leader))).collect())
+        let mut directory = Self(BTreeMap::new());
+        directory.follow(map);
+        directory
     }
 
-    /// Takes a story in; returns whether it tells anything new of a group of the map.
+    /// A newer map: groups have been founded, or forgotten.
+    pub(super) fn follow(&mut self, map: &ShardMap) {
+        self.0.retain(|&group, _| map.group(group).is_some());
+        for info in map.all_groups() {
+            self.0.entry(info.id).or_insert_with(|| Whereabouts {
+                committed: (Term(0), Index::ZERO),
+                configuration: Configuration::new(info.founders.iter().copied()),
+                term: Term(0),
+                leader: info.preferred_leader,
+            });
+        }
+    }
+
+    /// Takes a story in; returns whether it tells anything new of a group that there is.
     pub(super) fn learn(&mut self, group: GroupId, told: &Whereabouts) -> bool {
         let Some(known) = self.0.get_mut(&group) else { return false };
         let (moved, elected) = (told.committed > known.committed, told.term > known.term);

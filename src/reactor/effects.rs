@@ -1,8 +1,11 @@
 //! What a turn asks of the outside.
 
+use std::rc::Rc;
+
 use super::admin::AdminAnswer;
 use super::directory::Whereabouts;
 use crate::base::{AlignedBuf, ConnectionId, CoreId, GroupId, Index, PeerCore};
+use crate::placement::ShardMap;
 use crate::wal::{SegmentId, WriteId};
 
 /// All that one turn asks of the outside. The order between kinds does not matter: a reply or
@@ -33,6 +36,11 @@ pub struct Effects {
     pub snapshot_writes: Vec<SnapshotWrite>,
     /// Answers to administrators.
     pub admin_answers: Vec<AdminAnswer>,
+    /// The shard map to keep, in the place of the one kept before; of several not written yet only the
+    /// last matters. From core 0 only.
+    pub map_write: Option<MapWrite>,
+    /// The core goes by this shard map from now on: nodes may have come, gone, or moved elsewhere.
+    pub map_adopted: Option<Rc<ShardMap>>,
     /// Groups whose snapshot files are to be removed, durably, finished or not: they left this node.
     /// `Input::SnapshotsRemoved` tells when it is done.
     pub snapshot_removals: Vec<GroupId>,
@@ -52,6 +60,8 @@ impl Effects {
             && self.closes.is_empty()
             && self.snapshot_writes.is_empty()
             && self.admin_answers.is_empty()
+            && self.map_write.is_none()
+            && self.map_adopted.is_none()
             && self.snapshot_removals.is_empty()
     }
 }
@@ -80,6 +90,15 @@ pub struct LogRead {
     pub offset: u64,
     /// How many bytes; a multiple of 4096.
     pub length: usize,
+}
+
+/// A shard map to keep: `Input::MapWritten` once it is durable and takes the place of the one before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapWrite {
+    /// Which one; given back in `Input::MapWritten`.
+    pub epoch: u64,
+    /// What to write.
+    pub bytes: Vec<u8>,
 }
 
 /// Create a segment file at its full length with every block written (zeros), durably, directory entry included.
@@ -130,6 +149,18 @@ pub enum CoreMessage {
         group: GroupId,
         /// What the sender learnt.
         told: Whereabouts,
+    },
+    /// The shard map to go by.
+    Map {
+        /// The map, encoded.
+        bytes: Vec<u8>,
+    },
+    /// From the leader of one group to that of another.
+    Movement {
+        /// The group that it is for.
+        group: GroupId,
+        /// A frame of kind `Movement`.
+        bytes: AlignedBuf,
     },
 }
 

@@ -3,8 +3,9 @@
 //! | what | at most | past it |
 //! |---|---|---|
 //! | keys, values, sessions | `memory_max`, the core's share of `--memory`, and what is under way | writes: `MemoryFull` |
-//! | under way: commands, reads, entries not applied | half of `memory_max`, but 16 to 128 MiB | `Overloaded` |
-//! | the same, of one group | commands 32 MiB, reads 8 MiB, entries without a quorum 64 MiB | `Overloaded` |
+//! | under way: commands, reads, pieces of slots, entries not applied | half of `memory_max`, but 16 to 128 MiB | `Overloaded`; pieces are asked for again |
+//! | the same, of one group | commands 32 MiB, orders 32 MiB, reads 8 MiB, entries without a quorum 64 MiB | `Overloaded` |
+//! | slots read out for other groups, as far as they were written over since | 64 of each group led here | they wait |
 //! | entries applied, for followers a little behind | `entries_memory_max` | let go, read back from the disk |
 //! | entries read back | 4 reads of 1 MiB or of one batch | they wait |
 //! | state that snapshots freeze, as far as it was written over since | the largest group's for the one being written; those being sent: `memory_max`, or one | followers ask again |
@@ -36,7 +37,7 @@ pub(super) struct Holdings {
     pub state: u64,
     /// Log entries in memory, applied or not.
     pub entries: u64,
-    /// Clients' frames that are not yet in an entry.
+    /// Clients' frames and orders that are not yet in an entry.
     pub commands: u64,
     /// Frames of reads that are not yet answered.
     pub reads: u64,
@@ -50,7 +51,7 @@ impl Holdings {
         Self {
             state: replica.machine.bytes(),
             entries: replica.raft.entries_bytes() as u64,
-            commands: replica.queue.bytes() as u64,
+            commands: (replica.queue.bytes() + replica.orders.bytes()) as u64,
             reads: replica.reads.bytes() as u64,
             received: replica.receiving.as_ref().map_or(0, Receiving::held),
         }
@@ -94,12 +95,12 @@ impl Reactor {
         self.under_way() + length as u64 > self.core.config.under_way_max()
     }
 
-    /// Bytes of commands and reads that wait, and of entries that are not applied.
+    /// Bytes of commands, reads and messages about slots that wait, and of entries that are not applied.
     pub(super) fn under_way(&self) -> u64 {
         let held = &self.core.held;
         // What was let go with a log that began anew still stands among the applied.
         let unapplied = held.entries.saturating_sub(self.core.trailing.bytes());
-        held.commands + held.reads + unapplied
+        held.commands + held.reads + unapplied + self.movement.bytes() as u64
     }
 
     /// Asserts that what is counted is what there is.

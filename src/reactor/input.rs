@@ -1,6 +1,6 @@
 //! What can happen to a core.
 
-use super::{CoreMessage, GroupOperation};
+use super::{CoreMessage, GroupOperation, PlacementOperation};
 use crate::base::{ConnectionId, CoreId, GroupId, Incarnation, NodeId, PeerCore};
 use crate::wal::{SegmentId, WriteId};
 
@@ -89,6 +89,25 @@ pub enum Input<'a> {
         group: GroupId,
         /// What is asked.
         operation: GroupOperation,
+    },
+    /// An administrator asks something of the shard master. On core 0 only.
+    Govern {
+        /// Returned with the answer; none if the meta group's leader does not answer.
+        ticket: u64,
+        /// What is asked.
+        operation: PlacementOperation,
+    },
+    /// The shard map of an epoch is durable (`Effects::map_write`). On core 0 only.
+    MapWritten {
+        /// Which.
+        epoch: u64,
+    },
+    /// Another node told the shard map to one that is to join. On core 0 only.
+    MapTold {
+        /// Which.
+        epoch: u64,
+        /// The map, encoded.
+        bytes: &'a [u8],
     },
     /// The failure detector reached another node.
     NodeUp {

@@ -226,7 +226,7 @@ impl Reactor {
     /// Whether the group's leadership ought to be elsewhere; if so, hands it over.
     fn review(&mut self, i: usize, now: Time) {
         let (node, group) = (self.core.config.node, self.replicas[i].group);
-        let preferred = self.core.config.shard_map.group(group).map(|info| info.preferred_leader);
+        let preferred = self.core.map.group(group).map(|info| info.preferred_leader);
         if self.leaving {
             self.touch(i);
             self.replicas[i].hand_over(&self.core, now);

@@ -66,10 +66,11 @@ fn is_complete(log: &RecoveredGroup) -> bool {
     begun && log.entries.first().map_or(noted, |first| first.index == Index::ZERO.next())
 }
 
-/// What a replica may have forgotten that left its group, if it is taken in again: what it had
-/// acknowledged went with it. The log notes the same.
+/// What a replica may have forgotten that left its group, if it is taken in again: what the log says of
+/// it from then on.
 pub(super) fn after_leaving(before: Option<Doubt>) -> Option<Doubt> {
-    before.or(Some(Doubt::Entries).filter(|_| !makes(Mistake::LeavesWithoutDoubt)))
+    let noted = |doubt| DoubtRecord { kind: number_of(doubt), resume_after: Index(u64::MAX) };
+    DoubtRecord::of_retired(before.map(noted)).map(|record| doubt_of(record.kind))
 }
 
 /// As the status says it.

@@ -27,7 +27,7 @@
 //! Same configuration, same recovered state, same inputs at the same times: same effects, byte for
 //! byte. Nothing iterates a hash map, nothing reads a clock; what is random comes from the seed.
 //!
-//! Deliberately absent: the shard master and movement of slots, deferred to their own modules.
+//! Slots move between groups beside all that: `movement` has it.
 
 mod admin;
 mod agreement;
@@ -39,12 +39,16 @@ mod directory;
 mod disk_full;
 mod effects;
 mod first_start;
+mod following;
+mod governance;
 mod healing;
 mod holdings;
 mod input;
 mod leadership;
 mod losses;
 mod lost_quorum;
+mod map;
+mod movement;
 mod old_entries;
 mod peers;
 mod persistence;
@@ -67,14 +71,20 @@ mod trailing;
 mod transfer;
 
 pub use admin::{
-    AdminAnswer, GroupAnswer, GroupMembers, GroupOperation, GroupReason, GroupRefusal,
-    MemberProgress,
+    AdminAnswer, AdminOutcome, GroupAnswer, GroupMembers, GroupOperation, GroupReason,
+    GroupRefusal, MemberProgress,
 };
 pub use config::{ReactorConfig, RecoverError, Recovered};
+/// The bytes of maps, and of the shard master's words.
+pub use convert::map as map_bytes;
 pub use directory::Whereabouts;
 pub use effects::{
-    Close, CoreMessage, CoreSend, Effects, LogRead, LogWrite, PeerSend, PrepareSegment, Reply,
-    SnapshotWrite,
+    Close, CoreMessage, CoreSend, Effects, LogRead, LogWrite, MapWrite, PeerSend, PrepareSegment,
+    Reply, SnapshotWrite,
+};
+pub use governance::{
+    EpochView, GroupPlacement, GroupProgress, NodePlacement, PlacementAnswer, PlacementOperation,
+    PlacementView,
 };
 pub use input::Input;
 pub use lost_quorum::{Offline, Survivor};
@@ -85,12 +95,16 @@ use self::admin::Administration;
 use self::convert::Incoming;
 use self::core::Core;
 use self::first_start::FirstStart;
+use self::governance::Governance;
+use self::map::Maps;
+use self::movement::Movement;
 use self::persistence::Release;
 use self::quarantine::Comparisons;
 use self::replica::Replica;
 use self::timers::Timers;
 use crate::base::collections::Map;
 use crate::base::{GroupId, NodeId, PeerCore, Time};
+use crate::placement::META;
 use crate::raft;
 use crate::wire::frame;
 use crate::wire::peer::{self, PeerMessage};
@@ -114,12 +128,20 @@ pub struct Reactor {
     administration: Administration,
     /// Replicas whose states are to be compared.
     comparisons: Comparisons,
+    /// Slots on their way.
+    movement: Movement,
     /// What is to be told to other cores of this node.
     forwards: Vec<CoreSend>,
     /// When leadership is looked at next; never while all is as it ought to be.
     leadership_at: Time,
     /// Whether somebody is awaited, and when that is told next.
     first_start: FirstStart,
+    /// Shard maps on their way.
+    maps: Maps,
+    /// What the shard master was asked, and what is told of it.
+    governance: Governance,
+    /// When members are compared with the map's; never while all are as they ought to be.
+    members_at: Option<Time>,
     /// The node is about to stop: nothing is to be led here.
     leaving: bool,
     turns: u64,
@@ -151,9 +173,13 @@ impl Reactor {
             departures_at: None,
             administration: Administration::default(),
             comparisons: Comparisons::default(),
+            movement: Movement::default(),
             forwards: Vec::new(),
             leadership_at: now,
             first_start: FirstStart::new(now),
+            maps: Maps::default(),
+            governance: Governance::default(),
+            members_at: Some(now),
             leaving: false,
             turns: 0,
         };
@@ -169,7 +195,7 @@ impl Reactor {
                 self.client_frame(replies::Origin { core: None, connection }, frame);
             }
             Input::PeerFrame { from, frame } => self.peer_frame(now, from, frame),
-            Input::CoreMessage { from, message } => self.core_message(from, message),
+            Input::CoreMessage { from, message } => self.core_message(now, from, message),
             Input::NotForwarded { connection, frame } => self.not_forwarded(connection, frame),
             Input::LogWritten { write } => {
                 let ready = self.core.persistence.written(write);
@@ -184,9 +210,13 @@ impl Reactor {
             Input::Administer { ticket, group, operation } => {
                 self.administer(now, ticket, group, &operation);
             }
+            Input::Govern { ticket, operation } => self.govern(now, ticket, operation),
+            Input::MapWritten { epoch } => self.map_written(now, epoch),
+            Input::MapTold { epoch, bytes } => self.map_told(now, epoch, bytes),
             Input::NodeUp { node, incarnation, first, smp } => {
                 self.core.peers.identified(node, incarnation, first);
                 if self.core.peers.up(now, node, (incarnation, smp)) {
+                    self.forget_told(node);
                     self.node_changed(now, node);
                     self.campaign_where_preferred(now);
                     self.tell_all_whereabouts(node);
@@ -209,7 +239,9 @@ impl Reactor {
     pub fn finish_turn(&mut self, now: Time, effects: &mut Effects) {
         self.turns += 1;
         self.tick(now);
+        self.move_slots(now);
         self.compare_states(now);
+        self.found_meta_group(now);
         self.propose(now);
         self.perform(now);
         self.retire_departed(now);
@@ -222,6 +254,7 @@ impl Reactor {
             self.perform(now);
             self.core.persistence.issue(now, effects);
         }
+        self.reclaim(now);
         self.let_go_of_entries(now);
         self.read_old_entries(now, effects);
         self.core.sendings.send(&mut self.core.peers);
@@ -229,6 +262,8 @@ impl Reactor {
         self.core.replies.take(effects);
         effects.core_sends.append(&mut self.forwards);
         effects.admin_answers.append(&mut self.administration.answers);
+        effects.map_write = self.maps.write.take().or(effects.map_write.take());
+        effects.map_adopted = self.maps.adopted.take().or(effects.map_adopted.take());
         effects.snapshot_removals.append(&mut self.core.snapshot_removals);
     }
 
@@ -241,7 +276,9 @@ impl Reactor {
         let timers = self.timers.next().unwrap_or(Time(u64::MAX)).min(self.leadership_at);
         let others = self.core.persistence.deadline().into_iter();
         let others = others.chain(self.core.sendings.deadline()).chain(self.departures_at);
+        let others = others.chain(self.members_at).chain(self.governance.tell_at);
         let others = others.chain(self.core.snapshots_pause()).chain(self.comparisons.deadline());
+        let others = others.chain(self.movement.deadline());
         others.fold(timers, Time::min)
     }
 
@@ -277,6 +314,7 @@ impl Reactor {
             under_way_max: self.core.config.under_way_max(),
             snapshots_frozen_bytes: self.core.frozen_bytes(),
             snapshots_received_bytes: self.core.held.received,
+            unreclaimed_keys: self.unreclaimed_keys(),
             snapshots: self.core.snapshots,
             makes_snapshot: self.core.makes_snapshot(),
             divergences: self.core.divergences,
@@ -344,6 +382,10 @@ impl Reactor {
             (Some(Incoming::AdminReply { request, body }), _) => {
                 self.admin_replied(request, body);
             }
+            (Some(Incoming::Map { epoch, body }), _) => {
+                self.map_message(now, from.node, epoch, body);
+            }
+            (Some(Incoming::Movement { body }), _) => self.movement_told(group, body),
             (Some(Incoming::Raft(message)), Some(_)) if self.is_declined(&message) => {}
             (Some(Incoming::Raft(message)), Some(i)) if self.counts(i, &message) => {
                 self.step_raft(now, i, raft::Input::Message(message));
@@ -382,8 +424,10 @@ impl Reactor {
     /// What was sent to `node` may be lost: replicas that share a group with it send again.
     fn reset_peer(&mut self, now: Time, node: NodeId) {
         self.core.sendings.reset(node);
+        self.forget_told(node);
         for i in 0..self.replicas.len() {
-            if self.replicas[i].raft.configuration().is_member(node) {
+            let meta = self.replicas[i].group == META;
+            if meta || self.replicas[i].raft.configuration().is_member(node) {
                 self.step_raft(now, i, raft::Input::PeerReset { peer: node });
             }
         }
@@ -397,7 +441,7 @@ impl Reactor {
         }
         for i in 0..self.replicas.len() {
             let replica = &self.replicas[i];
-            let Some(info) = self.core.config.shard_map.group(replica.group) else { continue };
+            let Some(info) = self.core.map.group(replica.group) else { continue };
             let node = self.core.config.node;
             let seen = |member: &&NodeId| **member == node || self.core.peers.is_up(**member);
             let majority = info.members.iter().filter(seen).count() * 2 > info.members.len();
@@ -445,6 +489,8 @@ impl Reactor {
             self.step_raft(now, i, raft::Input::SnapshotFailed { to });
         }
         self.look_at_leadership(now);
+        self.look_at_members(now);
+        self.tell_map_again(now);
         self.tell_who_is_awaited(now);
     }
 
@@ -460,7 +506,7 @@ impl Reactor {
             for i in std::mem::take(&mut self.queued) {
                 self.touch(i);
                 self.replicas[i].propose(&mut self.core, now);
-                if !self.replicas[i].queue.is_empty() {
+                if self.replicas[i].has_to_propose() {
                     self.queued.push(i);
                 }
             }
@@ -487,6 +533,9 @@ impl Reactor {
             self.ask_whereabouts(now, i);
             self.update_presence(now, i);
             self.note_comparison(now, i);
+            self.note_movement(i);
+            self.note_governing(now, i);
+            self.note_members(now, i);
         }
         if looks {
             self.look_again(now);

@@ -27,7 +27,7 @@ use super::losses;
 use super::recovery;
 use super::replica::Replica;
 use crate::base::{CoreId, GroupId, Micros, NodeId, Time};
-use crate::placement::ShardMap;
+use crate::placement::{META, ShardMap};
 use crate::raft::{HardState, RoleKind};
 use crate::wal::SnapshotMark;
 use crate::wire::peer::{PeerBody, PeerMessage};
@@ -63,11 +63,12 @@ impl Replica {
     /// Whether its group goes on without it.
     fn is_out(&self, node: NodeId, reactor: &super::core::Core) -> bool {
         let raft = &self.raft;
+        let forgotten = reactor.map.group(self.group).is_none();
         let (_, committed) = raft.committed_configuration();
         let member = raft.configuration().is_member(node) || committed.is_member(node);
         let place = raft.configuration_place();
-        raft.role() != RoleKind::Leader
-            && (!member || reactor.directory.excludes(self.group, node, place))
+        let excluded = !member || reactor.directory.excludes(self.group, node, place);
+        forgotten || raft.role() != RoleKind::Leader && excluded
     }
 }
 
@@ -91,7 +92,7 @@ impl Reactor {
         let i = match self.positions.get(&group) {
             Some(&i) if self.replicas[i].presence == Presence::Going => return None,
             Some(&i) => i,
-            None => self.add_vacant(now, group)?,
+            None => self.add_vacant(now, group),
         };
         tracing::info!(%group, core = %self.core.config.core, "a replica begins, empty");
         self.core.persistence.log_mut().stage_reset(group, SnapshotMark::default());
@@ -114,7 +115,7 @@ impl Reactor {
                 self.look_for_departures_at(now + self.pause());
             }
             Presence::Leaving { .. } if !out => replica.presence = Presence::Here,
-            _ => {}
+            Presence::Here | Presence::Leaving { .. } | Presence::Going | Presence::Absent => {}
         }
     }
 
@@ -175,7 +176,7 @@ impl Reactor {
         replica.told = story;
         let (configuration, group) = (configuration.clone(), replica.group);
         let told = Whereabouts { committed, configuration, term: story.1, leader };
-        self.core.directory.learn(group, &told);
+        self.learn(group, &told);
         if leader == self.core.config.node {
             let others = self.core.peers.nodes();
             for node in others {
@@ -223,7 +224,7 @@ impl Reactor {
 
     /// Another node tells where a group is, as far as it knows.
     pub(super) fn whereabouts_told(&mut self, from: NodeId, group: GroupId, told: &Whereabouts) {
-        if self.core.directory.learn(group, told) {
+        if self.learn(group, told) {
             self.tell_cores(group, told);
             if let Some(i) = self.position(group) {
                 self.touch(i);
@@ -234,6 +235,16 @@ impl Reactor {
         if let Some(known) = self.core.directory.find(group).filter(newer).cloned() {
             self.tell_node(from, group, &known);
         }
+    }
+
+    /// Takes in where a group is. Returns whether anything of it is new.
+    pub(super) fn learn(&mut self, group: GroupId, told: &Whereabouts) -> bool {
+        let news = self.core.directory.learn(group, told);
+        if news && group == META {
+            // Another leader of the meta group knows nothing of what was reported to the last one.
+            self.report_movements();
+        }
+        news
     }
 
     /// Members know by themselves.
@@ -259,16 +270,22 @@ impl Reactor {
     }
 
     /// Adds an entry to the tables for a group never seen here.
-    fn add_vacant(&mut self, now: Time, group: GroupId) -> Option<usize> {
+    fn add_vacant(&mut self, now: Time, group: GroupId) -> usize {
         let salt = self.core.next_transfer();
         let hard_state = HardState::default();
-        let replica = recovery::vacant(now, &self.core.config, group, (hard_state, None), salt)?;
-        let i = self.replicas.len();
+        let replica = recovery::vacant(now, &self.core.config, group, (hard_state, None), salt);
+        self.add(replica)
+    }
+
+    /// Adds a replica to the tables.
+    pub(super) fn add(&mut self, mut replica: Replica) -> usize {
+        let (i, group) = (self.replicas.len(), replica.group);
+        replica.follow(&self.core.map);
         self.timers.insert(replica.timer, i);
         self.positions.insert(group, i);
         self.replicas.push(replica);
         self.count(i);
-        Some(i)
+        i
     }
 
     /// Gives a replica up. All that it wanted of this turn was performed.
@@ -280,8 +297,8 @@ impl Reactor {
         assert!(replica.output.hard_state.is_none(), "{group}: term and vote are in the log");
         replica.turn_everyone_away(&mut self.core);
         self.core.persistence.stage_retirement(group);
-        let vacant = recovery::vacant(now, &self.core.config, group, votes, salt);
-        let vacant = vacant.expect("a group of the map");
+        let mut vacant = recovery::vacant(now, &self.core.config, group, votes, salt);
+        vacant.follow(&self.core.map);
         let replaced = std::mem::replace(replica, vacant);
         // Its places on the turn's list and in the timer table are still the same.
         (replica.touched, replica.timer) = (replaced.touched, replaced.timer);

@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 use super::Reactor;
 use super::agreement::Judgement;
 use super::core::Core;
+use super::governance::master_of;
+use super::movement::{GroupState, Hosted};
 use super::replica::Replica;
 use super::snapshots::Install;
 use crate::base::{Index, NodeId, Term, Time};
@@ -307,7 +309,7 @@ impl Replica {
         let Install { from, transfer, bytes, machine } = install;
         let healed = self.caught_up(core, machine);
         if let Some(machine) = healed {
-            self.machine = machine;
+            self.take_state(machine);
             core.persistence.log_mut().trim(self.group, meta.index);
             self.compacted(now, meta);
             self.end_quarantine();
@@ -320,13 +322,19 @@ impl Replica {
 
     /// Applies to `machine` what this replica has applied since; nothing if that is not in memory.
     fn caught_up(&self, core: &mut Core, mut machine: Machine) -> Option<Machine> {
-        let context = self.context(core);
+        let (context, map, group) = (self.context(core), core.map.clone(), self.group);
+        let mut slots = GroupState::of(&machine).expect("an annex is read where it is taken in");
+        let mut master = master_of(&machine).expect("an annex is read where it is taken in");
+        let governed = &mut Vec::new();
         let entries = self.raft.entries_between(machine.applied().0, self.applied_index())?;
         for entry in entries {
             match entry.kind {
                 EntryKind::Command => {
                     let (answers, replies) = (&mut core.answers, &mut core.replies);
-                    answers.apply(&mut machine, entry, &[], context, replies);
+                    let (machine, slots, map) = (&mut machine, &mut slots, &*map);
+                    let (master, governed) = (&mut master, &mut *governed);
+                    let hosted = Hosted { group, machine, slots, master, governed, map };
+                    answers.apply(hosted, entry, &[], context, replies);
                 }
                 EntryKind::Noop | EntryKind::Configuration => {
                     machine.begin_entry(entry.index, entry.term, entry.timestamp);

@@ -62,13 +62,19 @@ impl Queue {
 
     /// Adds a frame to the newest draft, or to a new one if that would grow past the bound.
     pub(super) fn push(&mut self, waiting: Waiting, frame: &[u8]) {
+        self.push_unawaited(frame);
+        let draft = self.drafts.back_mut().expect("pushed to just now");
+        draft.waiting.push(waiting);
+    }
+
+    /// Adds a frame whose fate nobody awaits. Either all of a queue's are awaited or none.
+    pub(super) fn push_unawaited(&mut self, frame: &[u8]) {
         let fits = |draft: &Draft| draft.payload.len() + frame.len() <= ENTRY_BYTES_MAX;
         if !self.drafts.back().is_some_and(fits) {
             self.drafts.push_back(Draft::default());
         }
         let draft = self.drafts.back_mut().expect("pushed above if there was none");
         draft.payload.extend_from_slice(frame);
-        draft.waiting.push(waiting);
         self.bytes += frame.len();
     }
 

@@ -1,6 +1,6 @@
 //! From what a disk holds to replicas: the newest snapshot of each group, then its log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::config::{ReactorConfig, RecoverError, Recovered};
 use super::convert;
@@ -43,10 +43,17 @@ pub(super) fn recover(
     let mut newest = newest_snapshots(snapshots);
     let (mut replicas, mut resets, mut removals) = (Vec::new(), Vec::new(), Vec::new());
     let (mut found, mut retired) = (Vec::new(), Vec::new());
+    let map = config.shard_map.clone();
+    // A group is on the disk only if a map that was kept before named it: it was forgotten since.
+    let forgotten = newest.keys().chain(logs.keys()).copied().filter(|&id| map.group(id).is_none());
+    for group in forgotten.collect::<BTreeSet<_>>() {
+        removals.extend(newest.remove(&group).map(|_| group));
+        retired.extend(logs.remove(&group).filter(|log| !log.retired).map(|_| group));
+    }
     for info in groups_of(&config, &newest, &logs, lost_any) {
         let snapshot = newest.remove(&info.id);
         let mut log = logs.remove(&info.id).unwrap_or_else(|| {
-            let here = snapshot.is_some() || info.members.contains(&config.node);
+            let here = snapshot.is_some() || info.founders.contains(&config.node);
             let unrecorded = lost_any.then(|| RecoveredGroup::unrecorded(here));
             retired.extend(unrecorded.iter().filter(|_| !here).map(|_| info.id));
             unrecorded.unwrap_or_default()
@@ -62,7 +69,7 @@ pub(super) fn recover(
         }
         if !is_here(&config, info, snapshot.as_ref(), &log) {
             removals.extend(snapshot.map(|_| info.id));
-            replicas.extend(left(now, &config, info.id, &log));
+            replicas.push(left(now, &config, info.id, &log));
             found.extend(losses.record(Index::ZERO).map(|record| (info.id, record)));
             continue;
         }
@@ -97,11 +104,14 @@ pub(super) fn recover(
             replica.presence = Presence::Going;
         }
     }
+    for replica in &mut replicas {
+        replica.follow(&core.map);
+    }
     core.snapshot_removals = removals;
     Ok((core, replicas))
 }
 
-/// The groups this core has, or had, something of: those of the first start, and those that came. Any
+/// The groups this core has, or had, something of: those that its node founded, and those that came. Any
 /// may have come, if the log has lost what it said of any.
 fn groups_of<'a>(
     config: &'a ReactorConfig,
@@ -112,9 +122,9 @@ fn groups_of<'a>(
     let ours = |info: &&GroupInfo| {
         let home = ShardMap::home_core(info.id, config.smp) == config.core;
         let known = snapshots.contains_key(&info.id) || logs.contains_key(&info.id);
-        home && (known || lost_any || info.members.contains(&config.node))
+        home && (known || lost_any || info.founders.contains(&config.node))
     };
-    config.shard_map.groups.iter().filter(ours).collect()
+    config.shard_map.all_groups().filter(ours).collect()
 }
 
 /// Whether there is a replica, as opposed to a memory of one.
@@ -127,52 +137,65 @@ fn is_here(
     let begun = snapshot.is_some() || !log.entries.is_empty();
     let reset = log.reset.map(|mark| mark.index);
     // A reset at index 0 took the group in again, with nothing yet.
-    let first = reset.is_none() && info.members.contains(&config.node);
+    let first = reset.is_none() && info.founders.contains(&config.node);
     let lost = log.entries_lost || log.doubt.is_some();
     !log.retired && (begun || first || lost || reset > Some(Index::ZERO))
 }
 
-/// Whether the disk knows nothing of a group that the node has belonged to since the first start. A
-/// replica's first doubt is the first thing written of it, so that this tells the truth after a crash.
+/// Whether the disk knows nothing of a group that the node is a founder of. A replica's first doubt is the first thing written of it, so that this tells the truth after a crash.
 fn is_blank(
     config: &ReactorConfig,
     info: &GroupInfo,
     snapshot: Option<&Loaded>,
     log: &RecoveredGroup,
 ) -> bool {
-    let others = info.members.iter().any(|member| *member != config.node);
-    let first = info.members.contains(&config.node) && others;
-    first && snapshot.is_none() && *log == RecoveredGroup::default()
+    is_founded_with_others(config, info) && snapshot.is_none() && *log == RecoveredGroup::default()
+}
+
+/// Whether others can tell what the replica here has said.
+fn is_founded_with_others(config: &ReactorConfig, info: &GroupInfo) -> bool {
+    let others = info.founders.iter().any(|founder| *founder != config.node);
+    others && info.founders.contains(&config.node)
+}
+
+/// The first replica of a group that this node is a founder of, as at a first start, and what its log is to
+/// note of it before anything else.
+pub(super) fn founded(
+    now: Time,
+    config: &ReactorConfig,
+    info: &GroupInfo,
+) -> (Replica, Option<wal::DoubtRecord>) {
+    let blank = is_founded_with_others(config, info);
+    let losses = if blank { Losses::of_a_blank_disk() } else { Losses::default() };
+    let found = (RecoveredGroup::default(), losses.doubt());
+    let replica = replica(now, config, info, (None, false), found);
+    let replica = replica.expect("nothing is missing from an empty log");
+    let record = losses.record(replica.raft.last_index());
+    (replica, record)
 }
 
 /// What is remembered of a group that is not here.
-fn left(
-    now: Time,
-    config: &ReactorConfig,
-    group: GroupId,
-    log: &RecoveredGroup,
-) -> Option<Replica> {
+fn left(now: Time, config: &ReactorConfig, group: GroupId, log: &RecoveredGroup) -> Replica {
     let votes = (hard_state_of(log), Losses::of(log, false).doubt());
     vacant(now, config, group, votes, 0)
 }
 
-/// The place of a replica that is not here; nothing if there is no such group. `salt`: another one
-/// for each life of the replica within the process's.
+/// The place of a replica that is not here. `salt`: another one for each life of the replica within the
+/// process's.
 pub(super) fn vacant(
     now: Time,
     config: &ReactorConfig,
     group: GroupId,
     (hard_state, doubt): (HardState, Option<Doubt>),
     salt: u64,
-) -> Option<Replica> {
-    let info = config.shard_map.group(group)?;
-    let mut raft_config = raft_config(config, info);
+) -> Replica {
+    let mut raft_config = raft_config(config, group, None);
     raft_config.seed ^= salt << 40;
     let raft = Raft::new(now, raft_config, Stored { hard_state, doubt, ..Stored::default() });
-    let machine = Machine::new(group, &owned(config, group));
+    let machine = first_state(group);
     let mut replica = Replica::new(group, raft, machine);
     replica.presence = Presence::Absent;
-    Some(replica)
+    replica
 }
 
 fn hard_state_of(log: &RecoveredGroup) -> HardState {
@@ -201,7 +224,7 @@ fn replica(
 ) -> Result<Replica, RecoverError> {
     let (meta, machine) = match snapshot {
         Some(Loaded { meta, machine, .. }) => (meta, machine),
-        None => (first_meta(info, &log), Machine::new(info.id, &owned(config, info.id))),
+        None => (first_meta(info, &log), first_state(info.id)),
     };
     let hard_state = hard_state_of(&log);
     if begins_anew {
@@ -209,7 +232,8 @@ fn replica(
     }
     let entries = entries_after(info.id, &meta, log)?;
     let stored = Stored { hard_state, snapshot: meta, entries, doubt };
-    let raft = Raft::new(now, raft_config(config, info), stored);
+    let raft_config = raft_config(config, info.id, Some(info.preferred_leader));
+    let raft = Raft::new(now, raft_config, stored);
     Ok(Replica::new(info.id, raft, machine))
 }
 
@@ -243,22 +267,26 @@ fn entries_after(
     Ok(after.map_while(convert::entry_of).collect())
 }
 
-/// Before its first entry a replica of the first start has the configuration of the map. One that
-/// came later has none: it knows only what its log will tell, or an empty replica could vote.
+/// Before its first entry a founder's replica has the founders as its configuration. One that came later
+/// has none: it knows only what its log will tell, or an empty replica could vote.
 fn first_meta(info: &GroupInfo, log: &RecoveredGroup) -> SnapshotMeta {
     let first = log.reset.is_none();
-    let voters = if first { info.members.clone() } else { Vec::new() };
+    let voters = if first { info.founders.clone() } else { Vec::new() };
     let configuration = Configuration { voters, ..Default::default() };
     SnapshotMeta { configuration, ..Default::default() }
 }
 
-fn raft_config(config: &ReactorConfig, info: &GroupInfo) -> RaftConfig {
+fn raft_config(
+    config: &ReactorConfig,
+    group: GroupId,
+    preferred_leader: Option<NodeId>,
+) -> RaftConfig {
     RaftConfig {
         incarnation: Some(config.incarnation),
-        seed: seed(config.seed, config.node, info.id),
+        seed: seed(config.seed, config.node, group),
         election_timeout: config.election_timeout,
         heartbeat_interval: config.heartbeat_interval,
-        preferred_leader: Some(info.preferred_leader),
+        preferred_leader,
         shared_detector: true,
         lease: config.lease,
         in_flight_messages_max: IN_FLIGHT_MESSAGES_MAX,
@@ -266,7 +294,7 @@ fn raft_config(config: &ReactorConfig, info: &GroupInfo) -> RaftConfig {
         message_bytes_max: MESSAGE_BYTES_MAX,
         uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
         apply_bytes_max: APPLY_BYTES_MAX,
-        ..RaftConfig::new(info.id, config.node)
+        ..RaftConfig::new(group, config.node)
     }
 }
 
@@ -275,8 +303,10 @@ fn seed(seed: u64, node: NodeId, group: GroupId) -> u64 {
     seed ^ node.0.rotate_left(32) ^ u64::from(group.0)
 }
 
-fn owned(config: &ReactorConfig, group: GroupId) -> SlotSet {
-    config.shard_map.owned(group)
+/// The state of a group before its first entry: the same wherever and whenever a replica begins with that.
+/// Which slots it has, its log says.
+fn first_state(group: GroupId) -> Machine {
+    Machine::new(group, &SlotSet::new())
 }
 
 impl From<LoadError> for RecoverError {
@@ -286,6 +316,7 @@ impl From<LoadError> for RecoverError {
             LoadError::Contents(group, error) => {
                 Self::Contents { group, reason: error.to_string() }
             }
+            LoadError::Annex(group, reason) => Self::Contents { group, reason },
         }
     }
 }

@@ -43,7 +43,7 @@ impl Reactor {
         incarnation: Incarnation,
     ) -> Result<(), GroupRefusal> {
         let group = self.replicas[i].group;
-        if self.core.config.shard_map.node(node).is_none() {
+        if self.core.map.node(node).is_none() {
             return Err(refusal(GroupReason::UnknownNode, format!("there is no {node}")));
         }
         if node == self.core.config.node {

@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 use super::agreement::Agreement;
 use super::answers::Context;
 use super::core::Core;
+use super::governance::{Governed, master_of};
 use super::healing::Healing;
 use super::holdings::Holdings;
 use super::leadership::Leadership;
 use super::losses;
+use super::movement::{GroupState, Hosted, Moves};
 use super::old_entries::Wanted;
 use super::presence::Presence;
 use super::quarantine::Quarantine;
@@ -18,6 +20,7 @@ use super::status::{DifferenceStatus, GroupStatus, ReplicaView};
 use super::transfer::Receiving;
 use crate::base::{Bytes, GroupId, Index, Mistake, Term, Time, makes};
 use crate::kv::Machine;
+use crate::placement::Master;
 use crate::raft::{self, EntryKind, ProposeError, Raft, ReadError, RoleKind};
 use crate::wire::client::Outcome;
 
@@ -31,8 +34,16 @@ pub(super) struct Replica {
     pub machine: Machine,
     /// What it holds, as the core last counted it: part of `Core::held`.
     pub counted: Holdings,
+    /// How far the group is in moving its slots: what the machine's annex says.
+    pub slots: GroupState,
+    /// What it does about that while it leads.
+    pub moves: Moves,
     /// Commands not yet in the log.
     pub queue: Queue,
+    /// Orders not yet in the log. In the order of their being given, and dropped if they cannot go there.
+    pub orders: Queue,
+    /// The last entry of orders that this leader proposed. 0 if it proposed none.
+    pub ordered: Index,
     /// Proposed entries whose outcome is awaited here, ascending by index.
     pub pending: VecDeque<Pending>,
     pub reads: Reads,
@@ -64,6 +75,12 @@ pub(super) struct Replica {
     pub quarantine: Option<Quarantine>,
     /// How often it asked for another.
     pub healing: Healing,
+    /// Since which epoch the map names the members that it does.
+    pub members_epoch: u64,
+    /// The shard master, of the meta group: as of `machine.applied()`, and in its annex.
+    pub master: Option<Box<Master>>,
+    /// What became of requests to the shard master that were applied this turn.
+    pub governed: Vec<Governed>,
 }
 
 impl Replica {
@@ -71,13 +88,19 @@ impl Replica {
         let (snapshot_index, ..) = machine.applied();
         let timer = raft.deadline();
         let durable_index = raft.last_index();
+        let slots = GroupState::of(&machine).expect("an annex is read where it is taken in");
+        let master = master_of(&machine).expect("an annex is read where it is taken in");
         Self {
             group,
             raft,
             output: raft::Output::default(),
             machine,
             counted: Holdings::default(),
+            slots,
+            moves: Moves::default(),
             queue: Queue::default(),
+            orders: Queue::default(),
+            ordered: Index::ZERO,
             pending: VecDeque::new(),
             reads: Reads::default(),
             presence: Presence::Here,
@@ -94,6 +117,9 @@ impl Replica {
             compares: false,
             quarantine: None,
             healing: Healing::default(),
+            members_epoch: 0,
+            master,
+            governed: Vec::new(),
         }
     }
 
@@ -101,7 +127,7 @@ impl Replica {
     pub(super) fn context(&self, core: &Core) -> Context {
         Context {
             group: self.group,
-            epoch: core.config.shard_map.epoch,
+            epoch: core.map.epoch,
             leader: self.raft.leader().or_else(|| core.known_leader(self.group)),
         }
     }
@@ -119,9 +145,16 @@ impl Replica {
         self.leadership.observe(now, self.is_leader(), &self.raft);
     }
 
-    /// Turns gathered commands into entries, unless they wait for a leader.
+    /// Whether there is something to be made an entry of.
+    pub(super) fn has_to_propose(&self) -> bool {
+        !self.queue.is_empty() || !self.orders.is_empty()
+    }
+
+    /// Turns gathered orders and commands into entries; commands may wait for a leader.
     pub(super) fn propose(&mut self, core: &mut Core, now: Time) {
-        if self.awaits_leader() {
+        self.propose_orders(core, now);
+        let unborn = self.is_leader() && !self.slots.is_born();
+        if self.awaits_leader() || unborn {
             return;
         }
         if core.persistence.is_full() && self.is_leader() && !makes(Mistake::WritesWhenFull) {
@@ -135,6 +168,19 @@ impl Replica {
                     self.pending.push_back(Pending { term, index, waiting: draft.waiting });
                 }
                 Err(error) => self.refuse_all(core, &draft.waiting, outcome_of(error)),
+            }
+        }
+    }
+
+    /// Each entry has orders only, or commands only.
+    fn propose_orders(&mut self, core: &Core, now: Time) {
+        let waits = self.awaits_leader() || core.persistence.is_full();
+        while let Some(draft) = self.orders.pop() {
+            let (wall, payload) = (core.config.wall(now), Bytes::from(draft.payload));
+            if !waits
+                && let Ok((_, index)) = self.raft.propose(now, wall, payload, &mut self.output)
+            {
+                self.ordered = index;
             }
         }
     }
@@ -228,7 +274,7 @@ impl Replica {
     /// Puts a newer state in the place of ours. Whether commands proposed here are part of it cannot
     /// be told: their clients learn just that, and a retry within the session settles it.
     pub(super) fn install(&mut self, machine: Machine, core: &mut Core) {
-        self.machine = machine;
+        self.take_state(machine);
         self.snapshot_index = self.applied_index();
         // Committed in this very turn, and part of the new state already.
         self.output.committed.clear();
@@ -236,6 +282,14 @@ impl Replica {
         while let Some(pending) = self.pending.pop_front_if(|p| p.index <= self.snapshot_index) {
             self.refuse_all(core, &pending.waiting, Outcome::Unknown);
         }
+    }
+
+    /// Puts a state in the place of this one.
+    pub(super) fn take_state(&mut self, machine: Machine) {
+        self.slots = GroupState::of(&machine).expect("an annex is read where it is taken in");
+        self.master = master_of(&machine).expect("an annex is read where it is taken in");
+        self.moves.forget();
+        self.machine = machine;
     }
 
     /// Whoever waits for anything here waits in vain. What became of commands on their way cannot be
@@ -288,6 +342,9 @@ impl Replica {
             heal_attempts: self.healing.attempts(),
             agreed_index: self.agreement.agreed(),
             difference: self.agreement.difference().map(DifferenceStatus::of),
+            epoch: self.slots.epoch(),
+            arriving: self.slots.arriving().len(),
+            leaving: self.slots.leaving().len(),
             state_hash: with_hash.then(|| format!("{:016x}", self.machine.recomputed_state_hash())),
         }
     }
@@ -303,6 +360,10 @@ impl Replica {
             commit_index: self.raft.commit_index(),
             applied_index: self.applied_index(),
             last_index: self.raft.last_index(),
+            epoch: self.slots.epoch(),
+            members_epoch: self.slots.members_epoch(),
+            arriving: self.slots.arriving().len(),
+            leaving: self.slots.leaving().len(),
             state_hash: self.machine.state_hash(),
         }
     }
@@ -328,7 +389,7 @@ impl Replica {
 
     fn apply_committed(&mut self, core: &mut Core, now: Time) {
         let Some(last) = self.output.committed.last().map(|entry| entry.index) else { return };
-        let context = self.context(core);
+        let (context, map) = (self.context(core), core.map.clone());
         let cost: usize = self.output.committed.iter().map(raft::Entry::cost).sum();
         core.trailing.applied(self.group, last, cost as u64);
         for entry in std::mem::take(&mut self.output.committed) {
@@ -337,8 +398,11 @@ impl Replica {
             let waiting = self.settle(core, &entry);
             match entry.kind {
                 EntryKind::Command => {
+                    let Self { group, machine, slots, master, governed, .. } = self;
+                    let (group, map) = (*group, &*map);
+                    let hosted = Hosted { group, machine, slots, master, governed, map };
                     let replies = &mut core.replies;
-                    core.answers.apply(&mut self.machine, &entry, &waiting, context, replies);
+                    core.answers.apply(hosted, &entry, &waiting, context, replies);
                 }
                 EntryKind::Noop | EntryKind::Configuration => {
                     let own = makes(Mistake::OwnTime);
@@ -381,8 +445,11 @@ impl Replica {
         let context = self.context(core);
         let early = makes(Mistake::ReadBeforeApplied);
         let applied = if early { Index(u64::MAX) } else { self.applied_index() };
+        let map = core.map.clone();
+        let signpost = (&self.slots, &*map);
         while let Some(mut round) = self.reads.pop_applied(applied) {
-            if !core.answers.read(&self.machine, &mut round, context, &mut core.replies) {
+            if !core.answers.read((&self.machine, signpost), &mut round, context, &mut core.replies)
+            {
                 return self.reads.put_back(round);
             }
         }

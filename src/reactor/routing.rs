@@ -6,8 +6,8 @@ use super::answers::Context;
 use super::effects::{CoreMessage, CoreSend};
 use super::queue::Waiting;
 use super::replies::Origin;
-use crate::base::{AlignedBuf, ConnectionId, CoreId, GroupId, Mistake, makes};
-use crate::placement::ShardMap;
+use crate::base::{AlignedBuf, ConnectionId, CoreId, GroupId, Mistake, Time, makes};
+use crate::placement::{META, ShardMap};
 use crate::wire::client::{OperationKind, Outcome, Request, parse_request};
 use crate::wire::frame::{self, Frame};
 use crate::wire::map::{ClusterView, GroupView, NodeView, SlotRun};
@@ -25,7 +25,7 @@ impl Reactor {
     }
 
     /// A message from another core of this node.
-    pub(super) fn core_message(&mut self, from: CoreId, message: CoreMessage) {
+    pub(super) fn core_message(&mut self, now: Time, from: CoreId, message: CoreMessage) {
         match message {
             CoreMessage::Request { connection, frame } => {
                 self.client_frame(Origin { core: Some(from), connection }, &frame);
@@ -34,7 +34,9 @@ impl Reactor {
                 let origin = Origin { core: None, connection };
                 self.core.replies.buffer(origin).extend_from_slice(&bytes);
             }
-            CoreMessage::Whereabouts { group, told } => _ = self.core.directory.learn(group, &told),
+            CoreMessage::Whereabouts { group, told } => _ = self.learn(group, &told),
+            CoreMessage::Map { bytes } => self.adopt_map(now, &bytes),
+            CoreMessage::Movement { group, bytes } => self.movement_told(group, &bytes),
         }
     }
 
@@ -47,7 +49,8 @@ impl Reactor {
             }
             Request::Write(batch) => {
                 let waiting = Waiting { origin, request: batch.request };
-                let grows = || batch.operations().any(|op| op.kind != OperationKind::Delete);
+                let shrinks = |kind| matches!(kind, OperationKind::Delete | OperationKind::Compare);
+                let grows = || !batch.operations().all(|operation| shrinks(operation.kind));
                 let refused = self.is_memory_full() && grows();
                 self.write(waiting, batch.group, frame, refused);
             }
@@ -59,9 +62,16 @@ impl Reactor {
         }
     }
 
+    /// Where a replica is in the tables that clients may use, if it is here.
+    fn served_position(&self, group: GroupId) -> Option<usize> {
+        self.position(group).filter(|_| group != META)
+    }
+
     /// A frame that belongs into the log; `too_much`: there is no memory for it.
     fn write(&mut self, waiting: Waiting, group: GroupId, frame: &Frame<'_>, too_much: bool) {
-        let Some(i) = self.position(group) else { return self.elsewhere(waiting, group, frame) };
+        let Some(i) = self.served_position(group) else {
+            return self.elsewhere(waiting, group, frame);
+        };
         let length = frame.bytes.len();
         let crowded = self.is_crowded(length);
         let replica = &mut self.replicas[i];
@@ -78,7 +88,7 @@ impl Reactor {
         if let Some(outcome) = refusal {
             return replica.refuse_all(&mut self.core, &[waiting], outcome);
         }
-        if replica.queue.is_empty() {
+        if !replica.has_to_propose() {
             self.queued.push(i);
         }
         replica.queue.push(waiting, frame.bytes);
@@ -87,7 +97,9 @@ impl Reactor {
 
     /// Reads are served by any replica that can reach its leader.
     fn read(&mut self, waiting: Waiting, group: GroupId, frame: &Frame<'_>) {
-        let Some(i) = self.position(group) else { return self.elsewhere(waiting, group, frame) };
+        let Some(i) = self.served_position(group) else {
+            return self.elsewhere(waiting, group, frame);
+        };
         let behind = self.core.persistence.is_reserve_low();
         let crowded = self.is_crowded(frame.bytes.len());
         let replica = self.touch(i);
@@ -113,7 +125,8 @@ impl Reactor {
         let config = &self.core.config;
         let home = ShardMap::home_core(group, config.smp);
         let known = self.core.directory.find(group);
-        let is_here = known.is_some_and(|known| known.configuration.is_member(config.node));
+        let member = known.is_some_and(|known| known.configuration.is_member(config.node));
+        let is_here = member && group != META;
         if is_here && home != config.core && waiting.origin.core.is_none() {
             let connection = waiting.origin.connection;
             let frame = AlignedBuf::copy_of(frame.bytes);
@@ -122,7 +135,7 @@ impl Reactor {
             return;
         }
         let leader = known.map(|known| known.leader);
-        let context = Context { group, epoch: config.shard_map.epoch, leader };
+        let context = Context { group, epoch: self.core.map.epoch, leader };
         let (answers, replies) = (&mut self.core.answers, &mut self.core.replies);
         answers.refuse(waiting, Outcome::WrongGroup, None, context, replies);
     }
@@ -141,7 +154,7 @@ impl Reactor {
         };
         let waiting = Waiting { origin: Origin { core: None, connection }, request };
         let leader = self.core.known_leader(group);
-        let context = Context { group, epoch: self.core.config.shard_map.epoch, leader };
+        let context = Context { group, epoch: self.core.map.epoch, leader };
         let (answers, replies) = (&mut self.core.answers, &mut self.core.replies);
         answers.refuse(waiting, Outcome::Overloaded, None, context, replies);
     }
@@ -149,7 +162,7 @@ impl Reactor {
     /// Answers with the shard map, and who leads as far as is known here.
     fn map(&mut self, waiting: Waiting) {
         let config = &self.core.config;
-        let map = &config.shard_map;
+        let map = &self.core.map;
         let leader =
             |group: GroupId| self.position(group).and_then(|i| self.replicas[i].raft.leader());
         let smp = |node| {

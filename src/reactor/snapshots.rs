@@ -7,9 +7,10 @@
 use std::fmt;
 
 use super::config::RecoverError;
-use crate::base::{GroupId, NodeId, SlotSet};
+use super::governance::master_of;
+use super::movement::GroupState;
+use crate::base::{GroupId, NodeId};
 use crate::kv::{self, Machine};
-use crate::placement::ShardMap;
 use crate::raft::{Configuration, SnapshotMeta};
 use crate::wal::{self, SnapshotHeader, SnapshotWriter};
 
@@ -104,9 +105,9 @@ impl LoadedSnapshot {
     ///
     /// # Errors
     /// As those of [`SnapshotLoader::finish`].
-    pub fn load(map: &ShardMap, file: &[u8]) -> Result<Self, RecoverError> {
+    pub fn load(file: &[u8]) -> Result<Self, RecoverError> {
         let mut loader = SnapshotLoader::default();
-        loader.feed(map, file);
+        loader.feed(file);
         loader.finish()
     }
 }
@@ -117,8 +118,8 @@ pub struct SnapshotLoader(Loader);
 
 impl SnapshotLoader {
     /// Takes in the bytes of the file that come next.
-    pub fn feed(&mut self, map: &ShardMap, bytes: &[u8]) {
-        self.0.feed(bytes, |group| map.owned(group));
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.0.feed(bytes);
     }
 
     /// The state, once all of the file was taken in.
@@ -144,12 +145,14 @@ pub(super) enum LoadError {
     File(#[from] wal::SnapshotError),
     #[error("{0}")]
     Contents(GroupId, kv::RestoreError),
+    #[error("{0}")]
+    Annex(GroupId, String),
 }
 
 /// Verifies a whole snapshot file and restores the state in it.
-pub(super) fn load(bytes: &[u8], owned: impl Fn(GroupId) -> SlotSet) -> Result<Loaded, LoadError> {
+pub(super) fn load(bytes: &[u8]) -> Result<Loaded, LoadError> {
     let mut loader = Loader::default();
-    loader.feed(bytes, owned);
+    loader.feed(bytes);
     loader.finish()
 }
 
@@ -165,10 +168,10 @@ struct Loader {
 }
 
 impl Loader {
-    fn feed(&mut self, bytes: &[u8], owned: impl Fn(GroupId) -> SlotSet) {
+    fn feed(&mut self, bytes: &[u8]) {
         self.reader.feed(bytes);
         while !matches!(self.failed, Some(LoadError::File(_))) {
-            match self.take_chunk(&owned) {
+            match self.take_chunk() {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => self.failed = Some(error),
@@ -177,14 +180,13 @@ impl Loader {
     }
 
     /// Restores the next chunk; false if it has not come yet.
-    fn take_chunk(&mut self, owned: impl Fn(GroupId) -> SlotSet) -> Result<bool, LoadError> {
+    fn take_chunk(&mut self) -> Result<bool, LoadError> {
         let Some(group) = self.reader.header()?.map(|header| header.group) else {
             return Ok(false);
         };
         let Some(chunk) = self.reader.chunk()? else { return Ok(false) };
         if self.failed.is_none() {
-            let new = || kv::Restore::new(group, &owned(group));
-            let restore = self.restore.get_or_insert_with(new);
+            let restore = self.restore.get_or_insert_with(|| kv::Restore::new(group));
             restore.chunk(chunk).map_err(|error| LoadError::Contents(group, error))?;
         }
         Ok(true)
@@ -202,6 +204,9 @@ impl Loader {
         let contents = |error| LoadError::Contents(group, error);
         let restore = self.restore.ok_or(contents(kv::RestoreError::Incomplete))?;
         let machine = restore.finish().map_err(contents)?;
+        let annex = |error: String| LoadError::Annex(group, error);
+        GroupState::of(&machine).map_err(|error| annex(error.to_string()))?;
+        master_of(&machine).map_err(|error| annex(error.to_string()))?;
         Ok(Loaded { group, meta: meta_of(header), machine })
     }
 }

@@ -51,6 +51,8 @@ pub struct CoreStatus {
     pub snapshots_frozen_bytes: u64,
     /// Bytes of snapshots on their way in.
     pub snapshots_received_bytes: u64,
+    /// Keys of slots that went to other groups whose memory is not given back yet.
+    pub unreclaimed_keys: u64,
     /// Snapshots finished.
     pub snapshots: u64,
     /// Whether another is being written.
@@ -86,7 +88,7 @@ pub struct GroupStatus {
     pub last_index: Index,
     /// The entry the newest snapshot covers.
     pub snapshot_index: Index,
-    /// Slots owned.
+    /// Slots served.
     pub slots: u32,
     /// Keys held.
     pub keys: u64,
@@ -101,6 +103,12 @@ pub struct GroupStatus {
     pub agreed_index: Index,
     /// The last difference between members that was found.
     pub difference: Option<DifferenceStatus>,
+    /// The epoch of the shard map that the group has begun.
+    pub epoch: u64,
+    /// Slots that it gives the group and that are not served yet.
+    pub arriving: usize,
+    /// Slots that it takes from the group and that are not dropped yet.
+    pub leaving: usize,
     /// Hash of keys, values and sessions at `applied_index`, 16 hex digits; only when asked for.
     pub state_hash: Option<String>,
 }
@@ -126,6 +134,14 @@ pub struct ReplicaView {
     pub applied_index: Index,
     /// The last entry in the log.
     pub last_index: Index,
+    /// The epoch of the shard map that the group has begun.
+    pub epoch: u64,
+    /// Slots that it gives the group and that are not served yet.
+    pub arriving: usize,
+    /// Slots that it takes from the group and that are not dropped yet.
+    pub leaving: usize,
+    /// The members of which epoch it has, or had last.
+    pub members_epoch: u64,
     /// Hash of keys, values and sessions at `applied_index`, as it is kept up to date.
     pub state_hash: u64,
 }

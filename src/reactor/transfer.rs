@@ -201,7 +201,7 @@ impl Replica {
     fn install_received(&mut self, core: &mut Core, chunk: &Chunk<'_>) -> bool {
         let Some(Receiving { sender, bytes, .. }) = &mut self.receiving else { return false };
         let (from, bytes, group) = (sender.node, std::mem::take(bytes), self.group);
-        match snapshots::load(&bytes, |group| core.config.shard_map.owned(group)) {
+        match snapshots::load(&bytes) {
             Ok(loaded)
                 if loaded.group == group
                     && (loaded.meta.index, loaded.meta.term) == (chunk.index, chunk.term) =>

@@ -25,13 +25,31 @@ fn node(text: &str) -> Result<NodeInfo, String> {
         format!("`{text}`: {what}; write each node as n1=host:7401/host:7400 (peer/client address)")
     };
     let (id, addresses) = text.trim().split_once('=').ok_or_else(|| wrong("no `=`"))?;
-    let (peer, client) =
-        addresses.split_once('/').ok_or_else(|| wrong("no client address after a `/`"))?;
     let id: NodeId = id.parse().map_err(|error| wrong(&format!("{error}")))?;
-    for address in [peer, client] {
-        check_address(address).map_err(|cause| wrong(&cause))?;
-    }
-    Ok(NodeInfo { id, client_address: client.to_owned(), peer_address: peer.to_owned() })
+    let (peer_address, client_address) = pair(addresses).map_err(|cause| wrong(&cause))?;
+    Ok(NodeInfo { id, client_address, peer_address })
+}
+
+/// Reads `PEER/CLIENT`.
+///
+/// # Errors
+/// A text that names the part that could not be read, and what was expected.
+pub(crate) fn parse_addresses(text: &str) -> Result<(String, String), String> {
+    pair(text.trim()).map_err(|cause| {
+        format!("`{text}`: {cause}; write host:7401/host:7400 (peer/client address)")
+    })
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (peer, client) = text.split_once('/').ok_or("no client address after a `/`")?;
+    check_address(peer)?;
+    check_address(client)?;
+    Ok((peer.to_owned(), client.to_owned()))
+}
+
+/// Whether `address` says only where a node listens.
+pub(crate) fn is_wildcard(address: &str) -> bool {
+    matches!(address.rsplit_once(':'), Some(("0.0.0.0" | "[::]", _)))
 }
 
 /// Whether `address` is `host:port` as another node could use it.

@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and its help.
 
+mod ctl;
+
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::layers::Layers;
@@ -17,7 +19,7 @@ pub(crate) fn command() -> Command {
         .disable_version_flag(true)
         .subcommand(start())
         .subcommand(dev())
-        .subcommand(ctl())
+        .subcommand(ctl::ctl())
         .subcommand(config())
         .subcommand(inspect())
         .subcommand(recover_quorum())
@@ -34,8 +36,13 @@ A cluster (on each host, with its own --node-id):
     --client-addr 10.0.0.1:7400 --peer-addr 10.0.0.1:7401 \\
     --initial-nodes n1=10.0.0.1:7401/10.0.0.1:7400,n2=10.0.0.2:7401/10.0.0.2:7400,…
 
-Look at it:
-  sunstar ctl status --admin-addr 10.0.0.1:7402
+Another node, later:
+  sunstar start --node-id n4 --data-dir /var/lib/sunstar --join 10.0.0.1:7402 \\
+    --client-addr 10.0.0.4:7400 --peer-addr 10.0.0.4:7401 --admin-addr 10.0.0.4:7402
+
+Look at it, and change it:
+  sunstar ctl health --admin-addr 10.0.0.1:7402
+  sunstar ctl --help
 
 Every setting of a node may stand on the command line, in the environment (SUNSTAR_SECTION_KEY) or
 in a TOML file (--config); the first of these that says something holds. `sunstar config print`
@@ -132,6 +139,7 @@ fn inspect() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(part("superblock", "Show both slots, and which one counts"))
+        .subcommand(part("map", "Show the shard map that the node goes by: nodes, groups, slots"))
         .subcommand(
             of_cores("log", "Show segments and batches, and what each group has in them")
                 .arg(entries),
@@ -179,134 +187,6 @@ fn config() -> Command {
                 .about("Show every setting in effect as TOML, each with where it came from")
                 .args(settings()),
         )
-}
-
-fn ctl() -> Command {
-    Command::new("ctl")
-        .about("Ask running nodes, and change who belongs to a group")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(
-            Command::new("status")
-                .about("Show nodes, cores and groups; exit 0 if every node asked is ready")
-                .arg(
-                    Arg::new("admin-addr")
-                        .long("admin-addr")
-                        .value_name("HOST:PORT,…")
-                        .value_delimiter(',')
-                        .default_value("127.0.0.1:7402")
-                        .help("The administration addresses of the nodes to ask"),
-                )
-                .arg(
-                    Arg::new("hash")
-                        .long("hash")
-                        .action(ArgAction::SetTrue)
-                        .help("Have each replica hash its state: equal at equal applied index"),
-                )
-                .arg(output()),
-        )
-        .subcommand(group())
-        .subcommand(member())
-}
-
-fn member() -> Command {
-    let replace = Command::new("replace")
-        .about("Let a node in that lost its data directory, in the place of what it was")
-        .after_help(REPLACE_HELP)
-        .arg(Arg::new("node").value_name("NODE").required(true).help("The node, such as n2"))
-        .arg(
-            Arg::new("incarnation")
-                .long("incarnation")
-                .value_name("HEX")
-                .help("Which one to let in, where several try to connect"),
-        )
-        .arg(
-            Arg::new("admin-addr")
-                .long("admin-addr")
-                .value_name("HOST:PORT")
-                .default_value("127.0.0.1:7402")
-                .help("The administration address of another node, whichever"),
-        )
-        .args(waiting())
-        .arg(output());
-    Command::new("member")
-        .about("Deal with a node as a whole")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(replace)
-}
-
-const REPLACE_HELP: &str = "\
-A node whose data directory was lost, and made anew at its next start, has forgotten what it
-acknowledged and for whom it voted: the others refuse it (`sunstar ctl status` shows that). This puts
-the old one out of every group it belongs to, lets the new one in, and waits until it has caught up
-and is again what it was. Each group needs a majority without the node. Interrupted, it goes on when
-it is repeated, with any node. Exit code 0: it is done, or was so already.";
-
-fn group() -> Command {
-    let node = || Arg::new("node").value_name("NODE").required(true).help("A node, such as n4");
-    let nodes =
-        Arg::new("nodes").value_name("NODE,…").required(true).help("Nodes, such as n4,n5,n6");
-    let learner = Arg::new("learner")
-        .long("learner")
-        .action(ArgAction::SetTrue)
-        .help("It receives the log and does not vote");
-    Command::new("group")
-        .about("Show who belongs to a group, and change that; any node can be asked")
-        .after_help(GROUP_HELP)
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(group_command(
-            "members",
-            "Show voters, learners, the leader, and how far each is",
-        ))
-        .subcommand(
-            change("add", "Let a node vote, once it has caught up").arg(node()).arg(learner),
-        )
-        .subcommand(change("remove", "Put a node out of the group").arg(node()))
-        .subcommand(change("promote", "Let a learner vote, once it has caught up").arg(node()))
-        .subcommand(
-            change("set", "Make these nodes the voters, in one change, once they have caught up")
-                .arg(nodes),
-        )
-        .subcommand(change("transfer", "Hand the leadership to a voter").arg(node()))
-}
-
-const GROUP_HELP: &str = "\
-Replace three nodes by three others:
-  sunstar ctl group set g1 n4,n5,n6
-
-The group serves all the while: new nodes begin as learners, and vote when they have caught up, and
-most of the voters to be can decide. Until then the change is undone by setting the present voters.
-Exit code 0: it is done, or was so already.";
-
-fn group_command(name: &'static str, about: &'static str) -> Command {
-    Command::new(name)
-        .about(about)
-        .arg(Arg::new("group").value_name("GROUP").required(true).help("A group, such as g1"))
-        .arg(
-            Arg::new("admin-addr")
-                .long("admin-addr")
-                .value_name("HOST:PORT")
-                .default_value("127.0.0.1:7402")
-                .help("The administration address of a node, whichever"),
-        )
-        .arg(output())
-}
-
-fn change(name: &'static str, about: &'static str) -> Command {
-    group_command(name, about).args(waiting())
-}
-
-/// Whether, and for how long, a change is waited for.
-fn waiting() -> [Arg; 2] {
-    [
-        Arg::new("no-wait")
-            .long("no-wait")
-            .action(ArgAction::SetTrue)
-            .help("Return when it has begun, not when it is done"),
-        number("timeout", "SECONDS").default_value("60").help("How long to wait"),
-    ]
 }
 
 fn dev() -> Command {

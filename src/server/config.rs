@@ -7,11 +7,12 @@ use std::str::FromStr;
 
 use super::layers::{ConfigError, Layers, Origin, toml_text};
 use super::machine::Machine;
+use super::membership::Membership;
 use super::setting::SETTINGS;
-use super::{byte_size, cluster, cpu_list};
+use super::{byte_size, cpu_list};
 use crate::base::limits::CORES_MAX;
-use crate::base::{ClusterId, Micros, NodeId};
-use crate::placement::{NodeInfo, ShardMap};
+use crate::base::{Micros, NodeId};
+use crate::placement::NodeInfo;
 use crate::wal::SEGMENT_BYTES_MIN;
 
 /// A node's settings, checked.
@@ -27,16 +28,10 @@ pub(crate) struct Config {
     pub(crate) peer_addr: SocketAddr,
     /// Listens for administration.
     pub(crate) admin_addr: Option<SocketAddr>,
-    /// The nodes of the cluster, this one among them, sorted by id.
-    pub(crate) initial_nodes: Vec<NodeInfo>,
+    /// How it belongs to its cluster.
+    pub(crate) membership: Membership,
     /// What the cluster is called.
     pub(crate) cluster_name: String,
-    /// Which cluster it is: follows from name, nodes and groups.
-    pub(crate) cluster: ClusterId,
-    /// Raft groups.
-    pub(crate) groups: u32,
-    /// Who owns what at the first start.
-    pub(crate) shard_map: ShardMap,
     /// Cores to run on.
     pub(crate) smp: usize,
     /// CPUs to use, ascending.
@@ -86,16 +81,9 @@ impl Config {
         let smp = reader.smp(cpuset.len(), overprovisioned)?;
         let client_addr = reader.address("network.client_addr")?;
         let peer_addr = reader.address("network.peer_addr")?;
-        let (initial_nodes, is_alone) = reader.nodes(node, client_addr, peer_addr)?;
-        let groups = reader.groups(initial_nodes.len(), smp)?;
-        let cluster_name = reader.text("cluster.name");
-        let named: Vec<(NodeId, &str)> = initial_nodes
-            .iter()
-            .map(|node| (node.id, if is_alone { "" } else { node.peer_address.as_str() }))
-            .collect();
-        let cluster = cluster::cluster_id(&cluster_name, &named, groups);
-        let shard_map = ShardMap::initial(initial_nodes.clone(), groups)
-            .map_err(|error| reader.error("cluster.groups", &error.to_string()))?;
+        let (client_address, peer_address) = (client_addr.to_string(), peer_addr.to_string());
+        let here = NodeInfo { id: node, client_address, peer_address };
+        let membership = reader.membership(here, smp)?;
         let (election_timeout, heartbeat_interval) = reader.raft_times()?;
         let lease_drift_percent = reader.number("raft.lease_drift_percent", 0, 50)?;
         Ok(Self {
@@ -104,11 +92,8 @@ impl Config {
             client_addr,
             peer_addr,
             admin_addr: reader.admin_address()?,
-            initial_nodes,
-            cluster_name,
-            cluster,
-            groups,
-            shard_map,
+            membership,
+            cluster_name: reader.text("cluster.name"),
             smp,
             cpuset,
             memory: reader.memory(machine)?,
@@ -139,9 +124,8 @@ impl Config {
             "network.admin_addr" => {
                 self.admin_addr.map_or("none".to_owned(), |address| address.to_string())
             }
-            "cluster.initial_nodes" => nodes_text(&self.initial_nodes),
             "cluster.name" => self.cluster_name.clone(),
-            "cluster.groups" => self.groups.to_string(),
+            name if name.starts_with("cluster.") => self.membership.text(name),
             "reactor.smp" => self.smp.to_string(),
             "reactor.cpuset" => cpu_list::format(&self.cpuset),
             "reactor.memory" => byte_size::format(self.memory),
@@ -173,12 +157,14 @@ impl Config {
                 writeln!(out, "{gap}[{section}]").expect("a String takes all");
             }
             let given = layers.get(&setting.name());
-            if given.text.is_empty() && setting.name() == "cluster.initial_nodes" {
-                // Written out, it would make other addresses another cluster.
-                writeln!(out, "# initial_nodes: none; a cluster of this node alone").expect("fits");
+            let text = self.text(&setting.name());
+            // Written out, the one node of a cluster alone would make other addresses another cluster.
+            let is_alone = given.text.is_empty() && setting.name() == "cluster.initial_nodes";
+            if is_alone || text.is_empty() {
+                writeln!(out, "# {}: not set", setting.key).expect("fits");
                 continue;
             }
-            let value = toml_text(setting.kind, &self.text(&setting.name()));
+            let value = toml_text(setting.kind, &text);
             writeln!(out, "{} = {value}  # {}", setting.key, given.origin).expect("fits");
         }
         out
@@ -195,16 +181,21 @@ pub(crate) fn nodes_text(nodes: &[NodeInfo]) -> String {
 }
 
 /// Reads single settings; every error names setting, text and origin.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     layers: &'a Layers,
 }
 
 impl Reader<'_> {
-    fn text(&self, name: &str) -> String {
+    pub(super) fn text(&self, name: &str) -> String {
         self.layers.get(name).text
     }
 
-    fn error(&self, name: &str, cause: &str) -> ConfigError {
+    /// Who gave the setting called `name`.
+    pub(super) fn origin(&self, name: &str) -> Origin {
+        self.layers.get(name).origin
+    }
+
+    pub(super) fn error(&self, name: &str, cause: &str) -> ConfigError {
         let given = self.layers.get(name);
         ConfigError::Value {
             setting: name.to_owned(),
@@ -279,39 +270,7 @@ impl Reader<'_> {
         Ok(smp)
     }
 
-    /// The nodes of the cluster, and whether this one was given no others.
-    fn nodes(
-        &self,
-        node: NodeId,
-        client: SocketAddr,
-        peer: SocketAddr,
-    ) -> Result<(Vec<NodeInfo>, bool), ConfigError> {
-        let name = "cluster.initial_nodes";
-        let text = self.text(name);
-        if !text.is_empty() {
-            let nodes =
-                cluster::parse_initial_nodes(&text).map_err(|cause| self.error(name, &cause))?;
-            if nodes.iter().all(|other| other.id != node) {
-                let cause =
-                    format!("this node, {node}, is not among them: add it or set --node-id");
-                return Err(self.error(name, &cause));
-            }
-            return Ok((nodes, false));
-        }
-        if client.ip().is_unspecified() {
-            let cause = "clients must be told where to go, and a wildcard is no destination: name \
-                         this node as they reach it, --initial-nodes n1=HOST:PORT/HOST:PORT";
-            return Err(self.error("network.client_addr", cause));
-        }
-        let alone = NodeInfo {
-            id: node,
-            client_address: client.to_string(),
-            peer_address: peer.to_string(),
-        };
-        Ok((vec![alone], true))
-    }
-
-    fn groups(&self, nodes: usize, smp: usize) -> Result<u32, ConfigError> {
+    pub(super) fn groups(&self, nodes: usize, smp: usize) -> Result<u32, ConfigError> {
         if self.text("cluster.groups").is_empty() {
             return Ok(u32::try_from(nodes * smp).expect("bounded by NODES_MAX × CORES_MAX"));
         }

@@ -2,23 +2,39 @@
 
 use std::process::ExitCode;
 
+use clap::ArgMatches;
 use serde_json::{Value, json};
 
+use super::master::Master;
 use super::status::{NodeStatus, ask};
+use super::table::aligned;
+use super::watching::{Shown, interval, show};
 
-/// Asks the nodes at `addresses` and shows their answers; exit code 1 unless all are ready.
-pub(crate) fn status(addresses: &[String], with_hash: bool, as_json: bool) -> ExitCode {
+/// Asks the nodes that were named and shows their answers. Exit code 0: all are ready; 1: not; 3: one does
+/// not answer.
+pub(crate) fn status(matches: &ArgMatches) -> ExitCode {
+    let addresses = Master::read(matches).addresses;
+    let as_json = matches.get_one::<String>("output").is_some_and(|output| output == "json");
+    let with_hash = matches.get_flag("hash");
+    show(interval(matches), || look(&addresses, with_hash, as_json))
+}
+
+fn look(addresses: &[String], with_hash: bool, as_json: bool) -> Shown {
     let answers: Vec<(&String, Result<NodeStatus, String>)> =
         addresses.iter().map(|address| (address, ask(address, with_hash))).collect();
-    if as_json {
+    let text = if as_json {
         let all: Vec<Value> =
             answers.iter().map(|(address, answer)| object(address, answer)).collect();
-        println!("{}", json!({ "nodes": all }));
+        format!("{}\n", json!({ "nodes": all }))
     } else {
-        print!("{}", table(&answers));
-    }
-    let all_ready = answers.iter().all(|(_, answer)| answer.as_ref().is_ok_and(|it| it.is_ready));
-    if all_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        table(&answers)
+    };
+    let code_of = |answer: &Result<NodeStatus, String>| match answer {
+        Ok(status) => u8::from(!status.is_ready),
+        Err(_) => 3,
+    };
+    let code = answers.iter().map(|(_, answer)| code_of(answer)).max().unwrap_or(0);
+    Shown { text, trouble: None, code }
 }
 
 fn object(address: &str, answer: &Result<NodeStatus, String>) -> Value {
@@ -115,18 +131,6 @@ fn role(group: &Value) -> String {
     let role = group["role"].as_str().unwrap_or("-");
     let quarantined = group["quarantined"].as_bool() == Some(true);
     if quarantined { format!("{role}, quarantined") } else { role.to_owned() }
-}
-
-/// Pads each column to its widest text.
-fn aligned(rows: &[Row]) -> String {
-    let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
-        .collect();
-    let line = |row: &Row| -> String {
-        let cells = row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}  "));
-        format!("{}\n", cells.collect::<String>().trim_end())
-    };
-    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::layers::ConfigError;
 pub(crate) struct Failure {
     /// Cause and remedy.
     pub(crate) text: String,
-    /// 2 for what was typed or configured, 1 for the rest.
+    /// 2 for what was typed or configured, 3 if nobody answers, 1 for the rest.
     pub(crate) code: u8,
 }
 
@@ -18,6 +18,11 @@ impl Failure {
     /// Something that was tried did not work.
     pub(crate) fn failed(cause: impl Display) -> Self {
         Self { text: cause.to_string(), code: 1 }
+    }
+
+    /// Nobody answers: what was asked for may have happened or not.
+    pub(crate) fn unreachable(cause: impl Display) -> Self {
+        Self { text: cause.to_string(), code: 3 }
     }
 
     /// What was asked for cannot be.

@@ -129,7 +129,7 @@ impl GroupCommand {
             println!("{}", trouble.json());
         }
         eprintln!("sunstar: {}", trouble.text());
-        ExitCode::FAILURE
+        ExitCode::from(trouble.code())
     }
 }
 
@@ -179,6 +179,15 @@ impl Trouble {
             Self::Undone(members) => {
                 format!("another change has undone it; the members are now:\n{}", table(members))
             }
+        }
+    }
+
+    /// 1: refused, or undone; 3: nobody answers, or it is not done in time.
+    fn code(&self) -> u8 {
+        match self {
+            Self::Unanswered(why) => why.code(),
+            Self::Late(_) => 3,
+            Self::Undone(_) => 1,
         }
     }
 

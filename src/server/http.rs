@@ -18,6 +18,19 @@ pub(crate) struct Response {
 /// # Errors
 /// If nobody answers in time, or not with HTTP.
 pub(crate) fn get(address: &str, path: &str, timeout: Duration) -> io::Result<Response> {
+    let (code, body) = get_bytes(address, path, timeout)?;
+    text(address, code, body)
+}
+
+/// The same for an answer that is no text: its code and body.
+///
+/// # Errors
+/// As `get`.
+pub(crate) fn get_bytes(
+    address: &str,
+    path: &str,
+    timeout: Duration,
+) -> io::Result<(u16, Vec<u8>)> {
     request(address, &format!("GET {path}"), "", timeout)
 }
 
@@ -34,11 +47,18 @@ pub(crate) fn post(
     let length = body.len();
     let headers = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n");
     let rest = format!("{headers}\r\n{body}");
-    request(address, &format!("POST {path}"), &rest, timeout)
+    let (code, body) = request(address, &format!("POST {path}"), &rest, timeout)?;
+    text(address, code, body)
+}
+
+fn text(address: &str, code: u16, body: Vec<u8>) -> io::Result<Response> {
+    let body = String::from_utf8(body)
+        .map_err(|_| io::Error::other(format!("{address} does not answer with text")))?;
+    Ok(Response { code, body })
 }
 
 /// `rest`: headers, an empty line and a body, if there are any.
-fn request(address: &str, line: &str, rest: &str, timeout: Duration) -> io::Result<Response> {
+fn request(address: &str, line: &str, rest: &str, timeout: Duration) -> io::Result<(u16, Vec<u8>)> {
     let target = address
         .to_socket_addrs()?
         .next()
@@ -54,7 +74,7 @@ fn request(address: &str, line: &str, rest: &str, timeout: Duration) -> io::Resu
     parse(&bytes).ok_or_else(|| io::Error::other(format!("{address} does not speak HTTP")))
 }
 
-fn parse(bytes: &[u8]) -> Option<Response> {
+fn parse(bytes: &[u8]) -> Option<(u16, Vec<u8>)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let mut lines = head.split("\r\n");
@@ -62,7 +82,7 @@ fn parse(bytes: &[u8]) -> Option<Response> {
     let chunked = lines.any(|line| line.eq_ignore_ascii_case("transfer-encoding: chunked"));
     let body = &bytes[end + 4..];
     let body = if chunked { unchunk(body)? } else { body.to_vec() };
-    Some(Response { code, body: String::from_utf8(body).ok()? })
+    Some((code, body))
 }
 
 /// Source: RFC 9112, section 7.1.
@@ -91,11 +111,11 @@ mod tests {
     #[test]
     fn answers_are_read_plain_and_chunked() {
         let plain = parse(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n{}").expect("valid");
-        assert_eq!((plain.code, plain.body.as_str()), (200, "{}"));
+        assert_eq!(plain, (200, b"{}".to_vec()));
         let head = "HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n";
         let bytes = format!("{head}3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n");
         let chunked = parse(bytes.as_bytes()).expect("valid");
-        assert_eq!((chunked.code, chunked.body.as_str()), (503, "abcde"));
+        assert_eq!(chunked, (503, b"abcde".to_vec()));
     }
 
     #[test]

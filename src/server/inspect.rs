@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   superblock ─┐                            ┌─▶ text
+//!   map         │
 //!   log         ├─▶ Report { Part { facts, tables, damage } } ─┤
 //!   snapshot    │                            └─▶ JSON
 //!   sessions  ──┘
@@ -12,6 +13,7 @@
 //! 2: there is nothing to look at.
 
 mod log;
+mod map;
 mod place;
 mod report;
 mod sessions;
@@ -64,6 +66,7 @@ pub(crate) fn inspect(name: &str, matches: &ArgMatches) -> Result<ExitCode, Fail
 fn look(name: &str, place: &Place, wanted: &Wanted) -> Result<Report, Failure> {
     match name {
         "superblock" => superblock::report(place),
+        "map" => map::report(place),
         "log" => log::report(place, wanted),
         "snapshot" => snapshot::report(place, wanted),
         "sessions" => sessions::report(place, wanted),

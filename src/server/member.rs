@@ -68,7 +68,10 @@ impl ReplaceCommand {
                     println!("{}", trouble.json());
                 }
                 eprintln!("sunstar: {}", trouble.text());
-                ExitCode::FAILURE
+                ExitCode::from(match trouble {
+                    Trouble::Unanswered(why) => why.code(),
+                    Trouble::Late(_) => 3,
+                })
             }
         }
     }

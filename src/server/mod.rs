@@ -9,11 +9,13 @@
 //!      dev:   three times `start`, load::run    three nodes, child processes
 //! ```
 //!
-//! Exit codes: 0 done; 1 it failed, a load met errors or an inspection found damage; 2 the command line or the configuration
-//! cannot be used.
+//! Exit codes: 0 done; 1 it failed or is refused, a load met errors, an inspection found damage, or the
+//! cluster is not healthy; 2 the command line or the configuration cannot be used; 3 nobody answers, or it is
+//! not done in time.
 
 mod asking;
 mod byte_size;
+mod change;
 mod cluster;
 mod command_line;
 mod config;
@@ -22,31 +24,43 @@ mod ctl;
 mod dev;
 mod failure;
 mod group;
+mod health;
 mod http;
 mod inspect;
+mod joining;
 mod layers;
 mod logging;
 mod machine;
+mod master;
 mod member;
+mod membership;
 mod nearest;
 mod recover_quorum;
 mod setting;
+mod slots;
 mod start;
 mod status;
+mod table;
+mod views;
+mod watching;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ArgMatches;
 
+use change::ChangeCommand;
 use config::Config;
 use failure::Failure;
 use group::GroupCommand;
+use health::HealthCommand;
 use layers::{ConfigError, Layers};
 use machine::Machine;
 use member::ReplaceCommand;
+use membership::{FirstNodes, Membership};
+use views::ViewCommand;
 
-use crate::io::groups_at_first_start;
+use crate::io::identity_of;
 
 /// Runs what the command line asks for.
 pub fn main() -> ExitCode {
@@ -55,15 +69,7 @@ pub fn main() -> ExitCode {
     let done = match (name, matches.subcommand()) {
         ("start", _) => start(matches),
         ("dev", _) => dev::Options::read(matches).and_then(|options| dev::run(&options)),
-        ("ctl", Some(("status", matches))) => Ok(ctl_status(matches)),
-        ("ctl", Some(("group", matches))) => {
-            let (name, matches) = matches.subcommand().expect("a command is required");
-            GroupCommand::read(name, matches).map(|command| command.run())
-        }
-        ("ctl", Some(("member", matches))) => {
-            let (_, matches) = matches.subcommand().expect("a command is required");
-            ReplaceCommand::read(matches).map(|command| command.run())
-        }
+        ("ctl", Some((name, matches))) => ctl(name, matches),
         ("config", Some(("check", matches))) => config_check(matches),
         ("config", Some(("print", matches))) => config_print(matches),
         ("inspect", Some((name, matches))) => inspect::inspect(name, matches),
@@ -84,11 +90,20 @@ fn recover_quorum(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     recover_quorum::recover_quorum(&config, matches)
 }
 
-fn ctl_status(matches: &ArgMatches) -> ExitCode {
-    let addresses: Vec<String> =
-        matches.get_many::<String>("admin-addr").expect("has a default").cloned().collect();
-    let as_json = matches.get_one::<String>("output").is_some_and(|output| output == "json");
-    ctl::status(&addresses, matches.get_flag("hash"), as_json)
+fn ctl(name: &str, matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    match (name, matches.subcommand()) {
+        ("status", _) => Ok(ctl::status(matches)),
+        ("health", _) => Ok(HealthCommand::read(matches).run()),
+        ("nodes" | "groups" | "shards" | "epochs", _) => Ok(ViewCommand::read(name, matches).run()),
+        ("move-leader", _) => GroupCommand::read("transfer", matches).map(|command| command.run()),
+        ("group", Some((name, matches))) => {
+            GroupCommand::read(name, matches).map(|command| command.run())
+        }
+        ("member", Some((_, matches))) => {
+            ReplaceCommand::read(matches).map(|command| command.run())
+        }
+        _ => ChangeCommand::read(name, matches).map(|command| command.run()),
+    }
 }
 
 /// All layers of a command that takes settings.
@@ -102,8 +117,10 @@ fn gather(matches: &ArgMatches) -> Result<Layers, ConfigError> {
     }
     command_line::add_flags(matches, &mut layers);
     let data_dir = PathBuf::from(layers.get("node.data_dir").text);
-    if let Some(groups) = groups_at_first_start(&data_dir) {
-        layers.add_first_start(&data_dir, groups);
+    if let Some(found) = identity_of(&data_dir)
+        && found.groups > 0
+    {
+        layers.add_first_start(&data_dir, found.groups);
     }
     Ok(layers)
 }
@@ -122,8 +139,15 @@ fn config_check(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let mut layers = Layers::new();
     add_file(&mut layers, Path::new(path))?;
     let config = Config::read(&layers, &Machine::look())?;
-    let count = config.initial_nodes.len();
-    println!("{path}: valid; node {} of {count}, cluster {:016x}", config.node, config.cluster.0);
+    let node = config.node;
+    match config.membership {
+        Membership::First(FirstNodes { nodes, cluster, .. }) => {
+            println!("{path}: valid; node {node} of {}, cluster {:016x}", nodes.len(), cluster.0);
+        }
+        Membership::Joining(joining) => {
+            println!("{path}: valid; node {node}, joining through {}", joining.through);
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn recover_quorum(config: &Config, matches: &ArgMatches) -> Result<Ex
     logging::start(&config.log_level, config.log_format);
     let voters = matches.get_many::<NodeId>(VOTERS).expect("required");
     let voters: Vec<NodeId> = voters.copied().collect();
-    let node = OfflineNode::open(node_config(config).map_err(Failure::usage)?);
+    let node = OfflineNode::open(node_config(config)?);
     let node = node.map_err(Failure::failed)?;
     let survivors = wanted(matches, node.survivors().map_err(Failure::failed)?)?;
     for survivor in &survivors {

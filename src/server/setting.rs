@@ -112,13 +112,32 @@ pub(crate) const SETTINGS: &[Setting] = &[
     },
     Setting {
         section: "cluster",
+        key: "join",
+        flag: "join",
+        placeholder: "HOST:PORT",
+        kind: Kind::Text,
+        default: "",
+        help: "Join a cluster that runs, through the administration address of one of its nodes. With \
+               its data directory there it just starts: the flag may stay",
+    },
+    Setting {
+        section: "cluster",
+        key: "join_as",
+        flag: "join-as",
+        placeholder: "PEER/CLIENT",
+        kind: Kind::Text,
+        default: "",
+        help: "How others reach a node that joins, host:7401/host:7400. Default: where it listens",
+    },
+    Setting {
+        section: "cluster",
         key: "name",
         flag: "cluster-name",
         placeholder: "NAME",
         kind: Kind::Text,
         default: "sunstar",
         help: "Part of the cluster's identity: clusters of different names never talk to each \
-               other",
+               other. Of no meaning with --join",
     },
     Setting {
         section: "cluster",

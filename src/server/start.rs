@@ -6,8 +6,11 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use super::config::Config;
 use super::failure::Failure;
-use super::logging;
-use crate::io::{self, NodeConfig};
+use super::membership::{FirstNodes, Membership};
+use super::{joining, logging};
+use crate::base::ClusterId;
+use crate::io::{self, KeptMap, NodeConfig};
+use crate::placement::ShardMap;
 
 /// Runs the node that `config` describes. With `parent`, a process id, it stops when that process
 /// is gone.
@@ -16,8 +19,14 @@ pub(crate) fn start(config: &Config, parent: Option<i32>) -> Result<ExitCode, Fa
         follow(parent).map_err(Failure::failed)?;
     }
     logging::start(&config.log_level, config.log_format);
-    let node = node_config(config).map_err(Failure::usage)?;
-    io::preflight(&node).map_err(Failure::failed)?;
+    let node = match &config.membership {
+        Membership::First(_) => {
+            let node = node_config(config)?;
+            io::preflight(&node).map_err(Failure::failed)?;
+            node
+        }
+        Membership::Joining(joining) => joining::join(config, joining)?,
+    };
     io::run(node).map_err(Failure::failed)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -33,14 +42,45 @@ fn follow(parent: i32) -> Result<(), String> {
     }
 }
 
-/// What `io` needs to know of it.
-pub(crate) fn node_config(config: &Config) -> Result<NodeConfig, String> {
+/// What `io` needs to know of it. Of a node that joined, its data directory says to which cluster it
+/// belongs.
+pub(crate) fn node_config(config: &Config) -> Result<NodeConfig, Failure> {
+    let home = match &config.membership {
+        Membership::First(first) => {
+            let FirstNodes { cluster, groups, shard_map, .. } = first.clone();
+            Home { cluster, groups, shard_map }
+        }
+        Membership::Joining(_) => {
+            let kept = KeptMap::read(&config.data_dir).map_err(Failure::failed)?;
+            let KeptMap { cluster, map } = kept.ok_or_else(|| {
+                let directory = config.data_dir.display();
+                Failure::failed(format!("`{directory}` holds no shard map: the node never joined"))
+            })?;
+            Home { cluster, groups: 0, shard_map: map }
+        }
+    };
+    node_of(config, home).map_err(Failure::usage)
+}
+
+/// The cluster that a node belongs to.
+pub(crate) struct Home {
+    pub(crate) cluster: ClusterId,
+    /// Groups at its first start; 0 if the node joined later.
+    pub(crate) groups: u32,
+    pub(crate) shard_map: ShardMap,
+}
+
+/// What `io` needs to know of a node of that cluster.
+///
+/// # Errors
+/// If there is no such path.
+pub(crate) fn node_of(config: &Config, home: Home) -> Result<NodeConfig, String> {
     // The runtime opens files relative to no directory at all.
     let data_dir = std::path::absolute(&config.data_dir)
         .map_err(|error| format!("node.data_dir = `{}`: {error}", config.data_dir.display()))?;
     Ok(NodeConfig {
         node: config.node,
-        cluster: config.cluster,
+        cluster: home.cluster,
         data_dir,
         client_addr: config.client_addr,
         peer_addr: config.peer_addr,
@@ -49,7 +89,8 @@ pub(crate) fn node_config(config: &Config) -> Result<NodeConfig, String> {
         cpuset: config.cpuset.clone(),
         overprovisioned: config.overprovisioned,
         memory: config.memory,
-        shard_map: config.shard_map.clone(),
+        shard_map: home.shard_map,
+        groups: home.groups,
         election_timeout: config.election_timeout,
         heartbeat_interval: config.heartbeat_interval,
         lease_drift_percent: config.lease_drift_percent,

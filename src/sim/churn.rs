@@ -4,7 +4,7 @@ use super::faults::Fault;
 use super::letter::Letter;
 use super::world::World;
 use crate::base::{GroupId, NodeId};
-use crate::placement::ShardMap;
+use crate::placement::{META, ShardMap};
 use crate::reactor::{GroupOperation, Input};
 
 /// In every ticket of one who does not wait for answers.
@@ -13,10 +13,14 @@ const TICKET: u64 = 1 << 62;
 impl World {
     /// Somebody asks some node for a change of some group.
     pub(super) fn change_something(&mut self, fault: Fault, asked: NodeId) {
-        let groups: Vec<GroupId> = self.map.groups.iter().map(|group| group.id).collect();
+        let meta = fault == Fault::Transfer;
+        let groups = self.out.map.all_groups().map(|group| group.id);
+        let groups: Vec<GroupId> = groups.filter(|&group| meta || group != META).collect();
         let nodes: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let moving = self.invariants.moving();
         let random = self.swarm.random(fault);
-        let group = groups[random.usize(0..groups.len())];
+        let aimed = random.choice(moving).filter(|group| groups.contains(group) && random.bool());
+        let group = aimed.unwrap_or(groups[random.usize(0..groups.len())]);
         let node = nodes[random.usize(0..nodes.len())];
         let operation = match fault {
             Fault::Transfer => GroupOperation::Transfer { node },

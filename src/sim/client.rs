@@ -260,6 +260,7 @@ fn command<'a>(key: &'a [u8], operation: &'a Operation) -> Command<'a> {
             Command::CompareAndSet { key, expected: expected.as_deref(), value }
         }
         Operation::Increment { delta } => Command::Increment { key, delta: *delta },
+        Operation::Compare { expected } => Command::Compare { key, expected: expected.as_deref() },
     }
 }
 

@@ -1,5 +1,7 @@
 //! A process's failure detector: calls, asks and gives up on other nodes, as `io/detector.rs` does.
 
+use std::rc::Rc;
+
 use super::letter::Letter;
 use super::network::Wire;
 use super::packet::{Hello, Packet, Purpose, Welcome};
@@ -8,6 +10,7 @@ use super::registry::Registry;
 use super::surroundings::Surroundings;
 use crate::base::{CoreId, Micros, NodeId, PeerCore, Time};
 use crate::peering::{Incarnations, Wish, silence_max};
+use crate::placement::ShardMap;
 
 impl Process {
     /// Calls, asks and gives up on other nodes; `now` by its own clock.
@@ -89,6 +92,41 @@ impl Process {
         if let Some(detector) = self.detectors.get_mut(&node) {
             detector.heard(now);
         }
+    }
+
+    /// Nodes come and go as the map of core 0 says.
+    pub(super) fn go_by_map(
+        &mut self,
+        out: &mut Surroundings,
+        (now, core): (Time, CoreId),
+        map: Rc<ShardMap>,
+    ) {
+        out.trace.say(out.now, || format!("{} {core} goes by epoch {}", self.node, map.epoch));
+        if core == CoreId(0) {
+            for info in map.nodes.iter().filter(|info| info.id != self.node) {
+                self.detectors.entry(info.id).or_default();
+            }
+            let known: Vec<NodeId> = self.detectors.keys().copied().collect();
+            for node in known.into_iter().filter(|&node| map.node(node).is_none()) {
+                self.part_for_good(out, now, node);
+            }
+        }
+        out.adopted(map);
+    }
+
+    /// A node belongs to the cluster no longer.
+    fn part_for_good(&mut self, out: &mut Surroundings, now: Time, node: NodeId) {
+        let its = self.wires(|role| match *role {
+            Role::DetectorIn(other) | Role::DetectorCalling(other) | Role::DetectorOut(other) => {
+                other == node
+            }
+            Role::LinkIn(_, peer) => peer.node == node,
+            _ => false,
+        });
+        for wire in its {
+            self.close(out, now, wire);
+        }
+        self.detectors.remove(&node);
     }
 
     /// The detector's call failed or its connection ended.

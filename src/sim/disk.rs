@@ -14,11 +14,12 @@
 //! Deliberately absent: reads of whole snapshots in service (there are none), and the time that a start
 //! takes.
 //!
-//! *In*: `write`, `read`, `prepare`, `hurry`, `snapshot`, `remove_snapshots`, as `io::disk` takes them;
+//! *In*: `write`, `read`, `prepare`, `hurry`, `snapshot`, `remove_snapshots`, `keep_map`, as `io::disk` takes them;
 //! `kill`, `power_loss`, `wipe` and the faults. *Out*: `poll`, when `deadline` says so; `start`.
 
 mod contents;
 mod harm;
+mod map;
 mod rehome;
 mod segments;
 mod snapshots;
@@ -33,11 +34,12 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::{CoreId, GroupId, Time};
-use crate::reactor::{Input, LogRead, LogWrite, SnapshotWrite};
+use crate::reactor::{Input, LogRead, LogWrite, MapWrite, SnapshotWrite};
 use crate::wal::{BLOCK, SegmentId, WriteId};
 
 use contents::{SECTOR, pieces};
 pub use harm::{Place, WriteHarm};
+use map::MapTask;
 use segments::Segments;
 use snapshots::{SnapshotStep, SnapshotTask, Snapshots};
 pub use speed::Speed;
@@ -50,8 +52,10 @@ pub use volume::{FileName, Lost};
 pub struct Disk {
     speed: Speed,
     random: fastrand::Rng,
-    /// What is not a core's: the superblock, and what is known of other nodes.
+    /// What is not a core's: the superblock, the shard map, and what is known of other nodes.
     root: Volume,
+    /// The shard map on its way there.
+    map: MapTask,
     /// The cores' directories, by layout: one layout, but for what a change of it left over; none before
     /// the first start.
     layouts: BTreeMap<u32, Vec<CoreFiles>>,
@@ -98,6 +102,7 @@ enum Operation {
     Named(SegmentId),
     NoRoom(SegmentId),
     Snapshot(SnapshotStep),
+    Map(MapWrite),
 }
 
 /// What the disk has done for a core.
@@ -122,6 +127,8 @@ pub enum Done {
     SnapshotFailed(u64),
     /// See `Input::SnapshotsRemoved`.
     SnapshotsRemoved(GroupId),
+    /// See `Input::MapWritten`.
+    MapWritten(u64),
     /// A log write failed: the process is to die at once, as `io` has it do.
     WriteFailed,
 }
@@ -138,6 +145,7 @@ impl Done {
             Self::SnapshotWritten(snapshot) => Input::SnapshotWritten { snapshot: *snapshot },
             Self::SnapshotFailed(snapshot) => Input::SnapshotFailed { snapshot: *snapshot },
             Self::SnapshotsRemoved(group) => Input::SnapshotsRemoved { group: *group },
+            Self::MapWritten(epoch) => Input::MapWritten { epoch: *epoch },
         };
         Some(input)
     }
@@ -151,6 +159,7 @@ impl Disk {
             speed,
             random,
             root: Volume::default(),
+            map: MapTask::default(),
             layouts: BTreeMap::new(),
             layout: 0,
             under_way: BTreeMap::new(),
@@ -285,6 +294,7 @@ impl Disk {
             }
             Operation::NoRoom(segment) => Some(Done::SegmentFailed(segment)),
             Operation::Snapshot(step) => self.snapshot_step(now, core, step),
+            Operation::Map(write) => self.map_written(now, write),
         }
     }
 
@@ -322,13 +332,16 @@ impl Disk {
 
 /// What goes wrong.
 impl Disk {
-    /// The process dies. Each log write under way is in the disk's cache, or never was.
+    /// The process dies. Each log write under way is in the disk's cache, or never was; the same goes for a
+    /// shard map.
     pub fn kill(&mut self) {
         for (_, (core, operation)) in std::mem::take(&mut self.under_way) {
-            if let Operation::Write(write, _) = operation
-                && self.random.bool()
-            {
-                self.file_of(core, write.segment).write(write.offset, &write.bytes);
+            match operation {
+                Operation::Write(write, _) if self.random.bool() => {
+                    self.file_of(core, write.segment).write(write.offset, &write.bytes);
+                }
+                Operation::Map(write) => self.leave_map(&write),
+                _ => {}
             }
         }
         self.close();
@@ -339,8 +352,10 @@ impl Disk {
     pub fn power_loss(&mut self) -> Lost {
         let mut lost = Lost::default();
         for (_, (core, operation)) in std::mem::take(&mut self.under_way) {
-            if let Operation::Write(write, _) = operation {
-                lost.sectors += self.tear(core, &write);
+            match operation {
+                Operation::Write(write, _) => lost.sectors += self.tear(core, &write),
+                Operation::Map(write) => self.leave_map(&write),
+                _ => {}
             }
         }
         let cores = self.layouts.values_mut().flatten();
@@ -404,6 +419,7 @@ impl Disk {
 
     /// What a process had open is closed.
     fn close(&mut self) {
+        self.map = MapTask::default();
         for core in self.cores_mut() {
             (core.segments, core.snapshots) = Default::default();
             core.harms.clear();

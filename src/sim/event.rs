@@ -30,6 +30,8 @@ pub(super) enum Event {
     Relief(Relief),
     /// Somebody looks after nodes whose disks were harmed.
     Round,
+    /// Somebody looks after changes of the shard map.
+    Govern,
 }
 
 /// What ends a fault.
@@ -84,6 +86,7 @@ impl Event {
             Self::Stop { node, life } => [9, node.0, life.0],
             Self::Cut(_) => [10, 0, 0],
             Self::Round => [11, 0, 0],
+            Self::Govern => [12, 0, 0],
         }
     }
 }

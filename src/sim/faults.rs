@@ -62,6 +62,22 @@ faults! {
     Transfer = "transfer",
     /// An administrator changes who belongs to a group.
     Reconfigure = "reconfigure",
+    /// An administrator adds groups.
+    Join = "join",
+    /// An administrator has a group give up its slots.
+    Leave = "leave",
+    /// An administrator moves slots.
+    Move = "move",
+    /// An administrator adds a node.
+    AddNode = "add-node",
+    /// An administrator has a node give up its replicas.
+    Drain = "drain",
+    /// A node that was to hold nothing may again.
+    Undrain = "undrain",
+    /// A drained node is removed, and switched off.
+    RemoveNode = "remove-node",
+    /// A group that has left is listed no longer.
+    Forget = "forget",
     /// The cores of a process pass no clients' commands on for a while.
     MeshFull = "mesh-full",
     /// A disk has no room for a while.
@@ -109,7 +125,10 @@ impl Fault {
     pub const fn follows(self) -> bool {
         matches!(
             self,
-            Self::StartRefused
+            Self::Undrain
+                | Self::RemoveNode
+                | Self::Forget
+                | Self::StartRefused
                 | Self::SectorTorn
                 | Self::NameLost
                 | Self::PacketResent

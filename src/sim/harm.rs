@@ -1,6 +1,6 @@
 //! What goes wrong in a world: machines, processes, clocks and disks. `cuts.rs` has the network.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::clock::TRUE_RATE;
 use super::disk::WriteHarm;
@@ -8,7 +8,7 @@ use super::event::{Event, Life, Relief};
 use super::faults::{Fault, Tally};
 use super::letter::Letter;
 use super::network::Mishaps;
-use super::node::Node;
+use super::node::{Node, Standing};
 use super::process::Process;
 use super::swarm::span;
 use super::weather::Weather;
@@ -31,6 +31,24 @@ const DISK_ILL: (Micros, Micros) = (Micros::from_millis(50), Micros::from_secs(8
 /// How far a clock jumps.
 const JUMP: (Micros, Micros) = (Micros::from_millis(1), Micros::from_secs(20));
 
+/// What happens while the shard map changes all the time, and how often.
+const UPHEAVAL: &[(Fault, Micros)] = &[
+    (Fault::Move, Micros::from_millis(500)),
+    (Fault::Join, Micros::from_secs(4)),
+    (Fault::Leave, Micros::from_secs(5)),
+    (Fault::AddNode, Micros::from_secs(6)),
+    (Fault::Drain, Micros::from_secs(5)),
+    (Fault::Transfer, Micros::from_millis(1_500)),
+    (Fault::Crash, Micros::from_secs(3)),
+    (Fault::PowerLoss, Micros::from_secs(6)),
+    (Fault::Pause, Micros::from_secs(6)),
+    (Fault::Partition, Micros::from_secs(6)),
+    (Fault::OneWayCut, Micros::from_secs(6)),
+    (Fault::Break, Micros::from_secs(2)),
+    (Fault::DiskHeld, Micros::from_secs(6)),
+    (Fault::BadWeather, Micros::from_secs(20)),
+];
+
 impl World {
     /// From now on faults happen by themselves, as the seed chooses, but none of these.
     pub fn begin_storm(&mut self, without: &BTreeSet<String>) {
@@ -40,6 +58,17 @@ impl World {
                 self.swarm.spare(fault);
             }
             self.plan_harm(fault);
+        }
+    }
+
+    /// From now on the shard map changes all the time, and what happens beside that concerns those who carry
+    /// it out; but none of these.
+    pub fn begin_upheaval(&mut self, without: &BTreeSet<String>) {
+        for &fault in Fault::ALL {
+            self.swarm.spare(fault);
+        }
+        for &(fault, every) in UPHEAVAL.iter().filter(|(it, _)| !without.contains(it.name())) {
+            self.demand(fault, every);
         }
     }
 
@@ -59,6 +88,7 @@ impl World {
         for id in ids {
             self.heal_node(id);
         }
+        self.bring_to_an_end();
     }
 
     fn heal_node(&mut self, id: NodeId) {
@@ -76,43 +106,6 @@ impl World {
             node.kill(out);
             self.restart_in(SOON, id);
         }
-    }
-
-    /// What every replica looks like, one a line.
-    pub fn describe(&self) -> String {
-        use std::fmt::Write;
-
-        let mut text = String::new();
-        for (id, node) in &self.nodes {
-            let Some(process) = &node.process else {
-                _ = writeln!(text, "{id} does not run");
-                continue;
-            };
-            for status in process.cores().map(|core| core.reactor.status(false)) {
-                for group in status.groups {
-                    _ = writeln!(text, "{id} {group:?}");
-                }
-            }
-        }
-        text
-    }
-
-    /// Whether every node runs, and in each group all replicas know the same leader, doubt nothing, and
-    /// have applied all there is.
-    pub fn is_steady(&self) -> bool {
-        let mut groups = BTreeMap::new();
-        for node in self.nodes.values() {
-            let Some(process) = &node.process else { return false };
-            for replica in process.cores().flat_map(|core| core.reactor.replicas()) {
-                let settled = replica.certain && replica.applied_index == replica.last_index;
-                let seen = (replica.leader, replica.applied_index);
-                let first = *groups.entry(replica.group).or_insert(seen);
-                if !settled || replica.leader.is_none() || first != seen {
-                    return false;
-                }
-            }
-        }
-        groups.len() == self.map.groups.len() && self.ward.nobody_is_lost()
     }
 
     /// How often each fault happened so far.
@@ -207,6 +200,9 @@ impl World {
             Fault::DiskFull | Fault::DiskSlow | Fault::DiskHeld => self.harm_disk(fault, id),
             Fault::WriteError => self.harm_write(id),
             Fault::Transfer | Fault::Reconfigure => self.change_something(fault, id),
+            Fault::Join | Fault::Leave | Fault::Move | Fault::AddNode | Fault::Drain => {
+                self.govern(fault);
+            }
             Fault::MeshFull => self.fill_mesh(id),
             Fault::CoresChange => self.change_cores(id),
             Fault::BitRot
@@ -255,8 +251,7 @@ impl World {
 
     fn all_at_once(&mut self, fault: Fault, harm: impl Fn(&mut Self, NodeId)) {
         self.tally.count(fault);
-        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
-        for id in ids {
+        for id in self.members() {
             harm(self, id);
         }
     }
@@ -384,8 +379,23 @@ impl World {
     }
 
     fn some_node(&mut self, fault: Fault) -> NodeId {
-        let nth = self.swarm.random(fault).usize(0..self.nodes.len());
-        *self.nodes.keys().nth(nth).expect("there are so many")
+        let (members, movers) = (self.members(), self.movers());
+        let random = self.swarm.random(fault);
+        let among = if random.bool() && !movers.is_empty() { movers } else { members };
+        random.choice(among).expect("a cluster has members")
+    }
+
+    /// Those who lead groups that have slots on their way: worth harming.
+    fn movers(&self) -> Vec<NodeId> {
+        let mut movers = self.invariants.movers();
+        movers.retain(|id| self.nodes[id].process.is_some());
+        movers
+    }
+
+    /// The nodes that belong to the cluster, running or not.
+    pub(super) fn members(&self) -> Vec<NodeId> {
+        let members = self.nodes.values().filter(|node| node.standing == Standing::Member);
+        members.map(|node| node.id).collect()
     }
 
     pub(super) fn node_mut(&mut self, id: NodeId) -> &mut Node {

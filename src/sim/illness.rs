@@ -80,7 +80,7 @@ impl World {
                 is_to_come.then(|| format!(" of {core}, the next"))
             }
             Fault::DiskForgot => {
-                disk.examine(&self.map).ok()?;
+                disk.examine().ok()?;
                 self.lose_power(id);
                 self.node_mut(id).disk.forget(core);
                 Some(format!(" all of {core}"))
@@ -101,11 +101,11 @@ impl World {
             return false;
         }
         for (&other, node) in self.nodes.iter().filter(|(other, _)| **other != id) {
-            if !node.would_be_certain(&self.out, &self.shape, &self.map) {
+            if !node.would_be_certain(&self.out, &self.shape) {
                 atlas.harmed(other);
             }
         }
-        atlas.may_harm(id, self.map.groups.iter().map(|group| group.members.as_slice()))
+        atlas.may_harm(id, self.out.map.all_groups().map(|group| group.members.as_slice()))
     }
 
     /// A node's process dies, and the next one has another number of cores.
@@ -170,11 +170,11 @@ impl World {
     }
 
     fn condition(&mut self, id: NodeId, votes: bool) -> Condition {
-        let Self { nodes, out, shape, map, .. } = self;
+        let Self { nodes, out, shape, .. } = self;
         let node = nodes.get_mut(&id).expect("a node of the cluster");
         let pending = node.disk.is_harm_pending();
         let certain = node.is_certain();
-        let would_be_certain = certain && !pending && node.would_be_certain(out, shape, map);
+        let would_be_certain = certain && !pending && node.would_be_certain(out, shape);
         Condition { certain, would_be_certain, votes }
     }
 

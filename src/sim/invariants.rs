@@ -3,11 +3,13 @@
 //! - One leader at most per group and term.
 //! - Within the life of a process no term and no commit index falls.
 //! - After the same entry all replicas of a group hold the same: keys, values, sessions.
+//! - Never two groups serve one slot (`owners`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::Life;
 use super::node::Node;
+use super::owners::Owners;
 use super::surroundings::Surroundings;
 use crate::base::{CoreId, GroupId, Index, NodeId, Term};
 use crate::reactor::ReplicaView;
@@ -21,6 +23,10 @@ pub(super) struct Invariants {
     states: BTreeMap<(GroupId, Index), (u64, NodeId)>,
     /// How far each replica was when it was last seen, in the life of its process.
     latest: BTreeMap<(NodeId, GroupId), Progress>,
+    /// Who serves what.
+    pub(super) owners: Owners,
+    /// Who leads a group that has slots on their way, and of which group.
+    movers: BTreeMap<NodeId, BTreeSet<GroupId>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,16 +46,42 @@ impl Invariants {
         let Some(process) = &node.process else { return };
         let Some(core) = process.cores().nth(usize::from(core.0)) else { return };
         for replica in core.reactor.replicas() {
-            self.observe_replica(out, (node.id, process.life), &replica);
+            if self.observe_replica(out, (node.id, process.life), &replica) {
+                let served = core.reactor.served_slots(replica.group);
+                let served = served.expect("a group of this core");
+                self.owners.observe(replica.group, replica.applied_index, served);
+            }
+            self.note_mover(node.id, &replica);
         }
     }
 
+    fn note_mover(&mut self, id: NodeId, replica: &ReplicaView) {
+        let moves = replica.leads && replica.arriving + replica.leaving > 0;
+        if moves {
+            self.movers.entry(id).or_default().insert(replica.group);
+        } else if let Some(groups) = self.movers.get_mut(&id) {
+            groups.remove(&replica.group);
+        }
+    }
+
+    /// Who leads groups that have slots on their way, as far as was seen.
+    pub(super) fn movers(&self) -> Vec<NodeId> {
+        let moving = self.movers.iter().filter(|(_, groups)| !groups.is_empty());
+        moving.map(|(&id, _)| id).collect()
+    }
+
+    /// The groups that have slots on their way, as far as was seen.
+    pub(super) fn moving(&self) -> Vec<GroupId> {
+        self.movers.values().flatten().copied().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Returns whether it is further than it was.
     fn observe_replica(
         &mut self,
         out: &mut Surroundings,
         (id, life): (NodeId, Life),
         replica: &ReplicaView,
-    ) {
+    ) -> bool {
         let ReplicaView { group, term, commit_index, applied_index, .. } = *replica;
         if replica.leads {
             let first = *self.leaders.entry((group, term)).or_insert(id);
@@ -58,7 +90,7 @@ impl Invariants {
         let seen = Progress { life, term, commit_index, applied_index };
         let before = self.latest.insert((id, group), seen);
         if before == Some(seen) {
-            return;
+            return false;
         }
         out.trace.say(out.now, || {
             let ReplicaView { leads, last_index, state_hash, .. } = *replica;
@@ -75,6 +107,7 @@ impl Invariants {
             assert!(!falls, "{id}, {group}: {seen:?} after {before:?}");
         }
         self.compare(id, replica);
+        true
     }
 
     fn compare(&mut self, id: NodeId, replica: &ReplicaView) {

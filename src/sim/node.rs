@@ -26,6 +26,9 @@ pub(super) struct Node {
     pub(super) id: NodeId,
     pub(super) clock: NodeClock,
     pub(super) disk: Disk,
+    /// What it goes by as long as its disk keeps no later one: of the first start, or what it was told when
+    /// it joined.
+    first_map: ShardMap,
     /// Which incarnations of the others its process has seen, or noted before.
     incarnations: Incarnations,
     /// Cores that its processes are started with.
@@ -37,6 +40,19 @@ pub(super) struct Node {
     pub(super) process: Option<Process>,
     /// What administrators are answered.
     pub(super) answers: Vec<AdminAnswer>,
+    /// What it is to the cluster.
+    pub(super) standing: Standing,
+}
+
+/// What a node is to the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It was asked to join, and has not been started.
+    Newcomer,
+    /// It belongs to it.
+    Member,
+    /// It was removed, and never starts again.
+    Retired,
 }
 
 /// What became of a turn.
@@ -46,7 +62,7 @@ pub(super) enum Turned {
     Nothing,
     /// It was taken.
     Done,
-    /// The process died before all was done that the turn asked.
+    /// The process dies before all is done that the turn asked: it is to be killed.
     Died,
 }
 
@@ -64,21 +80,22 @@ pub(super) enum Failure {
 impl Node {
     pub(super) fn new(
         id: NodeId,
-        shape: &Shape,
+        (smp, first_map): (u16, ShardMap),
         clock: NodeClock,
         random: &mut fastrand::Rng,
     ) -> Self {
-        let smp = shape.cores[usize::try_from(id.0 - 1).expect("few nodes")];
         Self {
             id,
             clock,
             disk: Disk::new(Speed::default(), random.fork()),
+            first_map,
             incarnations: Incarnations::default(),
             smp,
             dies_on_the_way: false,
             powered: true,
             process: None,
             answers: Vec::new(),
+            standing: Standing::Member,
         }
     }
 
@@ -91,26 +108,21 @@ impl Node {
     ///
     /// # Errors
     /// If it cannot start from that.
-    pub(super) fn start(
-        &mut self,
-        out: &mut Surroundings,
-        shape: &Shape,
-        map: &ShardMap,
-    ) -> Result<(), Failure> {
+    pub(super) fn start(&mut self, out: &mut Surroundings, shape: &Shape) -> Result<(), Failure> {
         assert!(self.process.is_none(), "{} runs", self.id);
         let now = self.time(out);
         let settings = Settings {
             cluster: CLUSTER,
             node: self.id,
-            map,
+            map: &self.first_map,
             smp: self.smp,
             segment_bytes: shape.segment_bytes,
             dies_on_the_way: std::mem::take(&mut self.dies_on_the_way),
         };
-        let Start { superblock, cores, .. } = self.disk.start(&settings)?;
+        let Start { superblock, map, cores, .. } = self.disk.start(&settings)?;
         let mut reactors = Vec::new();
         for (core, recovered) in (0..).map(CoreId).zip(cores) {
-            let config = self.config(core, now, (shape, map), &superblock);
+            let config = self.config(core, now, (shape, &map), &superblock);
             reactors.push(Reactor::new(now, config, recovered)?);
         }
         if !std::mem::replace(&mut self.powered, true) {
@@ -153,6 +165,7 @@ impl Node {
             live_segments_max: shape.live_segments_max,
             entries_memory_max: shape.entries_memory_max,
             memory_max: shape.memory_max,
+            piece_bytes: shape.piece_bytes,
         }
     }
 
@@ -180,13 +193,10 @@ impl Node {
 
     /// Whether it would run, and none of its replicas would doubt anything, were it started from what its
     /// disk holds now.
-    pub(super) fn would_be_certain(
-        &self,
-        out: &Surroundings,
-        shape: &Shape,
-        map: &ShardMap,
-    ) -> bool {
-        let Ok((superblock, cores)) = self.disk.examine(map) else { return false };
+    pub(super) fn would_be_certain(&self, out: &Surroundings, shape: &Shape) -> bool {
+        let Ok((superblock, cores)) = self.disk.examine() else { return false };
+        let Ok(kept) = self.disk.kept_map() else { return false };
+        let map = kept.as_ref().unwrap_or(&self.first_map);
         let now = self.time(out);
         (0..).map(CoreId).zip(cores).all(|(core, recovered)| {
             let config = self.config(core, now, (shape, map), &superblock);
@@ -217,6 +227,18 @@ impl Node {
     pub(super) fn counts(&self, node: NodeId, incarnation: Incarnation) -> bool {
         let known = |known: Known| known.incarnation == incarnation && known.generation > 0;
         self.incarnations.known(node).is_some_and(known)
+    }
+
+    /// It joins: this is what it is told before its first start.
+    pub(super) fn is_told(&mut self, map: ShardMap) {
+        assert!(self.process.is_none(), "{} runs", self.id);
+        (self.first_map, self.standing) = (map, Standing::Member);
+    }
+
+    /// It was removed: its process ends, and there will be no other.
+    pub(super) fn retire(&mut self, out: &mut Surroundings) {
+        self.kill(out);
+        self.standing = Standing::Retired;
     }
 
     /// The process of that life, if it runs.
@@ -285,11 +307,7 @@ impl Node {
         }
         let lives = process.turn(core, &mut Reach { out, disk, answers, now });
         plan_disk(*id, disk, out);
-        if lives {
-            return Turned::Done;
-        }
-        self.kill(out);
-        Turned::Died
+        if lives { Turned::Done } else { Turned::Died }
     }
 
     /// A letter from another core arrives.

@@ -28,6 +28,10 @@ pub(super) struct Plan {
 /// Commands of a run, about: what its time is spent on.
 const COMMANDS: std::ops::Range<u64> = 300..2_500;
 
+/// How long a change of the shard map takes in a long run of them, about and at most.
+const CHANGE: Micros = Micros::from_millis(400);
+const CHANGE_MAX: Micros = Micros::from_secs(20);
+
 impl Plan {
     /// What `seed` chooses.
     pub(super) fn of(seed: u64) -> Self {
@@ -40,6 +44,16 @@ impl Plan {
         let lifetime = Micros::from_secs(random.u64(5..60));
         let options = options(&mut random, shape.election_timeout);
         Self { shape, habits, options, stormy, lifetime }
+    }
+}
+
+impl Plan {
+    /// Makes it long enough for so many changes of the shard map, and as large as they need it.
+    pub(super) fn stretch(&mut self, changes: u64) {
+        self.shape.groups = self.shape.groups.max(2);
+        self.stormy = Micros(changes * CHANGE_MAX.0);
+        let expected = changes * CHANGE.0;
+        self.habits.pause_us = expected * self.habits.clients as u64 / (COMMANDS.end + 3 * changes);
     }
 }
 
@@ -56,6 +70,7 @@ fn shape(random: &mut fastrand::Rng) -> Shape {
     shape.live_segments_max = random.usize(2..6);
     shape.entries_memory_max = 16 << (10 + random.u32(0..6));
     shape.harsh_links = random.u32(0..4) == 0;
+    shape.piece_bytes = 64 << random.u32(0..13);
     shape
 }
 

@@ -13,7 +13,7 @@ use super::letter::Letter;
 use super::world::World;
 use crate::base::{GroupId, Incarnation, NodeId};
 use crate::placement::ShardMap;
-use crate::reactor::{GroupMembers, GroupOperation, Input};
+use crate::reactor::{AdminOutcome, GroupMembers, GroupOperation, Input};
 
 /// In every ticket of an administrator who replaces nodes.
 const TICKET: u64 = 1 << 63;
@@ -52,7 +52,7 @@ impl World {
     pub(super) fn replace(&mut self, node: NodeId) -> bool {
         let process = self.nodes.get(&node).and_then(|node| node.process.as_ref());
         let Some(incarnation) = process.map(|process| process.incarnation) else { return false };
-        let groups = self.map.groups.iter().filter(|group| group.members.contains(&node));
+        let groups = self.out.map.all_groups().filter(|group| group.members.contains(&node));
         let groups: Vec<GroupId> = groups.map(|group| group.id).collect();
         for &group in &groups {
             self.ask(group, GroupOperation::Replace { node, incarnation });
@@ -84,7 +84,7 @@ impl World {
     pub(super) fn take_answers(&mut self) {
         for node in self.nodes.values_mut() {
             for answer in node.answers.extract_if(.., |answer| answer.ticket & TICKET != 0) {
-                if let Ok(members) = answer.answer {
+                if let AdminOutcome::Group(Ok(members)) = answer.answer {
                     self.ward.replacements.hear(members);
                 }
             }

@@ -10,7 +10,7 @@
 //! Safety is watched all the time: by the asserts of what runs, by the world after each turn, by clients
 //! with every outcome, and by the history in the end. Liveness is demanded only when faults have stopped:
 //! within ten election timeouts each group takes a write, every command gets an outcome, and in the end all
-//! replicas hold the same.
+//! replicas hold the same, and every slot is where the newest shard map has it.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use super::plan::Plan;
 use super::verdict::{Commands, Failure, Limits, Report};
 use super::workload::{OPEN_WRITES_MAX, key_in};
 use super::world::{Happened, World};
-use crate::base::{Micros, Time};
+use crate::base::{Micros, Slot, Time};
 use crate::client::Options;
 use crate::history::{self, Operation, Outcome};
 
@@ -46,7 +46,10 @@ pub struct Watch<'a> {
 /// # Panics
 /// If what is simulated panics: its own asserts are part of what is checked. Whoever calls this catches it.
 pub fn run(seed: u64, limits: &Limits, watch: &mut Watch<'_>) -> Report {
-    let plan = Plan::of(seed);
+    let mut plan = Plan::of(seed);
+    if let Some(changes) = limits.map_changes {
+        plan.stretch(changes);
+    }
     let mut run = Run::new(seed, plan, limits, watch);
     let failure = run.all_phases().err();
     run.report(seed, failure)
@@ -88,12 +91,16 @@ const CALM: Micros = Micros::from_secs(2);
 /// All replicas hold the same after so many election timeouts without commands.
 const SETTLED_WITHIN: u64 = 60;
 
+/// Slots are where the newest map has them so much later, however many epochs there were.
+const MOVED_WITHIN: Micros = Micros::from_secs(120);
+
 /// A group with a healthy majority takes a write within so many election timeouts of the last fault.
 const LIVE_WITHIN: u64 = 10;
 
 impl<'a, 'b> Run<'a, 'b> {
     fn new(seed: u64, plan: Plan, limits: &'a Limits, watch: &'a mut Watch<'b>) -> Self {
         let mut world = World::new(seed, plan.shape.clone());
+        world.name_slots(plan.habits.keys().map(Slot::of_key));
         if watch.lines {
             world.begin_trace();
         }
@@ -126,17 +133,26 @@ impl<'a, 'b> Run<'a, 'b> {
         let stormy = Time(self.plan.stormy.0);
         let faults = self.limits.faults_until.map_or(stormy, |until| Time(until.0).min(stormy));
         self.busy = true;
-        self.world.begin_storm(&self.limits.without);
-        self.go_on_until(faults)?;
+        if let Some(changes) = self.limits.map_changes {
+            self.world.begin_upheaval(&self.limits.without);
+            let under_way = |run: &Self| run.world.map_changes() < changes;
+            self.go_on_while(faults, under_way)?;
+        } else {
+            self.world.begin_storm(&self.limits.without);
+            self.go_on_until(faults)?;
+        }
         self.world.heal();
         self.healed = self.world.now();
+        if self.limits.map_changes.is_some() {
+            return Ok(());
+        }
         self.go_on_until(stormy)
     }
 
     /// Each group takes a write in time.
     fn probe(&mut self) -> Result<(), Failure> {
         let bound = self.times_election_timeout(LIVE_WITHIN);
-        let map = self.plan.shape.map();
+        let map = self.world.map().clone();
         let patience = Options {
             operation_timeout: Micros(2 * bound.0),
             request_timeout: self.plan.shape.election_timeout,
@@ -144,10 +160,14 @@ impl<'a, 'b> Run<'a, 'b> {
             ..self.plan.options
         };
         let now = self.world.now();
-        let probes: Vec<u64> =
-            map.groups.iter().map(|_| self.add_client(patience, NEVER)).collect();
-        for (&number, group) in probes.iter().zip(&map.groups) {
-            let key = key_in(&map, group.id, "probe");
+        let mut probes = Vec::new();
+        for group in map.groups.iter().map(|group| group.id) {
+            // Clients go by the map: what is elsewhere still is there before long, but not in time.
+            let serves = self.world.serves(group);
+            let settled = map.owned(group).iter().filter(|&slot| serves.contains(slot)).collect();
+            let Some(key) = key_in(&settled, "probe") else { continue };
+            let number = self.add_client(patience, NEVER);
+            probes.push(number);
             let operation = Operation::Append { value: format!("<{number}.p>").into_bytes() };
             self.client(number).begin(key, operation, now);
             self.serve(number)?;
@@ -185,7 +205,7 @@ impl<'a, 'b> Run<'a, 'b> {
 
     /// All replicas come to hold the same.
     fn settle(&mut self) -> Result<(), Failure> {
-        let until = self.world.now() + self.times_election_timeout(SETTLED_WITHIN);
+        let until = self.world.now() + self.times_election_timeout(SETTLED_WITHIN) + MOVED_WITHIN;
         self.go_on_while(until, |run| !run.world.is_steady())?;
         if self.world.is_steady() {
             return Ok(());
@@ -349,7 +369,7 @@ impl<'a, 'b> Run<'a, 'b> {
     fn add_client(&mut self, options: Options, ends_at: Time) -> u64 {
         let number = self.next_client;
         self.next_client += 1;
-        let addresses = self.plan.shape.addresses();
+        let addresses = self.world.addresses();
         let random = self.random.fork();
         self.clients.insert(number, Client::new(number, &addresses, options, random, ends_at));
         number
@@ -398,6 +418,8 @@ impl<'a, 'b> Run<'a, 'b> {
             simulated: Micros(self.world.now().0),
             stormy: Micros(self.healed.0),
             faults: counts(&self.world.faults()),
+            map_changes: self.world.map_changes(),
+            slots_moved: self.world.slots_moved(),
             commands,
             trace_hash: self.world.trace_hash(),
             failure,
@@ -426,6 +448,25 @@ mod tests {
             assert_eq!(report.failure, None, "seed {seed}");
             assert!(report.commands.applied > 100, "seed {seed}: {:?}", report.commands);
             assert_eq!(run_once(seed), report, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn the_shard_map_changes_under_faults_and_every_slot_gets_where_it_belongs() {
+        let limits = Limits { map_changes: Some(40), ..Limits::default() };
+        let mut happened = BTreeMap::new();
+        for seed in 0..3 {
+            let report = run(seed, &limits, &mut Watch { lines: false, see: &mut |_| {} });
+            assert_eq!(report.failure, None, "seed {seed}");
+            assert!(report.map_changes >= 40 && report.slots_moved > 1_000, "{report:?}");
+            for (fault, count) in report.faults {
+                *happened.entry(fault).or_insert(0) += count;
+            }
+        }
+        for fault in
+            ["move", "join", "leave", "add-node", "drain", "crash", "partition", "transfer"]
+        {
+            assert!(happened.get(fault).is_some_and(|&count| count > 2), "{fault}: {happened:?}");
         }
     }
 }

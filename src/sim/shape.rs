@@ -26,6 +26,8 @@ pub struct Shape {
     pub entries_memory_max: u64,
     /// See `reactor::ReactorConfig`.
     pub memory_max: u64,
+    /// See `reactor::ReactorConfig`. Small ones have slots that hold little moved in many rounds.
+    pub piece_bytes: usize,
     /// Whether single batches between nodes may be lost, doubled and overtaken by later ones, which no
     /// link of `io` does: there whole connections are.
     pub harsh_links: bool,
@@ -47,6 +49,7 @@ impl Shape {
             live_segments_max: 3,
             entries_memory_max: 64 << 10,
             memory_max: 1 << 30,
+            piece_bytes: 256 << 10,
             harsh_links: false,
             weather: Weather::fair(),
         }
@@ -62,12 +65,14 @@ impl Shape {
     /// # Panics
     /// If there are no nodes or groups.
     pub fn map(&self) -> ShardMap {
-        let info = |number| NodeInfo {
-            id: NodeId(number),
-            client_address: format!("n{number}:7000"),
-            peer_address: format!("n{number}:7001"),
-        };
-        let nodes = (1..=self.cores.len() as u64).map(info).collect();
+        let nodes = (1..=self.cores.len() as u64).map(NodeId).map(node_info).collect();
         ShardMap::initial(nodes, self.groups).expect("nodes and groups")
     }
+}
+
+/// Where a node listens, whenever it comes.
+pub(super) fn node_info(id: NodeId) -> NodeInfo {
+    let NodeId(number) = id;
+    let (client_address, peer_address) = (format!("n{number}:7000"), format!("n{number}:7001"));
+    NodeInfo { id, client_address, peer_address }
 }

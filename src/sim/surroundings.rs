@@ -1,5 +1,7 @@
 //! What all nodes share: time, the plan of what happens next, the network, and who keeps account.
 
+use std::rc::Rc;
+
 use super::event::{Event, Life, Place};
 use super::letter::Letter;
 use super::network::{Network, Side, Wire};
@@ -7,6 +9,7 @@ use super::packet::Packet;
 use super::schedule::Schedule;
 use super::trace::Trace;
 use crate::base::{ConnectionId, Micros, NodeId, Time};
+use crate::placement::ShardMap;
 
 /// What all nodes share.
 #[derive(Debug)]
@@ -16,6 +19,8 @@ pub(super) struct Surroundings {
     pub(super) schedule: Schedule<Event>,
     pub(super) network: Network,
     pub(super) trace: Trace,
+    /// The newest shard map that any core goes by, or did.
+    pub(super) map: Rc<ShardMap>,
     /// How long a letter takes from core to core of one process.
     pub(super) mesh_delay: Micros,
     /// How long small things take.
@@ -25,12 +30,18 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
-    pub(super) fn new(network: Network, mesh_delay: Micros, random: fastrand::Rng) -> Self {
+    pub(super) fn new(
+        network: Network,
+        mesh_delay: Micros,
+        random: fastrand::Rng,
+        map: Rc<ShardMap>,
+    ) -> Self {
         Self {
             now: Time(0),
             schedule: Schedule::new(),
             network,
             trace: Trace::default(),
+            map,
             mesh_delay,
             random,
             lives: 0,
@@ -46,6 +57,13 @@ impl Surroundings {
     /// Plans what happens `after` from now.
     pub(super) fn plan_in(&mut self, after: Micros, event: Event) {
         self.schedule.plan(self.now + after, event);
+    }
+
+    /// A core goes by this map from now on.
+    pub(super) fn adopted(&mut self, map: Rc<ShardMap>) {
+        if map.epoch > self.map.epoch {
+            self.map = map;
+        }
     }
 
     /// Sends from one end of a connection.

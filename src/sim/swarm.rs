@@ -52,6 +52,11 @@ const CALENDAR: &[(Fault, Micros)] = &[
     (Fault::WriteError, Micros::from_secs(5)),
     (Fault::Transfer, Micros::from_secs(1)),
     (Fault::Reconfigure, Micros::from_millis(500)),
+    (Fault::Join, Micros::from_secs(3)),
+    (Fault::Leave, Micros::from_secs(4)),
+    (Fault::Move, Micros::from_millis(400)),
+    (Fault::AddNode, Micros::from_secs(4)),
+    (Fault::Drain, Micros::from_secs(3)),
     (Fault::MeshFull, Micros::from_secs(3)),
     (Fault::CoresChange, Micros::from_secs(4)),
     (Fault::BitRot, Micros::from_millis(700)),
@@ -72,6 +77,17 @@ const HARMS: &[Fault] = &[
     Fault::DiskLost,
 ];
 
+/// Kinds that change who is to have what. Each has thousands of slots on their way, and a run that has any
+/// takes as long as ten others.
+const CHANGES: &[Fault] = &[Fault::Join, Fault::Leave, Fault::Move, Fault::AddNode, Fault::Drain];
+
+/// One of so many runs has some of them.
+const CHANGES_IN: u32 = 4;
+
+/// Kinds of which a run has those of one row at most.
+const EXCLUSIVE: &[&[Fault]] =
+    &[HARMS, &[Fault::Reconfigure, Fault::Join], &[Fault::Join, Fault::AddNode, Fault::Drain]];
+
 impl Swarm {
     /// What a run has.
     pub(super) fn new(shape: &Shape, mut random: fastrand::Rng) -> Self {
@@ -87,9 +103,16 @@ impl Swarm {
             }
         }
         let mut swarm = Self { kinds, storms: false };
-        // Who may be harmed is known by the members that a cluster begins with.
-        let harms: &[Fault] = if random.bool() { &[Fault::Reconfigure] } else { HARMS };
-        for &fault in harms {
+        if random.u32(0..CHANGES_IN) > 0 {
+            for &fault in CHANGES {
+                swarm.spare(fault);
+            }
+        }
+        // Who may be harmed is known by the members that groups begin with; a group of which a founder loses
+        // its disk before they all met never begins; and a drained node is not emptied of what somebody put
+        // there by hand.
+        let mine = EXCLUSIVE[random.usize(0..EXCLUSIVE.len())];
+        for &fault in EXCLUSIVE.concat().iter().filter(|fault| !mine.contains(fault)) {
             swarm.spare(fault);
         }
         swarm

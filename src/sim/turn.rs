@@ -1,15 +1,18 @@
 //! A turn of one core: it takes in what waits, its reactor works, and what that asks is done, one thing
 //! after the other.
 
+use std::rc::Rc;
+
 use super::disk::Disk;
 use super::letter::Letter;
 use super::network::Wire;
 use super::process::{Process, Role};
 use super::surroundings::{Surroundings, wire_of};
 use crate::base::{AlignedBuf, CoreId, GroupId, Incarnation, Micros, NodeId, PeerCore, Time};
+use crate::placement::ShardMap;
 use crate::reactor::{
-    AdminAnswer, Close, CoreMessage, CoreSend, Effects, Input, LogRead, LogWrite, PeerSend, Reply,
-    SnapshotWrite,
+    AdminAnswer, Close, CoreMessage, CoreSend, Effects, Input, LogRead, LogWrite, MapWrite,
+    PeerSend, Reply, SnapshotWrite,
 };
 use crate::wal::SegmentId;
 use crate::wire::frame::{Scan, scan};
@@ -32,6 +35,8 @@ enum Effect {
     Snapshot(SnapshotWrite),
     RemoveSnapshots(GroupId),
     Answer(AdminAnswer),
+    KeepMap(MapWrite),
+    GoByMap(Rc<ShardMap>),
 }
 
 /// Where a core's effects go.
@@ -172,6 +177,8 @@ impl Process {
                 self.close(reach.out, now, wire_of(connection));
             }
             Effect::Answer(answer) => reach.answers.push(answer),
+            Effect::KeepMap(write) => reach.disk.keep_map(true_now, write),
+            Effect::GoByMap(map) => self.go_by_map(reach.out, (now, core), map),
             Effect::Write(write) => {
                 reach.out.trace.note_bytes(&write.bytes);
                 reach.disk.write(true_now, core, write);
@@ -216,7 +223,7 @@ impl Process {
 fn in_some_order(effects: Effects, random: &mut fastrand::Rng) -> Vec<Effect> {
     // A connection is closed after what is still to be said on it.
     let replies = effects.replies.into_iter().map(Effect::Reply);
-    let mut kinds: [Vec<Effect>; 11] = [
+    let mut kinds: [Vec<Effect>; 13] = [
         effects.peer_sends.into_iter().map(Effect::Peer).collect(),
         effects.log_writes.into_iter().map(Effect::Write).collect(),
         effects.log_reads.into_iter().map(Effect::Read).collect(),
@@ -228,6 +235,8 @@ fn in_some_order(effects: Effects, random: &mut fastrand::Rng) -> Vec<Effect> {
         effects.snapshot_writes.into_iter().map(Effect::Snapshot).collect(),
         effects.snapshot_removals.into_iter().map(Effect::RemoveSnapshots).collect(),
         effects.admin_answers.into_iter().map(Effect::Answer).collect(),
+        effects.map_write.into_iter().map(Effect::KeepMap).collect(),
+        effects.map_adopted.into_iter().map(Effect::GoByMap).collect(),
     ];
     if random.u32(0..4) == 0 {
         random.shuffle(&mut kinds);

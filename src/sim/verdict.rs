@@ -21,6 +21,9 @@ pub struct Limits {
     /// No command is begun later than this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commands_until: Option<Micros>,
+    /// Faults go on until so many changes of the shard map are made, and are those that matter to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map_changes: Option<u64>,
 }
 
 /// One run.
@@ -36,6 +39,10 @@ pub struct Report {
     pub stormy: Micros,
     /// Faults by kind, in the order of their names.
     pub faults: BTreeMap<String, u64>,
+    /// Changes of the shard map that were made.
+    pub map_changes: u64,
+    /// How often a slot was served by another group than before.
+    pub slots_moved: u64,
     /// What became of the clients' commands.
     pub commands: Commands,
     /// From everything observable. Two runs of one seed have the same.
@@ -92,6 +99,9 @@ impl fmt::Display for Limits {
         if let Some(until) = self.commands_until {
             parts.push(format!("no command after {}", Moment(until)));
         }
+        if let Some(changes) = self.map_changes {
+            parts.push(format!("{changes} changes of the shard map"));
+        }
         if !self.without.is_empty() {
             let kinds: Vec<&str> = self.without.iter().map(String::as_str).collect();
             parts.push(format!("without {}", kinds.join(", ")));
@@ -121,7 +131,7 @@ mod tests {
         let limits = Limits {
             faults_until: Some(Micros(1_500_000)),
             without: ["pause", "crash"].map(str::to_owned).into(),
-            commands_until: None,
+            ..Limits::default()
         };
         assert_eq!(limits.to_string(), "no fault after 1.500000 s; without crash, pause");
         let text = serde_json::to_string(&limits).expect("plain");

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::GroupId;
-use crate::base::Slot;
+use crate::base::{Slot, SlotSet};
 use crate::history::{Answer, Operation, Status};
 use crate::placement::ShardMap;
 
@@ -121,7 +121,8 @@ fn keys_of_every_group(count: usize, random: &mut fastrand::Rng, map: &ShardMap)
     keys.extend(
         missing
             .into_iter()
-            .map(|group| Key { name: key_in(map, group, "only"), family: Family::List }),
+            .filter_map(|group| key_in(&map.owned(group), "only"))
+            .map(|name| Key { name, family: Family::List }),
     );
     random.shuffle(&mut keys);
     keys
@@ -132,11 +133,10 @@ fn successor(name: &[u8]) -> Vec<u8> {
     if name.contains(&b'{') { [name, b"'"].concat() } else { [b"{", name, b"}'"].concat() }
 }
 
-/// A key that `group` owns.
-pub(super) fn key_in(map: &ShardMap, group: GroupId, prefix: &str) -> Vec<u8> {
-    let names = (0_u64..).map(|i| format!("{prefix}{i}").into_bytes());
-    let mut own = names.take(1 << 20).filter(|name| map.group_of(Slot::of_key(name)) == group);
-    own.next().expect("every group owns slots")
+/// A key in one of these slots, if there are any.
+pub(super) fn key_in(slots: &SlotSet, prefix: &str) -> Option<Vec<u8>> {
+    let mut names = (0_u64..1 << 20).map(|i| format!("{prefix}{i}").into_bytes());
+    if slots.is_empty() { None } else { names.find(|name| slots.contains(Slot::of_key(name))) }
 }
 
 /// Chooses one client's commands.

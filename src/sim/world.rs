@@ -7,16 +7,18 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::clock::NodeClock;
 use super::event::Event;
 use super::faults::{Fault, Tally};
+use super::governor::Governor;
 use super::illness::Ward;
 use super::invariants::Invariants;
 use super::network::{CLIENTS, Delivery, Network, Side, Wire};
-use super::node::{Node, Turned};
+use super::node::{Node, Standing, Turned};
 use super::packet::Packet;
-use super::shape::Shape;
+use super::shape::{Shape, node_info};
 use super::surroundings::Surroundings;
 use super::swarm::Swarm;
 use crate::base::{ConnectionId, Micros, NodeId, Time};
@@ -26,7 +28,6 @@ use crate::placement::ShardMap;
 #[derive(Debug)]
 pub struct World {
     pub(super) shape: Shape,
-    pub(super) map: ShardMap,
     pub(super) out: Surroundings,
     pub(super) nodes: BTreeMap<NodeId, Node>,
     /// Clients' connections, by the clients' names for them.
@@ -35,13 +36,15 @@ pub struct World {
     connections: BTreeMap<Wire, ConnectionId>,
     /// When each client wants to be woken.
     timers: BTreeMap<u64, Time>,
-    invariants: Invariants,
+    pub(super) invariants: Invariants,
     /// Faults done to it; the network keeps its own account.
     pub(super) tally: Tally,
     /// What goes wrong by itself, and how often.
     pub(super) swarm: Swarm,
     /// Whose disks were harmed, and what is done about it.
     pub(super) ward: Ward,
+    /// Who changes the shard map.
+    pub(super) governor: Governor,
 }
 
 /// What a client is told.
@@ -76,21 +79,35 @@ impl World {
     /// `seed`.
     pub fn new(seed: u64, shape: Shape) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let map = shape.map();
+        let map = Rc::new(shape.map());
         let network = Network::new(shape.weather, shape.harsh_links, random.fork());
         let mesh_delay = Micros(random.u64(1..20));
-        let mut out = Surroundings::new(network, mesh_delay, random.fork());
+        let mut out = Surroundings::new(network, mesh_delay, random.fork(), map.clone());
         let mut nodes = BTreeMap::new();
-        for info in &map.nodes {
+        for (info, &smp) in map.nodes.iter().zip(&shape.cores) {
             let clock = NodeClock::new(Time(0), Micros(random.u64(0..1_000_000_000)));
-            nodes.insert(info.id, Node::new(info.id, &shape, clock, &mut random));
+            let first = (smp, ShardMap::clone(&map));
+            nodes.insert(info.id, Node::new(info.id, first, clock, &mut random));
             out.plan_in(Micros(random.u64(0..200_000)), Event::Start { node: info.id });
         }
         let (wires, connections, timers) = Default::default();
         let invariants = Invariants::default();
         let (tally, swarm) = (Tally::default(), Swarm::new(&shape, random.fork()));
         let ward = Ward::new(random.fork());
-        Self { shape, map, out, nodes, wires, connections, timers, invariants, tally, swarm, ward }
+        let governor = Governor::new(random.fork());
+        Self {
+            shape,
+            out,
+            nodes,
+            wires,
+            connections,
+            timers,
+            invariants,
+            tally,
+            swarm,
+            ward,
+            governor,
+        }
     }
 
     /// The true time: no clock of any node shows it.
@@ -98,9 +115,9 @@ impl World {
         self.out.now
     }
 
-    /// The map that the cluster started with.
+    /// The newest map that any node goes by, or did.
     pub fn map(&self) -> &ShardMap {
-        &self.map
+        &self.out.map
     }
 
     /// From everything observable so far.
@@ -124,8 +141,9 @@ impl World {
     /// # Panics
     /// If no node has that address, or the name is in use.
     pub fn connect(&mut self, connection: ConnectionId, address: &str) {
-        let node = self.map.nodes.iter().find(|node| node.client_address == address);
-        let node = node.unwrap_or_else(|| panic!("nobody has the address {address}")).id;
+        let mut ids = self.nodes.keys();
+        let node = ids.find(|&&node| node_info(node).client_address == address);
+        let node = *node.unwrap_or_else(|| panic!("nobody has the address {address}"));
         let wire = self.out.open(CLIENTS, node);
         let before = self.wires.insert(connection, wire);
         assert!(before.is_none(), "{connection} is in use");
@@ -208,10 +226,13 @@ impl World {
         match event {
             Event::Turn(place) => {
                 let node = self.nodes.get_mut(&place.node).expect("a node's place");
-                match node.turn(&mut self.out, place.life, place.core) {
-                    Turned::Nothing => {}
-                    Turned::Done => self.invariants.observe(&mut self.out, node, place.core),
-                    Turned::Died => self.died(place.node, Fault::Crash),
+                let turned = node.turn(&mut self.out, place.life, place.core);
+                if turned != Turned::Nothing {
+                    self.invariants.observe(&mut self.out, node, place.core);
+                }
+                if turned == Turned::Died {
+                    node.kill(&mut self.out);
+                    self.died(place.node, Fault::Crash);
                 }
             }
             Event::Letter(place, letter) => {
@@ -246,14 +267,15 @@ impl World {
             Event::Harm(fault) => self.harm(fault),
             Event::Relief(relief) => self.relieve(relief),
             Event::Round => self.round(),
+            Event::Govern => self.planned_governor_round(),
         }
         None
     }
 
     fn start(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).expect("a node that is to start");
-        if node.process.is_none() {
-            let started = node.start(&mut self.out, &self.shape, &self.map);
+        if node.process.is_none() && node.standing == Standing::Member {
+            let started = node.start(&mut self.out, &self.shape);
             if let Err(failure) = started {
                 self.refused(id, &failure);
             }

@@ -36,7 +36,8 @@
 //! an earlier process left behind its own unfinished write hangs on a batch that is no more, and its
 //! `run` is lower than that of the batches before it.
 //!
-//! The byte tables are in `schema/log.md`, `schema/snapshot.md` and `schema/superblock.md`.
+//! The byte tables are in `schema/log.md`, `schema/snapshot.md`, `schema/superblock.md` and
+//! `schema/map-file.md`.
 //!
 //! Deliberately absent: files, syncing and repair from peers; whoever performs the writes stops the
 //! process when one fails.
@@ -52,6 +53,7 @@ mod field;
 mod inspect;
 mod ledger;
 mod log;
+mod map_file;
 mod places;
 mod pool;
 mod record;
@@ -72,6 +74,7 @@ pub use error::LogError;
 pub use inspect::{BatchView, HeaderView, LogView, RecordView, SegmentView};
 pub use ledger::Holder;
 pub use log::{Log, LogConfig, Write};
+pub use map_file::{MapFile, MapFileError};
 pub use record::{DoubtRecord, EntryRecord, HardStateRecord, SnapshotMark};
 pub use recovery::{LogState, Recovered, RecoveredGroup, Recovery};
 pub use snapshot::{SnapshotError, SnapshotHeader, SnapshotReader, SnapshotWriter, read_snapshot};

@@ -14,7 +14,7 @@
 //!
 //! A log that once grew, since no snapshot could be written, has many spares when it is cut at last. Of
 //! those, what nobody touched from one snapshot to the next goes back to the disk; and where a snapshot
-//! finds no room, all but one do: it gives more back than they are.
+//! finds no room, as many as it takes, but for one: when it is durable, more are free than that.
 
 use crate::base::{Mistake, makes};
 use std::collections::VecDeque;
@@ -87,7 +87,7 @@ impl Pool {
     /// Gives a spare back that nobody touched since this was last asked, if there are many of them.
     pub(super) fn give_back_untouched(&mut self) -> Option<SegmentId> {
         let untouched = std::mem::replace(&mut self.untouched, self.spares.len());
-        if untouched > UNTOUCHED_KEPT { self.give_back(0) } else { None }
+        if untouched as u64 > SPARES_MAX { self.give_back(0) } else { None }
     }
 
     /// `segment` was given up; `told_by` is the first batch that says so.
@@ -153,9 +153,6 @@ impl Pool {
 
 /// Files in waiting at most, unless segments given up make them more.
 const SPARES_MAX: u64 = 3;
-
-/// So many spares are kept though nobody needs them.
-const UNTOUCHED_KEPT: usize = 3;
 
 #[cfg(test)]
 mod tests {

@@ -56,7 +56,7 @@ impl DoubtRecord {
     pub const EVERYTHING: u8 = 3;
 
     /// What a group is in doubt about that left, `before` being what it was in doubt about then.
-    pub(super) fn of_retired(before: Option<Self>) -> Option<Self> {
+    pub fn of_retired(before: Option<Self>) -> Option<Self> {
         let entries = Self { kind: Self::ENTRIES, resume_after: Index(u64::MAX) };
         before.or(Some(entries).filter(|_| !makes(Mistake::LeavesWithoutDoubt)))
     }

@@ -24,7 +24,7 @@ pub struct Superblock {
     pub incarnation: Incarnation,
     /// Cores that the directory holds logs of.
     pub smp: u16,
-    /// Groups of the cluster at its first start.
+    /// Groups of the cluster at its first start; 0 if the node joined later.
     pub groups: u32,
     /// Bytes of each log segment.
     pub segment_bytes: u64,

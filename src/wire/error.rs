@@ -3,6 +3,7 @@
 use flatbuffers::{Follow, InvalidFlatbuffer, Verifiable, VerifierOptions};
 
 use super::frame::FrameKind;
+use crate::base::limits::ADDRESS_MAX;
 
 /// An intact frame whose body breaks the protocol: a fault in the program that sent it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +54,21 @@ pub enum WireError {
         /// The command's place in the frame, from 0.
         position: usize,
     },
+    /// An atomic batch whose keys lie in more than one slot.
+    #[error(
+        "command {position} of an atomic batch has a key of another slot than the first: give the keys \
+         one {{tag}}"
+    )]
+    CrossSlot {
+        /// The command's place in the frame, from 0.
+        position: usize,
+    },
+    /// An atomic batch whose sequences do not follow one another.
+    #[error("command {position} of an atomic batch does not follow the one before it")]
+    SequenceGap {
+        /// The command's place in the frame, from 0.
+        position: usize,
+    },
     /// The slots of a map do not fit together.
     #[error(
         "the shard map's slots {first} to {last} overlap others, are no slots, or have no group"
@@ -62,6 +78,20 @@ pub enum WireError {
         first: u16,
         /// The last.
         last: u16,
+    },
+    /// A number that stands for nothing known here: from a newer program.
+    #[error("{what} {number} is not known here: let the older nodes be upgraded first")]
+    Unknown {
+        /// What it would stand for.
+        what: &'static str,
+        /// The number.
+        number: u8,
+    },
+    /// An address that is longer than any.
+    #[error("an address of {length} bytes; at most {ADDRESS_MAX} are accepted")]
+    LongAddress {
+        /// Its bytes.
+        length: usize,
     },
     /// A peer connection for something unknown.
     #[error("a peer connection of purpose {0} is not known here")]
@@ -95,6 +125,11 @@ const TABLE_BYTES_MIN: usize = 8;
 /// The verifier counts a table's vtable twice and once more for each table that shares it.
 const UNFOLDING_MAX: usize = 8;
 const UNFOLDING_SLACK: usize = 256;
+
+/// That there are no more than `max` of something.
+pub(super) fn check_count(what: &'static str, count: usize, max: usize) -> Result<(), WireError> {
+    if count <= max { Ok(()) } else { Err(WireError::TooMany { what, count, max }) }
+}
 
 /// One line of the several that the library says.
 fn summary(error: &InvalidFlatbuffer) -> Box<str> {

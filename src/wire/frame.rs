@@ -61,6 +61,10 @@ pub enum FrameKind {
     Ping = 35,
     /// And its answer.
     Pong = 36,
+    /// In an entry: what the host of a replica, and no client, has its group do.
+    Order = 64,
+    /// Between the leaders of two groups.
+    Movement = 65,
 }
 
 impl FrameKind {
@@ -82,6 +86,8 @@ impl FrameKind {
             34 => Self::PeerBatch,
             35 => Self::Ping,
             36 => Self::Pong,
+            64 => Self::Order,
+            65 => Self::Movement,
             _ => return None,
         })
     }

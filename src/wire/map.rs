@@ -1,7 +1,7 @@
 //! The shard map as clients see it. Format: `MapReply` in `schema/client.fbs`.
 
 use super::WireError;
-use super::error::verified_root;
+use super::error::{check_count, verified_root};
 use super::frame::{Frame, FrameEncoder, FrameKind};
 use super::generated::client as schema;
 use crate::base::limits::{CORES_MAX, NODES_MAX};
@@ -145,10 +145,6 @@ impl SlotRun {
     fn of(range: schema::SlotRange) -> Self {
         Self { first: range.first(), last: range.last(), group: GroupId(range.group()) }
     }
-}
-
-fn check_count(what: &'static str, count: usize, max: usize) -> Result<(), WireError> {
-    if count <= max { Ok(()) } else { Err(WireError::TooMany { what, count, max }) }
 }
 
 fn check_slots(view: &ClusterView) -> Result<(), WireError> {

@@ -18,7 +18,9 @@ mod error;
 pub mod frame;
 pub mod handshake;
 pub mod map;
+pub mod movement;
 pub mod peer;
+pub mod placement;
 
 pub use error::WireError;
 
@@ -38,10 +40,14 @@ pub use error::WireError;
 mod generated {
     mod client_generated;
     mod handshake_generated;
+    mod map_generated;
+    mod movement_generated;
     mod peer_generated;
 
     pub(super) use client_generated::sunstar::client;
     pub(super) use handshake_generated::sunstar::handshake;
+    pub(super) use map_generated::sunstar::map;
+    pub(super) use movement_generated::sunstar::movement;
     pub(super) use peer_generated::sunstar::peer;
 }
 

@@ -211,6 +211,18 @@ pub enum PeerBody<'a> {
     },
     /// Members of a group compare their states.
     State(StateMessage),
+    /// The shard map of an epoch.
+    Map {
+        /// Which.
+        epoch: u64,
+        /// The map, encoded.
+        body: &'a [u8],
+    },
+    /// What the leader of another group says to this one's.
+    Movement {
+        /// A frame: see [`parse_message`](crate::wire::movement::parse_message).
+        body: &'a [u8],
+    },
     /// From a newer node: to be ignored, as if it were lost.
     Unknown {
         /// Its number.

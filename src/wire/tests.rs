@@ -9,13 +9,14 @@ use super::handshake::{
     ClientHello, ClientHelloReply, PeerHello, PeerHelloReply, PeerPurpose, Ping, Replaced,
 };
 use super::map::{ClusterView, GroupView, NodeView, SlotRun, parse_map_reply};
+use super::movement;
 use super::peer::{
     AppendHead, PeerBatchBuilder, PeerBody, PeerEntry, PeerRefusal, StateMessage, parse_peer_batch,
 };
 use crate::base::limits::PEER_FRAME_BODY_MAX;
 use crate::base::{
     AlignedBuf, ClusterId, CoreId, GroupId, Incarnation, Index, Micros, NodeId, Sequence,
-    SessionId, Term, Time,
+    SessionId, Slot, Term, Time,
 };
 
 /// The one frame in `buffer`.
@@ -122,6 +123,8 @@ pub(super) fn sample_bodies() -> Vec<PeerBody<'static>> {
         PeerBody::State(StateMessage::Verdict { index: Index(18), hash: 20 }),
         PeerBody::State(StateMessage::Undecided { index: Index(18), hash: 19 }),
         PeerBody::State(StateMessage::Wants),
+        PeerBody::Map { epoch: 3, body: b"map" },
+        PeerBody::Movement { body: b"said" },
         PeerBody::SnapshotChunk {
             transfer: 1,
             index: Index(5),
@@ -235,6 +238,13 @@ fn sample_frames() -> Vec<AlignedBuf> {
     frames.extend(sample_handshakes());
     frames.push(encoded(|out| sample_map().encode(6, out)));
     frames.push(sample_batch());
+    let run = SlotRun { first: 2, last: 9, group: GroupId(3) };
+    let (gained, lost) = (vec![run], vec![SlotRun { first: 11, last: 11, ..run }]);
+    let order = movement::Order::BeginEpoch { epoch: 3, gained, lost };
+    frames.push(encoded(|out| order.encode(out)));
+    let (slot, arrival) = (Slot::default(), Index(8));
+    let message = movement::Message::PieceSent { epoch: 3, slot, arrival, bytes: b"piece" };
+    frames.push(encoded(|out| message.encode(out)));
     frames
 }
 
@@ -269,6 +279,8 @@ fn read_all(frame: &Frame<'_>) -> Result<String, super::WireError> {
             assert_eq!(answers.len(), reply.len());
             format!("{reply:?} {answers:?}")
         }
+        FrameKind::Order => format!("{:?}", movement::parse_order(frame)?),
+        FrameKind::Movement => format!("{:?}", movement::parse_message(frame)?),
         FrameKind::MapReply => format!("{:?}", parse_map_reply(frame)?),
         FrameKind::ClientHello => format!("{:?}", ClientHello::parse(frame)?),
         FrameKind::ClientHelloReply => format!("{:?}", ClientHelloReply::parse(frame)?),

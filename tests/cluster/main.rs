@@ -13,6 +13,7 @@ mod kill;
 mod lifecycle;
 mod membership;
 mod memory;
+mod nodes;
 mod quorum;
 mod replacement;
 mod rot;

@@ -61,6 +61,20 @@ impl Client {
         reply.answers[0].0
     }
 
+    /// Puts many keys with one frame, retried until a leader has applied it.
+    pub(crate) fn write_all(&mut self, cluster: &mut Cluster, keys: &[String], value: &[u8]) {
+        let (group, session, first) = (self.group, self.session, Sequence(self.sequence + 1));
+        self.sequence += keys.len() as u64;
+        self.until_applied(cluster, |request, out| {
+            let (mut builder, kind) = (RequestBuilder::new(), OperationKind::Put);
+            for (key, sequence) in keys.iter().zip(first.0..) {
+                let (sequence, key, expected) = (Sequence(sequence), key.as_bytes(), &[][..]);
+                builder.push(&Operation { sequence, kind, flags: 0, key, value, expected });
+            }
+            builder.encode_write(request, group, session, first, out);
+        });
+    }
+
     /// The write numbered `self.sequence`, as a frame with any request number.
     pub(crate) fn frame(
         &self,
@@ -139,7 +153,11 @@ impl Client {
         ConnectionId(self.number * 1_000_000 + self.connections)
     }
 
-    fn until_applied(&mut self, cluster: &mut Cluster, frame: impl Fn(u64, &mut Vec<u8>)) -> Reply {
+    pub(crate) fn until_applied(
+        &mut self,
+        cluster: &mut Cluster,
+        frame: impl Fn(u64, &mut Vec<u8>),
+    ) -> Reply {
         for _ in 0..100 {
             let group = self.group;
             cluster.run_until(ROUNDS, |cluster| cluster.leader(group).is_some());

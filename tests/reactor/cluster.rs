@@ -11,11 +11,12 @@ use sunstar::base::{
     Time,
 };
 use sunstar::kv::Machine;
-use sunstar::placement::{NodeInfo, ShardMap};
+use sunstar::placement::{META, NodeInfo, ShardMap};
 use sunstar::raft::Lease;
 use sunstar::reactor::{
-    AdminAnswer, CoreStatus, Effects, GroupAnswer, GroupOperation, GroupStatus, Input,
-    LoadedSnapshot, LogRead, LogWrite, Offline, Reactor, ReactorConfig, RecoverError, Recovered,
+    AdminAnswer, AdminOutcome, CoreStatus, Effects, GroupAnswer, GroupOperation, GroupReason,
+    GroupStatus, Input, LoadedSnapshot, LogRead, LogWrite, MapWrite, Offline, PlacementAnswer,
+    PlacementOperation, Reactor, ReactorConfig, RecoverError, Recovered, map_bytes,
 };
 use sunstar::wal::{
     BLOCK, LogConfig, LogError, Recovery, SegmentId, SnapshotWriter, read_snapshot,
@@ -33,6 +34,8 @@ pub(crate) struct Disk {
     pub(crate) snapshots: BTreeMap<GroupId, (u64, Vec<u8>)>,
     /// Snapshots not renamed into place yet.
     unfinished: BTreeMap<u64, Vec<u8>>,
+    /// The shard map, if one was ever told.
+    map: Option<Vec<u8>>,
 }
 
 /// What the disk owes the reactor.
@@ -47,6 +50,8 @@ enum Completion {
     NoSnapshot(u64),
     /// The snapshots of a group are removed.
     Removal(GroupId),
+    /// The shard map of an epoch is kept.
+    Map(u64),
 }
 
 struct Node {
@@ -280,7 +285,8 @@ impl Cluster {
     pub(crate) fn survivors(&self, id: NodeId) -> Vec<GroupId> {
         let recovered = self.found(id).expect("undamaged");
         let offline = Offline::recover(self.config(id), recovered).expect("recovers");
-        offline.survivors().iter().map(|survivor| survivor.group).collect()
+        let groups = offline.survivors().into_iter().map(|survivor| survivor.group);
+        groups.filter(|&group| group != META).collect()
     }
 
     /// What a node that does not run has on its disk.
@@ -291,7 +297,7 @@ impl Cluster {
 
     /// What a node that does not run would start from.
     pub(crate) fn found(&self, id: NodeId) -> Result<Recovered, LogError> {
-        recover(self.config(id).log_config(), &self.map, &self.disks[&id])
+        recover(self.config(id).log_config(), &self.disks[&id])
     }
 
     /// Whether a node would doubt nothing, were it started from what its disk holds now.
@@ -352,12 +358,74 @@ impl Cluster {
         self.nodes.get_mut(&node)?.reactor.step(self.now, input);
         for _ in 0..100 {
             self.round();
-            if let Some(AdminAnswer { ticket, answer }) = self.admin_answers.pop() {
+            if let Some(AdminAnswer { ticket, answer: AdminOutcome::Group(answer) }) =
+                self.admin_answers.pop()
+            {
                 assert_eq!(ticket, node.0);
                 return Some(answer);
             }
         }
         None
+    }
+
+    /// Asks something of the shard master at a node, and waits for the answer.
+    pub(crate) fn govern(
+        &mut self,
+        node: NodeId,
+        operation: &PlacementOperation,
+    ) -> Option<PlacementAnswer> {
+        self.admin_answers.clear();
+        let input = Input::Govern { ticket: node.0, operation: operation.clone() };
+        self.nodes.get_mut(&node)?.reactor.step(self.now, input);
+        for _ in 0..100 {
+            self.round();
+            if let Some(AdminAnswer { ticket, answer: AdminOutcome::Placement(answer) }) =
+                self.admin_answers.pop()
+            {
+                assert_eq!(ticket, node.0);
+                return Some(answer);
+            }
+        }
+        None
+    }
+
+    /// The same, asked until it is accepted, or nothing is left to do.
+    pub(crate) fn governed(&mut self, node: NodeId, operation: &PlacementOperation) {
+        let mut last = None;
+        for _ in 0..1_000 {
+            last = self.govern(node, operation);
+            match &last {
+                Some(Ok(_)) => return,
+                Some(Err(refusal)) if refusal.reason == GroupReason::NoChange => return,
+                _ => (0..20).for_each(|_| self.round()),
+            }
+        }
+        panic!("{operation:?} is never accepted: {last:?}");
+    }
+
+    /// A node that the shard master knows starts for the first time, with the map that another one has.
+    pub(crate) fn join(&mut self, id: NodeId, from: NodeId) {
+        let map = self.disks[&from].map.clone();
+        assert!(map.is_some(), "{from} was told no map");
+        self.disks.insert(id, Disk { map, ..Disk::default() });
+        self.incarnations.insert(id, (Incarnation(id.0), 0));
+        self.start(id);
+    }
+
+    /// The map that a node goes by, or would.
+    pub(crate) fn map_of(&self, id: NodeId) -> ShardMap {
+        self.kept_map(id)
+    }
+
+    /// The nodes with a replica of a group, the meta group included.
+    pub(crate) fn holders(&self, group: GroupId) -> Vec<NodeId> {
+        let has = |id: &NodeId| self.replicas(*id).iter().any(|status| status.group == group);
+        self.ids().into_iter().filter(has).collect()
+    }
+
+    /// A node's groups, the meta group included.
+    pub(crate) fn replicas(&self, id: NodeId) -> Vec<GroupStatus> {
+        self.nodes[&id].reactor.status(false).groups
     }
 
     /// One turn of every node.
@@ -388,6 +456,16 @@ impl Cluster {
         panic!("not within {rounds} rounds");
     }
 
+    /// Gives a node's reactor an input.
+    pub(crate) fn step(&mut self, id: NodeId, input: Input<'_>) {
+        self.nodes.get_mut(&id).expect("it runs").reactor.step(self.now, input);
+    }
+
+    /// A running node's reactor.
+    pub(crate) fn reactor(&self, id: NodeId) -> &Reactor {
+        &self.nodes[&id].reactor
+    }
+
     pub(crate) fn is_up(&self, id: NodeId) -> bool {
         self.nodes.contains_key(&id)
     }
@@ -400,14 +478,14 @@ impl Cluster {
         &self.map
     }
 
-    /// A node's groups, without hashes of their states.
+    /// A node's groups that own slots, without hashes of their states.
     pub(crate) fn brief(&self, id: NodeId) -> Vec<GroupStatus> {
-        self.nodes[&id].reactor.status(false).groups
+        self.replicas(id).into_iter().filter(|status| status.group != META).collect()
     }
 
     /// A node's summary, without hashes of its states.
     pub(crate) fn brief_status(&self, id: NodeId) -> CoreStatus {
-        self.nodes[&id].reactor.status(false)
+        without_meta(self.nodes[&id].reactor.status(false))
     }
 
     /// Flips a bit of these bytes wherever a node's log has them.
@@ -427,7 +505,7 @@ impl Cluster {
     }
 
     pub(crate) fn status(&self, id: NodeId) -> CoreStatus {
-        self.nodes[&id].reactor.status(true)
+        without_meta(self.nodes[&id].reactor.status(true))
     }
 
     /// Every running node's view of every group, without hashes of their states.
@@ -438,7 +516,9 @@ impl Cluster {
 
     /// Who leads `group`, if exactly one running node says so in the highest term.
     pub(crate) fn leader(&self, group: GroupId) -> Option<NodeId> {
-        let of_group = self.groups().into_iter().filter(|(_, status)| status.group == group);
+        let of_node = |id: NodeId| self.replicas(id).into_iter().map(move |status| (id, status));
+        let of_group = self.ids().into_iter().flat_map(of_node);
+        let of_group = of_group.filter(|(_, status)| status.group == group);
         let leaders: Vec<_> = of_group.filter(|(_, status)| status.role == "leader").collect();
         leaders.iter().max_by_key(|(_, status)| status.term).map(|(id, _)| *id)
     }
@@ -469,12 +549,22 @@ impl Cluster {
     /// Demands equal state at equal applied index.
     pub(crate) fn assert_replicas_agree(&self) {
         let mut hashes = BTreeMap::new();
-        let groups = |&id: &NodeId| self.status(id).groups.into_iter().map(move |g| (id, g));
+        let of_node = |id| self.nodes[&id].reactor.status(true).groups.into_iter();
+        let groups = |&id: &NodeId| of_node(id).map(move |g| (id, g));
         for (id, status) in self.nodes.keys().flat_map(groups) {
             let place = (status.group, status.applied_index);
             let (first, hash) = hashes.entry(place).or_insert((id, status.state_hash.clone()));
             assert_eq!(*hash, status.state_hash, "{place:?} differs between {first} and {id}");
         }
+    }
+
+    /// The map that a node starts with.
+    fn kept_map(&self, id: NodeId) -> ShardMap {
+        let kept = self.disks[&id].map.as_ref();
+        kept.map_or_else(
+            || self.map.clone(),
+            |bytes| map_bytes::decode_map(bytes).expect("as it was written"),
+        )
     }
 
     fn config(&self, id: NodeId) -> ReactorConfig {
@@ -484,7 +574,7 @@ impl Cluster {
             incarnation: self.incarnation(id),
             core: CoreId(0),
             smp: 1,
-            shard_map: self.map.clone(),
+            shard_map: self.kept_map(id),
             // Another in every life: the log's salts come from it.
             seed: self.seed.wrapping_add(self.now.0),
             wall_offset: 1_700_000_000_000_000,
@@ -497,6 +587,7 @@ impl Cluster {
             live_segments_max: self.live_segments_max,
             entries_memory_max: self.entries_memory_max,
             memory_max: self.memory_max,
+            piece_bytes: 256 << 10,
         }
     }
 
@@ -604,6 +695,10 @@ impl Cluster {
             node.completions.push((now, Completion::Snapshot(write.snapshot)));
         }
         self.admin_answers.extend(effects.admin_answers);
+        if let Some(MapWrite { epoch, bytes }) = effects.map_write {
+            disk.map = Some(bytes);
+            node.completions.push((now, Completion::Map(epoch)));
+        }
         for group in effects.snapshot_removals {
             disk.snapshots.remove(&group);
             node.completions.push((now, Completion::Removal(group)));
@@ -615,6 +710,12 @@ impl Cluster {
         assert!(effects.closes.is_empty(), "{:?}", effects.closes);
         assert!(effects.core_sends.is_empty(), "one core only");
     }
+}
+
+/// A summary of the groups that own slots.
+fn without_meta(mut status: CoreStatus) -> CoreStatus {
+    status.groups.retain(|status| status.group != META);
+    status
 }
 
 impl Disk {
@@ -650,6 +751,7 @@ impl Completion {
             Self::Snapshot(snapshot) => Input::SnapshotWritten { snapshot },
             Self::NoSnapshot(snapshot) => Input::SnapshotFailed { snapshot },
             Self::Removal(group) => Input::SnapshotsRemoved { group },
+            Self::Map(epoch) => Input::MapWritten { epoch },
         }
     }
 }
@@ -667,7 +769,7 @@ pub(crate) fn for_each_frame(bytes: &[u8], mut handle: impl FnMut(&[u8])) {
     }
 }
 
-fn recover(config: LogConfig, map: &ShardMap, disk: &Disk) -> Result<Recovered, LogError> {
+fn recover(config: LogConfig, disk: &Disk) -> Result<Recovered, LogError> {
     let mut recovery = Recovery::new(config);
     read_log(&mut recovery, disk)?;
     if let Some(mut second) = recovery.second_reading() {
@@ -676,7 +778,7 @@ fn recover(config: LogConfig, map: &ShardMap, disk: &Disk) -> Result<Recovered, 
     }
     let (mut snapshots, mut snapshots_lost) = (Vec::new(), Vec::new());
     for (&group, (_, file)) in &disk.snapshots {
-        match LoadedSnapshot::load(map, file) {
+        match LoadedSnapshot::load(file) {
             Ok(loaded) => snapshots.push(loaded),
             Err(RecoverError::Snapshot(_)) => snapshots_lost.push(group),
             Err(error) => panic!("{error}"),

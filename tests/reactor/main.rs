@@ -3,14 +3,17 @@
 //! Time, disks and network are values of the test: see [`cluster`].
 
 mod agreement;
+mod atomic;
 mod bit_rot;
 mod client;
 mod cluster;
 mod disk_full;
 mod first_start;
+mod governance;
 mod holdings;
 mod leadership;
 mod membership;
+mod movement;
 mod quiet;
 mod refusals;
 mod replacement;

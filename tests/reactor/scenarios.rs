@@ -258,8 +258,8 @@ fn entries_damaged_on_the_leaders_disk_are_never_sent() {
 fn rarely_written_groups_hold_no_segment_and_need_no_snapshots() {
     const GROUPS: u32 = 1_000;
     const RARE: u32 = 60;
-    let mut cluster = Cluster::new(1, GROUPS, 1 << 20, 14);
-    cluster.entries_memory_max = 64 << 10;
+    let mut cluster = Cluster::new(1, GROUPS, 4 << 20, 14);
+    cluster.entries_memory_max = 256 << 10;
     cluster.restart_all();
     let all = |cluster: &mut Cluster| {
         (1..=GROUPS).all(|group| cluster.leader(GroupId(group)).is_some()) && cluster.is_settled()
@@ -273,7 +273,7 @@ fn rarely_written_groups_hold_no_segment_and_need_no_snapshots() {
     }
     let mut client = Client::open(&mut cluster, 1, G1);
     let key = key_of(&cluster, G1, "k");
-    let value = vec![b'v'; 48 << 10];
+    let value = vec![b'v'; 192 << 10];
     let mut most = 0;
     for _ in 0..400 {
         client.write(&mut cluster, OperationKind::Put, &key, &value);

@@ -153,7 +153,7 @@ impl Storm {
         while let Some(rotten) = self.rotten {
             self.step();
             let patient = self.round < STORM_ROUNDS + CALM_ROUNDS;
-            assert!(patient, "{rotten} is not repaired: {:#?}", self.cluster.groups());
+            assert!(patient, "{rotten} is not repaired: {:?}", self.cluster.replicas(rotten));
         }
         let goal: Vec<u64> = self.clients.iter().map(|client| client.sequence + 3).collect();
         for _ in 0..CALM_ROUNDS {
@@ -237,13 +237,13 @@ impl Storm {
     /// An administrator takes the replacement of a node that lost its disk a step further.
     fn replace(&mut self, node: NodeId) {
         let incarnation = self.cluster.incarnation(node);
-        for group in (1..=GROUPS).map(GroupId) {
+        for group in (0..=GROUPS).map(GroupId) {
             let asked = NodeId(self.random.u64(1..=NODES));
             let operation = GroupOperation::Replace { node, incarnation };
             _ = self.cluster.administer(asked, group, operation);
         }
         let mut members = Vec::new();
-        for group in (1..=GROUPS).map(GroupId) {
+        for group in (0..=GROUPS).map(GroupId) {
             let asked = NodeId(self.random.u64(1..=NODES));
             let answer = self.cluster.administer(asked, group, GroupOperation::Members {});
             members.extend(answer.and_then(Result::ok).filter(|members| {
@@ -251,7 +251,7 @@ impl Storm {
                 named && members.committed && members.outgoing.is_empty()
             }));
         }
-        if members.len() < GROUPS as usize {
+        if members.len() <= GROUPS as usize {
             return;
         }
         // Who is down hears of it when it is up: in whatever order.

@@ -12,7 +12,7 @@ use futures_lite::future::{block_on, poll_fn, zip};
 use super::{Client, LocalFuture, Runtime, connect};
 use crate::base::{ConnectionId, Micros, Time};
 use crate::client::tests::cluster::{FakeCluster, Faults};
-use crate::client::{ClientError, Command, CommandError, Options, Rejection};
+use crate::client::{ClientError, Command, CommandError, Multi, MultiAnswer, Options, Rejection};
 
 /// A cluster at the other end of pipes in memory. A pipe breaks after as many writes as `writes`
 /// says.
@@ -141,6 +141,14 @@ fn calls_return_what_the_cluster_answers_and_the_driver_ends() {
         assert_eq!(client.append(b"k", b"+").await.expect("a reply").value, 6);
         let value = client.get(b"k").await.expect("a reply").value;
         assert_eq!(value.as_deref(), Some(&b"value+"[..]));
+        let answers = client.mget(&[b"none", b"k", b""]).await;
+        let values: Vec<_> = answers.into_iter().map(|answer| answer.map(|at| at.value)).collect();
+        let refused = Err(ClientError::Command(CommandError::EmptyKey));
+        assert_eq!(values, [Ok(None), Ok(Some(b"value+".to_vec())), refused]);
+        let batch = Multi::new().compare(b"k", Some(b"value+")).put(b"k", b"v").append(b"k", b"w");
+        let done = client.multi(&batch).await.expect("a reply");
+        assert!(matches!(done, MultiAnswer::Done(answers) if answers[2].number == 2));
+        assert_eq!(client.multi(&batch).await, Ok(MultiAnswer::CompareFailed(0)));
         let refused = client.put(b"", b"").await;
         assert_eq!(refused, Err(ClientError::Command(CommandError::EmptyKey)));
     };

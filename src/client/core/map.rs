@@ -2,7 +2,7 @@
 //! none yet or the one known has proved stale.
 
 use super::{Core, Distrust};
-use crate::base::{ConnectionId, Micros, NodeId, Time};
+use crate::base::{ConnectionId, GroupId, Micros, NodeId, Time};
 use crate::client::lane::Lane;
 use crate::client::link::Purpose;
 use crate::client::routing::{Routing, SlotRun};
@@ -106,7 +106,11 @@ impl Core {
                 return Ok(());
             }
         }
+        if self.shared.routing.as_ref().is_none_or(|routing| routing.epoch < view.epoch) {
+            self.forget_detours();
+        }
         self.install(&view);
+        self.shared.strays.append(&mut self.unmapped);
         self.map.done(connection, &mut self.shared);
         Ok(())
     }
@@ -117,11 +121,11 @@ impl Core {
         for node in &view.nodes {
             routing.addresses.insert(node.node, node.client_address.clone());
         }
+        for &position in self.by_group.values() {
+            self.lanes[position].unlist();
+        }
         for group in &view.groups {
-            let position = *self.by_group.entry(group.group).or_insert_with(|| {
-                self.lanes.push(Lane::new(group.group, self.lanes.len()));
-                self.lanes.len() - 1
-            });
+            let position = self.lane_for(group.group);
             self.lanes[position].update(&group.members, group.leader);
         }
         for run in &view.slots {
@@ -132,5 +136,34 @@ impl Core {
         for position in 0..self.lanes.len() {
             self.queue(position);
         }
+    }
+
+    /// The position of the group's lane, which is made if there is none.
+    fn lane_for(&mut self, group: GroupId) -> usize {
+        if let Some(&position) = self.by_group.get(&group) {
+            return position;
+        }
+        let position = self.vacant.pop().unwrap_or(self.lanes.len());
+        let lane = Lane::new(group, position);
+        if position < self.lanes.len() {
+            self.lanes[position] = lane;
+        } else {
+            self.lanes.push(lane);
+        }
+        self.by_group.insert(group, position);
+        position
+    }
+
+    /// The group is gone and nothing of it is in doubt any more: its lane makes room.
+    pub(super) fn vacate(&mut self, position: usize) {
+        let links = self.shared.links.iter();
+        let of_lane = links.filter(|(_, link)| link.purpose == Purpose::Lane(position));
+        let connections: Vec<ConnectionId> = of_lane.map(|(&connection, _)| connection).collect();
+        for connection in connections {
+            self.shared.close(connection);
+        }
+        let group = std::mem::replace(&mut self.lanes[position], Lane::vacant(position)).group;
+        assert_eq!(self.by_group.remove(&group), Some(position), "the lane of {group}");
+        self.vacant.push(position);
     }
 }

@@ -40,9 +40,16 @@ impl Lane {
             }
         }
         for queue in [&mut self.staged_writes, &mut self.staged_reads] {
-            // A queue's deadlines ascend but for strays, which may wait a little longer.
-            while let Some(staged) = queue.pop_front_if(|staged| staged.deadline <= now) {
-                reject_staged(staged, refusal, shared);
+            // Not in the order of their deadlines: commands from other lanes have waited there.
+            if queue.iter().all(|staged| staged.deadline > now) {
+                continue;
+            }
+            for staged in std::mem::take(queue) {
+                if staged.deadline <= now {
+                    reject_staged(staged, refusal, shared);
+                } else {
+                    queue.push_back(staged);
+                }
             }
         }
     }
@@ -74,7 +81,7 @@ impl Lane {
             }
         }
         for queue in [&self.staged_writes, &self.staged_reads] {
-            if let Some(staged) = queue.front() {
+            for staged in queue {
                 shared.wake_before(staged.deadline);
             }
         }
@@ -124,7 +131,7 @@ fn last_word(batch: &Batch, refusal: Rejection, doubt: Doubt) -> Outcome<'static
 }
 
 fn reject_staged(staged: Staged, refusal: Rejection, shared: &mut Shared) {
-    let never_sent = staged.tickets.iter().map(|&ticket| (ticket, Evidence::default()));
+    let never_sent = staged.callers.iter().map(|caller| (caller, Evidence::default()));
     shared.fail_all(never_sent, Outcome::Rejected(refusal));
     shared.recycle_staged(staged);
 }

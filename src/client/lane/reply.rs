@@ -1,10 +1,10 @@
 //! What a lane makes of replies, refusals and lost connections.
 
 use super::{Lane, Session, TRIES_PER_MEMBER};
-use crate::base::{ConnectionId, Mistake, NodeId, makes};
+use crate::base::{ConnectionId, GroupId, Mistake, NodeId, makes};
 use crate::client::batch::{Batch, BatchState, strays_of};
 use crate::client::outcome::{Doubt, Effect, Evidence, Outcome, Place, Rejection};
-use crate::client::shared::Shared;
+use crate::client::shared::{Misplaced, Shared};
 use crate::wire::client::{Answer, Outcome as Fate, ReplyView, Status};
 
 /// The reply does not match its request: the connection cannot be trusted any more.
@@ -64,7 +64,7 @@ impl Lane {
     ) -> Result<(), Mismatch> {
         let request = reply.head.request;
         let alike =
-            |batch: &Batch| makes(Mistake::ReplyToAnyFrame) && batch.tickets.len() == reply.len();
+            |batch: &Batch| makes(Mistake::ReplyToAnyFrame) && batch.callers.len() == reply.len();
         let ours = |batch: &Batch| batch.request == request || alike(batch);
         let Some(at) = self.in_flight.iter().position(ours) else {
             // Settled before: its caller lost patience.
@@ -106,25 +106,48 @@ impl Lane {
         reply: &ReplyView<'_>,
         shared: &mut Shared,
     ) -> Result<(), Mismatch> {
-        if reply.len() != self.in_flight[at].tickets.len() {
+        let batch = &self.in_flight[at];
+        if reply.len() != batch.callers.len() || batch.atomic && splits(reply) {
             return Err(Mismatch);
         }
         let batch = self.in_flight.remove(at).expect("found by the caller");
         self.failures = 0;
         let mut again = false;
         let evidence = batch.evidence();
-        for ((&ticket, evidence), (row, value)) in
-            batch.tickets.iter().zip(evidence).zip(reply.answers())
+        for ((caller, evidence), (row, value)) in
+            batch.callers.iter().zip(evidence).zip(reply.answers())
         {
             again |= is_to_repeat(row.status);
             let place = Place { group: self.group, index: row.index, position: row.position };
-            settle_answer(ticket, Evidence { place, ..evidence }, row, value, shared);
+            settle_answer(caller.ticket, Evidence { place, ..evidence }, row, value, shared);
         }
         if again {
-            reroute(&batch, reply, shared);
+            self.send_back(&batch, reply, shared);
         }
-        shared.recycle_batch(batch.frame, batch.tickets);
+        shared.recycle_batch(batch.frame, batch.callers);
         Ok(())
+    }
+
+    /// Gives back what is to be repeated. Of a write that is definitive although earlier attempts
+    /// were in doubt: the group remembers, with the sequence, that it did not execute it, and will
+    /// say so to whatever copy of the frame is still on its way.
+    fn send_back(&self, batch: &Batch, reply: &ReplyView<'_>, shared: &mut Shared) {
+        let mut strays = Vec::new();
+        strays_of(&batch.frame, &batch.callers, &mut strays);
+        let mut rows = reply.answers();
+        for stray in strays {
+            // Those of an atomic batch are alike.
+            let (row, _) = rows.nth(stray.len() - 1).expect("one for each command");
+            match row.status {
+                Status::WrongSlot => {
+                    let named = GroupId(u32::try_from(row.number).unwrap_or_default());
+                    let asked = self.position;
+                    shared.misplaced.push(Misplaced { stray, asked, named });
+                }
+                status if is_to_repeat(status) => shared.strays.push(stray),
+                _ => {}
+            }
+        }
     }
 
     /// The session of the frame at `at` is over. If no attempt is in doubt, its commands certainly
@@ -142,8 +165,7 @@ impl Lane {
         if batch.in_doubt && !makes(Mistake::ExpiryEndsDoubt) {
             settle(batch, Outcome::Unknown(Doubt::SessionExpired), shared);
         } else {
-            strays_of(&batch.frame, &batch.tickets, batch.deadline, &mut shared.strays);
-            shared.recycle_batch(batch.frame, batch.tickets);
+            batch.stray(shared);
         }
     }
 
@@ -189,7 +211,7 @@ impl Lane {
         }
         if makes(Mistake::RetriedAsNew) {
             for batch in std::mem::take(&mut self.in_flight) {
-                strays_of(&batch.frame, &batch.tickets, batch.deadline, &mut shared.strays);
+                batch.stray(shared);
             }
         }
         if matches!(self.session, Session::Opening { on, .. } if on == link) {
@@ -210,10 +232,16 @@ impl Lane {
     }
 }
 
+/// Whether the reply to an atomic batch says of a part of it that it is to be sent elsewhere.
+fn splits(reply: &ReplyView<'_>) -> bool {
+    let is_elsewhere = |(row, _): (Answer, &[u8])| is_to_repeat(row.status);
+    reply.answers().any(is_elsewhere) && !reply.answers().all(is_elsewhere)
+}
+
 /// Gives every command of `batch` the same outcome.
 pub(super) fn settle(batch: Batch, outcome: Outcome<'static>, shared: &mut Shared) {
-    shared.fail_all(batch.tickets.iter().copied().zip(batch.evidence()), outcome);
-    shared.recycle_batch(batch.frame, batch.tickets);
+    shared.fail_all(batch.callers.iter().zip(batch.evidence()), outcome);
+    shared.recycle_batch(batch.frame, batch.callers);
 }
 
 /// Gives one command its outcome; one that is to be repeated gets none yet.
@@ -240,18 +268,6 @@ fn settle_answer(ticket: u64, evidence: Evidence, row: Answer, value: &[u8], sha
 /// done, or its value no longer fitted into the reply.
 const fn is_to_repeat(status: Status) -> bool {
     matches!(status, Status::WrongSlot | Status::ReplyFull)
-}
-
-/// Stages anew what is to be repeated.
-fn reroute(batch: &Batch, reply: &ReplyView<'_>, shared: &mut Shared) {
-    let mut strays = Vec::new();
-    strays_of(&batch.frame, &batch.tickets, batch.deadline, &mut strays);
-    for (stray, (row, _)) in strays.into_iter().zip(reply.answers()) {
-        shared.map_stale |= row.status == Status::WrongSlot;
-        if is_to_repeat(row.status) {
-            shared.strays.push(stray);
-        }
-    }
 }
 
 /// Whether a frame with this fate certainly did not happen in this attempt.
@@ -289,6 +305,7 @@ fn command_rejection(status: Status) -> Rejection {
         Status::Overflow => Rejection::Overflow,
         Status::ValueTooLarge => Rejection::ValueTooLarge,
         Status::WindowExceeded => Rejection::Overloaded,
+        Status::Aborted => Rejection::Aborted,
         _ => Rejection::UnknownCommand,
     }
 }

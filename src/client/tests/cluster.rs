@@ -1,7 +1,7 @@
 //! A cluster in one struct, for tests: groups with leaders, sessions and one shared store, which
 //! answers frames as servers must and misbehaves as servers may.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::limits::CLIENT_FRAME_BODY_MAX;
 use crate::base::{
@@ -9,8 +9,8 @@ use crate::base::{
     Slot,
 };
 use crate::wire::client::{
-    Answer, Operation, OperationKind, Outcome as Fate, ReplyBuilder, ReplyHead, Request, Status,
-    WriteBatch, parse_request,
+    Answer, EXPECT_ABSENT, Operation, OperationKind, Outcome as Fate, ReplyBuilder, ReplyHead,
+    Request, Status, WriteBatch, parse_request,
 };
 use crate::wire::frame::{Frame, FrameKind, PROTOCOL_VERSION, Scan, scan};
 use crate::wire::handshake::{ClientHello, ClientHelloReply};
@@ -31,8 +31,10 @@ pub(crate) struct Faults {
     pub(crate) members_change: u32,
     /// All sessions of the group end.
     pub(crate) sessions_end: u32,
-    /// The border between the groups' slots moves.
+    /// A slot sets out for another group, or arrives; half of the time the map says so.
     pub(crate) slots_move: u32,
+    /// Answers about slots served elsewhere that do not say where.
+    pub(crate) owner_unsaid: u32,
 }
 
 /// One group.
@@ -45,8 +47,6 @@ struct Group {
     /// Results by sequence.
     sessions: BTreeMap<SessionId, BTreeMap<u64, Answer>>,
     index: u64,
-    /// The first slot it owns; it owns all up to the next group's first.
-    first_slot: u16,
 }
 
 #[derive(Debug, Default)]
@@ -63,9 +63,19 @@ pub(crate) struct FakeCluster {
     pub(crate) addresses: Vec<String>,
     epoch: u64,
     groups: BTreeMap<GroupId, Group>,
-    /// Shared by the groups, as if slots moved in no time.
+    /// Who owns each slot.
+    owners: Vec<GroupId>,
+    /// Who owns each slot as the newest map has it: of the past while `slots_move`.
+    map: Vec<GroupId>,
+    /// Slots that nobody serves, and where they go.
+    on_their_way: BTreeMap<u16, GroupId>,
+    /// Slots that were asked for.
+    asked: BTreeSet<u16>,
+    /// Shared by the groups: what a slot holds is where it is served.
     pub(crate) store: BTreeMap<Vec<u8>, Vec<u8>>,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// Maps asked for.
+    pub(crate) map_requests: u64,
     /// Frames of writes seen, repetitions included.
     pub(crate) write_frames: u64,
     /// Commands found in their session's results.
@@ -74,14 +84,14 @@ pub(crate) struct FakeCluster {
 
 impl FakeCluster {
     pub(crate) fn new(nodes: u64, groups: u32, seed: u64) -> Self {
-        let width = u32::from(SLOT_COUNT) / groups;
+        let owner = |slot: u16| GroupId(u32::from(slot) * groups / u32::from(SLOT_COUNT) + 1);
+        let owners: Vec<GroupId> = (0..SLOT_COUNT).map(owner).collect();
         let group = |number: u32| Group {
             leader: NodeId(u64::from(number) % nodes + 1),
             members: (1..=nodes).map(NodeId).collect(),
             next_session: 1,
             sessions: BTreeMap::new(),
             index: 0,
-            first_slot: u16::try_from(number * width).expect("below SLOT_COUNT"),
         };
         Self {
             random: fastrand::Rng::with_seed(seed),
@@ -90,8 +100,13 @@ impl FakeCluster {
             addresses: (1..=nodes).map(|node| format!("node-{node}")).collect(),
             epoch: 1,
             groups: (0..groups).map(|number| (GroupId(number + 1), group(number))).collect(),
+            map: owners.clone(),
+            owners,
+            on_their_way: BTreeMap::new(),
+            asked: BTreeSet::new(),
             store: BTreeMap::new(),
             connections: BTreeMap::new(),
+            map_requests: 0,
             write_frames: 0,
             repetitions: 0,
         }
@@ -161,7 +176,10 @@ impl FakeCluster {
                     head.outcome = Fate::DiskFull;
                 });
             }
-            Request::Map { request } => self.view().encode(request, out),
+            Request::Map { request } => {
+                self.map_requests += 1;
+                self.view().encode(request, out);
+            }
             Request::OpenSession { request, group } => {
                 self.reply(node, request, group, out, |this, head, _| {
                     let group = this.groups.get_mut(&group).expect("known");
@@ -210,7 +228,11 @@ impl FakeCluster {
             epoch: self.epoch,
         };
         let mut builder = ReplyBuilder::new();
-        let Group { leader, ref members, .. } = self.groups[&group];
+        let known = self.groups.get(&group).map(|group| (group.leader, &group.members));
+        let Some((leader, members)) = known else {
+            head.outcome = Fate::WrongGroup;
+            return builder.encode_refusal(&head, Some("the group is gone"), out);
+        };
         if leader != node {
             let member = members.contains(&node);
             head.outcome = if member { Fate::NotLeader } else { Fate::WrongGroup };
@@ -249,24 +271,83 @@ impl FakeCluster {
             self.end_sessions(group);
         }
         if self.happens(self.faults.slots_move) {
-            self.move_border();
+            self.move_some_slot();
         }
     }
 
-    /// Moves the border between the first two groups.
-    pub(crate) fn move_border(&mut self) {
+    /// A slot that was asked for goes a step further.
+    fn move_some_slot(&mut self) {
+        let Some(at) = self.asked.len().checked_sub(1) else { return };
+        let slot = *self.asked.iter().nth(self.random.usize(0..=at)).expect("in range");
+        if self.on_their_way.contains_key(&slot) {
+            self.arrive(slot);
+        } else {
+            let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+            let to = groups[self.random.usize(0..groups.len())];
+            self.set_out(slot, to);
+        }
+        if self.random.bool() {
+            self.publish();
+        }
+    }
+
+    /// The slot is on its way to `group`: neither that nor its owner serves it.
+    pub(crate) fn set_out(&mut self, slot: u16, group: GroupId) {
+        if self.owners[usize::from(slot)] != group {
+            self.on_their_way.insert(slot, group);
+        }
+    }
+
+    /// The slot arrives where it was on its way to.
+    pub(crate) fn arrive(&mut self, slot: u16) {
+        if let Some(group) = self.on_their_way.remove(&slot) {
+            self.owners[usize::from(slot)] = group;
+        }
+    }
+
+    /// A new map tells of all movements, finished or not.
+    pub(crate) fn publish(&mut self) {
         self.epoch += 1;
-        let border = self.random.u16(1..SLOT_COUNT / 2);
-        self.groups.get_mut(&GroupId(2)).expect("two groups or more").first_slot = border;
+        self.map.clone_from(&self.owners);
+        for (&slot, &group) in &self.on_their_way {
+            self.map[usize::from(slot)] = group;
+        }
+    }
+
+    /// All slots are owned by `group`, at once; the others are not listed any more and have no
+    /// replicas.
+    pub(crate) fn merge_into(&mut self, group: GroupId) {
+        self.on_their_way.clear();
+        self.owners.fill(group);
+        self.groups.retain(|&id, _| id == group);
+        self.publish();
+    }
+
+    /// All slots are owned by the group that follows, round and round.
+    pub(crate) fn rotate_owners(&mut self) {
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        for owner in &mut self.owners {
+            let at = groups.binary_search(owner).expect("a group");
+            *owner = groups[(at + 1) % groups.len()];
+        }
     }
 
     fn happens(&mut self, percent: u32) -> bool {
         self.random.u32(0..100) < percent
     }
 
-    fn owner(&self, slot: Slot) -> GroupId {
-        let owned = self.groups.iter().rev().find(|(_, group)| group.first_slot <= slot.number());
-        *owned.expect("the first group owns slot 0").0
+    /// Whom to ask for `slot` instead of `group`; `None`: nobody, it serves the slot.
+    fn elsewhere(&mut self, group: GroupId, key: &[u8]) -> Option<i64> {
+        let slot = Slot::of_key(key).number();
+        self.asked.insert(slot);
+        let owner = self.owners[usize::from(slot)];
+        let named = match self.on_their_way.get(&slot) {
+            Some(&to) if group == owner => to,
+            None if group == owner => return None,
+            _ => owner,
+        };
+        let said = !self.happens(self.faults.owner_unsaid);
+        Some(if said { i64::from(named.0) } else { 0 })
     }
 
     fn write(&mut self, batch: &WriteBatch<'_>, head: &mut ReplyHead, builder: &mut ReplyBuilder) {
@@ -279,13 +360,24 @@ impl FakeCluster {
             return;
         };
         results.retain(|&sequence, _| sequence >= batch.lowest_awaited.0);
+        let is_new = |operation: Operation<'_>| !results.contains_key(&operation.sequence.0);
+        let new = batch.operations().filter(|operation| is_new(*operation)).count();
+        assert!(!batch.atomic || new == 0 || new == batch.len(), "{new} of {}", batch.len());
+        let failure = if batch.atomic && new > 0 { self.rehearse(id, batch) } else { None };
         for (position, operation) in (0..).zip(batch.operations()) {
             let sequence = operation.sequence.0;
             let answer = if let Some(&first) = results.get(&sequence) {
                 self.repetitions += 1;
                 first
             } else {
-                let (status, number) = self.apply(id, &operation);
+                let aborted = || (Status::Aborted, 0);
+                let (status, number) = match failure {
+                    Some((at, status, number)) if at == position || status == Status::WrongSlot => {
+                        (status, number)
+                    }
+                    Some(_) => aborted(),
+                    None => self.apply(id, &operation),
+                };
                 Answer { status, number, index, position }
             };
             results.insert(sequence, answer);
@@ -294,9 +386,33 @@ impl FakeCluster {
         self.groups.get_mut(&id).expect("known").sessions.insert(batch.session, results);
     }
 
+    /// The first command of an atomic batch that fails, and how; nothing is changed.
+    fn rehearse(&mut self, group: GroupId, batch: &WriteBatch<'_>) -> Option<(u32, Status, i64)> {
+        let before = self.store.clone();
+        let failure = (0..).zip(batch.operations()).find_map(|(at, operation)| {
+            let (status, number) = self.apply(group, &operation);
+            let done = matches!(status, Status::Ok | Status::NotFound);
+            (!done).then_some((at, status, number))
+        });
+        self.store = before;
+        failure
+    }
+
     fn apply(&mut self, group: GroupId, operation: &Operation<'_>) -> (Status, i64) {
-        if self.owner(Slot::of_key(operation.key)) != group {
-            return (Status::WrongSlot, 0);
+        if let Some(named) = self.elsewhere(group, operation.key) {
+            return (Status::WrongSlot, named);
+        }
+        let absent = operation.flags & EXPECT_ABSENT != 0;
+        let expected = (!absent).then_some(operation.expected);
+        let holds = self.store.get(operation.key).map(Vec::as_slice) == expected;
+        match operation.kind {
+            OperationKind::Compare if holds => return (Status::Ok, 0),
+            OperationKind::Compare => return (Status::CompareFailed, 0),
+            OperationKind::Delete => {
+                let held = self.store.remove(operation.key).is_some();
+                return if held { (Status::Ok, 1) } else { (Status::NotFound, 0) };
+            }
+            _ => {}
         }
         let value = self.store.entry(operation.key.to_vec()).or_default();
         match operation.kind {
@@ -305,7 +421,14 @@ impl FakeCluster {
                 return (Status::Ok, 0);
             }
             OperationKind::Append => value.extend_from_slice(operation.value),
-            OperationKind::Increment => return (Status::NotANumber, 0),
+            OperationKind::Increment => {
+                let text = if value.is_empty() { "0" } else { str::from_utf8(value).unwrap_or("") };
+                let Ok(old) = text.parse::<i64>() else { return (Status::NotANumber, 0) };
+                let delta = operation.value.try_into().map(i64::from_le_bytes);
+                let new = old + delta.expect("eight bytes");
+                *value = new.to_string().into_bytes();
+                return (Status::Ok, new);
+            }
             other => panic!("not part of these tests: {other:?}"),
         }
         (Status::Ok, i64::try_from(value.len()).expect("small"))
@@ -318,8 +441,8 @@ impl FakeCluster {
             index: Index(self.groups[&group].index),
             position: 0,
         };
-        if self.owner(Slot::of_key(operation.key)) != group {
-            answer.status = Status::WrongSlot;
+        if let Some(named) = self.elsewhere(group, operation.key) {
+            (answer.status, answer.number) = (Status::WrongSlot, named);
             return builder.push(answer, None);
         }
         let value = self.store.get(operation.key);
@@ -341,13 +464,13 @@ impl FakeCluster {
             members: state.members.clone(),
             leader: state.leader,
         };
-        let mut last = SLOT_COUNT;
         let mut slots: Vec<SlotRun> = Vec::new();
-        for (&group, state) in self.groups.iter().rev() {
-            slots.push(SlotRun { first: state.first_slot, last: last - 1, group });
-            last = state.first_slot;
+        for (slot, &group) in (0..SLOT_COUNT).zip(&self.map) {
+            match slots.last_mut() {
+                Some(run) if run.group == group => run.last = slot,
+                _ => slots.push(SlotRun { first: slot, last: slot, group }),
+            }
         }
-        slots.reverse();
         ClusterView {
             cluster: ClusterId(7),
             epoch: self.epoch,

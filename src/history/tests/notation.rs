@@ -1,7 +1,7 @@
 //! Histories in a few characters a record.
 //!
 //! `client begin..end command key [value] -> answer @index.position`: the answer is `ok`, `ok N`,
-//! `ok "value"`, another status, `unknown` or `rejected`. One record a line; group 1.
+//! `ok "value"`, another status, `unknown` or `rejected`. One record a line; group 1, unless the place names another, as in `@g2:5.0`.
 
 use crate::base::{GroupId, Index, Sequence, SessionId, Time};
 use crate::history::{Answer, Begun, Operation, Outcome, Place, Record, Status};
@@ -58,9 +58,10 @@ fn read_outcome(text: &str, operation: &Operation) -> Option<Outcome> {
     let rest = words.next();
     let value = rest.filter(|_| operation.is_read()).map(|word| word.as_bytes().to_vec());
     let number = rest.filter(|_| !operation.is_read()).map_or(Some(0), |word| word.parse().ok())?;
-    let (index, position) = place?.split_once('.').unwrap_or((place?, "0"));
+    let (group, place) = place?.split_once(':').unwrap_or(("g1", place?));
+    let (index, position) = place.split_once('.').unwrap_or((place, "0"));
     let place = Place {
-        group: GroupId(1),
+        group: GroupId(group.strip_prefix('g')?.parse().ok()?),
         index: Index(index.parse().ok()?),
         position: position.parse().ok()?,
     };

@@ -21,6 +21,7 @@ fn config(data_dir: &Path) -> NodeConfig {
         overprovisioned: true,
         memory: 1 << 30,
         shard_map: ShardMap::initial(vec![node], 2).expect("one node"),
+        groups: 2,
         election_timeout: Micros::from_secs(1),
         heartbeat_interval: Micros::from_millis(100),
         lease_drift_percent: 0,
@@ -79,12 +80,22 @@ fn a_directory_of_another_is_refused_by_what_differs() {
         open(&|config| config.node = NodeId(2)),
         DataDirError::OtherNode { found: NodeId(1), expected: NodeId(2), .. }
     ));
-    let node = ours.shard_map.nodes[0].clone();
-    let other = ShardMap::initial(vec![node], 3).expect("one node");
     assert!(matches!(
-        open(&|config| config.shard_map = other.clone()),
+        open(&|config| config.groups = 3),
         DataDirError::Changed { setting: "--groups", found: 2, expected: 3, .. }
     ));
+    assert!(matches!(open(&|config| config.groups = 0), DataDirError::DidNotJoin { .. }));
+}
+
+#[test]
+fn a_node_that_joined_is_told_how_to_start_again() {
+    let directory = directory();
+    let joined = NodeConfig { groups: 0, ..config(directory.path()) };
+    drop(DataDir::open(&joined).expect("it joins"));
+    drop(DataDir::open(&joined).expect("it starts again"));
+    let error = DataDir::open(&config(directory.path())).expect_err("as if it had not");
+    assert!(matches!(error, DataDirError::Joined { .. }));
+    assert!(error.to_string().contains("--join"), "{error}");
 }
 
 #[test]

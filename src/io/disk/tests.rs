@@ -6,20 +6,13 @@ use std::os::unix::fs::MetadataExt;
 use glommio::LocalExecutor;
 
 use super::*;
-use crate::base::{CoreId, GroupId, Index, NodeId};
+use crate::base::{CoreId, GroupId, Index};
 use crate::io::progress::Progress;
 use crate::io::recover::recover;
 use crate::io::snapshots::{snapshot_name, snapshot_of};
-use crate::placement::{NodeInfo, ShardMap};
 use crate::wal::{Identity, LogConfig, WriteId};
 
 const SEGMENT_BYTES: u64 = (ZEROES + 3 * BLOCK) as u64;
-
-fn shard_map() -> ShardMap {
-    let (client_address, peer_address) = ("host:1".to_owned(), "host:2".to_owned());
-    let node = NodeInfo { id: NodeId(1), client_address, peer_address };
-    ShardMap::initial(vec![node], 8).expect("one node")
-}
 
 /// Runs `test` on an executor with a disk in a directory of its own.
 fn with_disk<F: Future<Output = ()>>(test: impl FnOnce(PathBuf, Disk, Rc<Inbox>) -> F) {
@@ -172,7 +165,7 @@ fn a_snapshot_appears_whole_and_replaces_the_older() {
         assert_eq!(found.snapshots, [(GroupId(4), path.join("4-25.snap"))]);
         assert_eq!(names(), ["4-25.snap"], "what a crash left is removed");
         // Its pieces make no snapshot: it counts as damaged, and a copy is kept.
-        let recovered = found.restore(CoreId(0), &shard_map(), &progress).expect("readable");
+        let recovered = found.restore(CoreId(0), &progress).expect("readable");
         assert_eq!(recovered.snapshots_lost, [GroupId(4)]);
         assert_eq!(fs::read(path.join("4-25.snap")).expect("there"), b"beginend");
         assert_eq!(names(), ["4-25.snap", "4-25.snap.damaged"]);
@@ -181,7 +174,7 @@ fn a_snapshot_appears_whole_and_replaces_the_older() {
         std::os::unix::fs::symlink("/dev/full", path.join("4-25.snap.damaged"))
             .expect("a new name");
         let mut found = recover(&path, log, &progress).expect("readable");
-        let recovered = found.restore(CoreId(0), &shard_map(), &progress).expect("no room matters");
+        let recovered = found.restore(CoreId(0), &progress).expect("no room matters");
         assert_eq!(recovered.snapshots_lost, [GroupId(4)]);
         assert_eq!(names(), ["4-25.snap"]);
     });

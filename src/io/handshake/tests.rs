@@ -65,7 +65,7 @@ fn every_misfit_of_a_peer_is_refused_by_its_name() {
             Refusal::WrongNode { wanted: NodeId(3), actual: NodeId(1) },
         ),
         (|hello| hello.node = NodeId(1), Refusal::Myself(NodeId(1))),
-        (|hello| hello.node = NodeId(9), Refusal::Unknown(NodeId(9))),
+        (|hello| hello.node = NodeId(9), Refusal::Unknown { node: NodeId(9), epoch: 1 }),
         (|hello| hello.wanted_core = CoreId(2), Refusal::NoSuchCore { wanted: CoreId(2), smp: 2 }),
     ];
     with_local(|local| {

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use super::*;
+use crate::base::NodeId;
 use crate::base::limits::HANDSHAKE_BODY_MAX;
 use crate::base::{AlignedBuf, ClusterId, GroupId, Incarnation, Micros};
 use crate::placement::{NodeInfo, ShardMap};
@@ -89,6 +90,7 @@ fn config(data_dir: PathBuf) -> NodeConfig {
         overprovisioned: true,
         memory: 1 << 30,
         shard_map: ShardMap::initial(vec![node(1), node(2)], 4).expect("two nodes"),
+        groups: 4,
         election_timeout: Micros::from_secs(1),
         heartbeat_interval: Micros::from_millis(100),
         lease_drift_percent: 0,

@@ -27,6 +27,7 @@ fn config(directory: &Path, smp: usize) -> NodeConfig {
         overprovisioned: true,
         memory: 1 << 30,
         shard_map: ShardMap::initial(vec![node], GROUPS + 2).expect("one node"),
+        groups: GROUPS + 2,
         election_timeout: Micros::from_secs(1),
         heartbeat_interval: Micros::from_millis(100),
         lease_drift_percent: 0,

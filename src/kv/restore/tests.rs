@@ -1,11 +1,15 @@
 use super::*;
+use crate::base::Bytes;
+use crate::base::limits::ANNEX_MAX;
+use crate::kv::annex::PART_BYTES;
 use crate::kv::{Command, Operation, Place};
 
 const GROUP: GroupId = GroupId(3);
 
 /// A machine with two sessions, twelve results and as many keys in one slot.
 fn machine() -> Machine {
-    let mut machine = Machine::new(GROUP, &SlotSet::full());
+    let served = [Slot::of_key(b"{tag}")].into_iter().collect();
+    let mut machine = Machine::new(GROUP, &served);
     machine.begin_entry(Index(5), Term(2), WallTime(77));
     let session = machine.open_session(0).expect("there is room");
     machine.open_session(1).expect("there is room");
@@ -16,6 +20,7 @@ fn machine() -> Machine {
         let command = Command { sequence: Sequence(step * 3), operation };
         batch.apply(Place { index: Index(5), position: 0 }, Some(command));
     }
+    machine.set_annex(Bytes::copy_of(b"an annex"));
     machine
 }
 
@@ -25,7 +30,7 @@ fn state() -> Vec<u8> {
 }
 
 fn restore(pieces: &[&[u8]]) -> Result<Machine, RestoreError> {
-    let mut restore = Restore::new(GROUP, &SlotSet::full());
+    let mut restore = Restore::new(GROUP);
     for piece in pieces {
         restore.chunk(piece)?;
     }
@@ -63,8 +68,14 @@ fn record(kind: u8, words: &[u64]) -> Vec<u8> {
     [kind].into_iter().chain(words).collect()
 }
 
-fn header() -> Vec<u8> {
+/// The header alone.
+fn bare_header() -> Vec<u8> {
     state()[..31].to_vec()
+}
+
+/// The header and that all slots are served.
+fn header() -> Vec<u8> {
+    [bare_header(), served(0, 16_383)].concat()
 }
 
 fn result(sequence: u64, status: u8) -> Vec<u8> {
@@ -108,15 +119,15 @@ fn records_stand_in_their_places() {
     misplaced(&[&header, &slot(0), &session], kind::SESSION);
     misplaced(&[&header, &session, &slot(0), &result(1, 0)], kind::RESULT);
     misplaced(&[&header, &end, &end], kind::END);
-    assert_eq!(refused(&[&header, &[7]]), RestoreError::UnknownRecord(7));
+    assert_eq!(refused(&[&header, &[11]]), RestoreError::UnknownRecord(11));
 }
 
 #[test]
 fn content_that_no_machine_holds_is_refused_by_name() {
     let (header, session) = (header(), record(kind::SESSION, &[8, 0, 10]));
     let mut later = header.clone();
-    later[1] = 2;
-    assert_eq!(refused(&[&later]), RestoreError::Format(2));
+    later[1] = 4;
+    assert_eq!(refused(&[&later]), RestoreError::Format(4));
     let mut foreign = header.clone();
     foreign[3] = 4;
     let wrong = RestoreError::WrongGroup { expected: GROUP, found: GroupId(4) };
@@ -140,10 +151,80 @@ fn content_that_no_machine_holds_is_refused_by_name() {
     fits(&[&header, &slot(home), &key, &end]);
 }
 
+fn annex(bytes: usize) -> Vec<u8> {
+    let length = u32::try_from(bytes).expect("short").to_le_bytes();
+    [&[kind::ANNEX][..], &length, &vec![7; bytes]].concat()
+}
+
 #[test]
-fn a_slot_of_another_group_is_refused() {
-    let home = Slot::of_key(b"{tag}");
-    let owned = SlotSet::full().iter().filter(|&slot| slot != home).collect();
-    let mut restore = Restore::new(GROUP, &owned);
-    assert_eq!(restore.chunk(&state()), Err(RestoreError::BadSlot(home.number())));
+fn an_annex_is_cut_in_one_way() {
+    let (header, end) = (bare_header(), end(0, 0));
+    let (full, part) = (annex(PART_BYTES), annex(5));
+    fits(&[&header, &part, &end]);
+    fits(&[&header, &full, &full, &part, &served(1, 2), &end]);
+    let bad = |at, bytes| RestoreError::BadAnnex { at, bytes };
+    assert_eq!(refused(&[&header, &annex(0)]), bad(0, 0));
+    assert_eq!(refused(&[&header, &part, &part]), bad(5, 5));
+    assert_eq!(refused(&[&header, &annex(PART_BYTES + 1)]), bad(0, PART_BYTES + 1));
+    let most = vec![&full[..]; ANNEX_MAX / PART_BYTES];
+    fits(&[&[&header[..]], &most[..], &[&end]].concat());
+    let more = [&[&header[..]], &most[..], &[&part]].concat();
+    assert_eq!(refused(&more), bad(ANNEX_MAX, 5));
+    assert_eq!(refused(&[&header, &part[..8]]), RestoreError::Truncated);
+    let misplaced = RestoreError::Misplaced(kind::ANNEX);
+    assert_eq!(refused(&[&part]), misplaced);
+    for before in [served(1, 2), frozen(2, 5), record(kind::SESSION, &[8, 0, 1]), end] {
+        assert_eq!(refused(&[&header, &before, &part]), misplaced);
+    }
+}
+
+fn served(first: u16, last: u16) -> Vec<u8> {
+    [&[kind::SERVED][..], &first.to_le_bytes(), &last.to_le_bytes()].concat()
+}
+
+fn frozen(number: u16, since: u64) -> Vec<u8> {
+    [&[kind::FROZEN][..], &number.to_le_bytes(), &since.to_le_bytes()].concat()
+}
+
+fn arriving(number: u16, flags: u8) -> Vec<u8> {
+    arriving_at(number, 0, flags)
+}
+
+fn arriving_at(number: u16, next: u64, flags: u8) -> Vec<u8> {
+    let (number, next) = (number.to_le_bytes(), next.to_le_bytes());
+    [&[kind::ARRIVING][..], &number, &[0; 8], &next, &[0; 8], &[flags]].concat()
+}
+
+#[test]
+fn each_slot_has_one_state() {
+    let (header, end) = (bare_header(), end(0, 0));
+    fits(&[&header, &served(1, 2), &served(4, 9), &frozen(3, 5), &arriving(16_383, 3), &end]);
+    let bad = RestoreError::BadSlot;
+    assert_eq!(refused(&[&header, &served(1, 2), &served(3, 3)]), bad(3), "a run cut in two");
+    assert_eq!(refused(&[&header, &served(2, 1)]), bad(2));
+    assert_eq!(refused(&[&header, &served(2, 16_384)]), bad(2));
+    assert_eq!(refused(&[&header, &served(1, 2), &frozen(2, 5)]), bad(2), "served too");
+    assert_eq!(refused(&[&header, &frozen(2, 5), &arriving(2, 0)]), bad(2), "twice");
+    assert_eq!(refused(&[&header, &frozen(2, 6)]), bad(2), "frozen by an entry to come");
+    assert_eq!(refused(&[&header, &arriving(2, 4)]), bad(2), "an unknown flag");
+    assert_eq!(refused(&[&header, &arriving(16_384, 0)]), bad(16_384));
+    assert_eq!(refused(&[&header, &arriving_at(2, u64::MAX, 2)]), bad(2), "no piece could follow");
+    let misplaced = RestoreError::Misplaced;
+    assert_eq!(refused(&[&header, &frozen(2, 5), &served(4, 9)]), misplaced(kind::SERVED));
+    let session = record(kind::SESSION, &[8, 0, 1]);
+    assert_eq!(refused(&[&header, &session, &frozen(2, 5)]), misplaced(kind::FROZEN));
+    let home = Slot::of_key(b"k").number();
+    assert_eq!(refused(&[&header, &slot(home)]), bad(home), "a slot that is not here");
+    let key = self::end(0, 1);
+    fits(&[&header, &frozen(home, 5), &slot(home), &entry(b"k"), &key]);
+    fits(&[&header, &arriving(home, 2), &slot(home), &entry(b"k"), &key]);
+}
+
+#[test]
+fn an_earlier_format_is_refused_by_name() {
+    let mut header = header();
+    header[1] = 1;
+    assert_eq!(refused(&[&header]), RestoreError::Format(1));
+    let text = RestoreError::Format(1).to_string();
+    assert_eq!(text, "the snapshot's state has format 1; this version reads format 3");
 }

@@ -108,9 +108,7 @@ fn the_order_of_the_list_does_not_matter() {
 #[test]
 fn what_a_map_says_of_itself_makes_the_same_map() {
     let map = ShardMap::initial(nodes(5), 12).expect("a valid list");
-    let copy =
-        ShardMap::from_parts(map.epoch, map.nodes.clone(), map.groups.clone(), &map.ranges());
-    assert_eq!(copy.as_ref(), Ok(&map));
+    assert_eq!(ShardMap::from_parts(map.parts()).as_ref(), Ok(&map));
     for group in &map.groups {
         let owned = map.owned(group.id);
         assert!(owned.iter().all(|slot| map.group_of(slot) == group.id));
@@ -119,7 +117,10 @@ fn what_a_map_says_of_itself_makes_the_same_map() {
     let owned: u32 = map.groups.iter().map(|group| map.owned(group.id).len()).sum();
     assert_eq!(owned, u32::from(SLOT_COUNT));
     assert_eq!(map.node(NodeId(14)), Some(&node(14)));
-    assert_eq!((map.node(NodeId(1)), map.group(GroupId(0))), (None, None));
+    assert_eq!((map.node(NodeId(1)), map.group(GroupId(13))), (None, None));
+    assert_eq!(map.group(META), Some(&map.meta));
+    let ids: Vec<u32> = map.all_groups().map(|group| group.id.0).collect();
+    assert_eq!(ids, (0..=12).collect::<Vec<u32>>());
 }
 
 #[test]
@@ -141,15 +142,22 @@ fn a_bad_list_is_refused_by_name() {
 
 #[test]
 fn parts_that_do_not_fit_are_refused_by_name() {
-    let group = |id, members: &[u64], leader| GroupInfo {
-        id: GroupId(id),
-        members: members.iter().copied().map(NodeId).collect(),
-        preferred_leader: NodeId(leader),
+    let group = |id, members: &[u64], leader| {
+        let members = members.iter().copied().map(NodeId).collect();
+        GroupInfo::new(GroupId(id), members, NodeId(leader), 1)
     };
     let all = [(0, SLOT_COUNT - 1, GroupId(1))];
-    let refused = |groups, ranges: &[_]| {
-        ShardMap::from_parts(2, vec![node(1), node(2)], groups, ranges).expect_err("bad parts")
+    let parts = |groups, ranges: &[SlotRange]| MapParts {
+        epoch: 2,
+        nodes: vec![node(1), node(2)],
+        meta: group(0, &[2], 2),
+        groups,
+        draining: vec![],
+        leaving: vec![],
+        ranges: ranges.to_vec(),
     };
+    let refused =
+        |groups, ranges: &[_]| ShardMap::from_parts(parts(groups, ranges)).expect_err("bad parts");
     let (g1, n3) = (GroupId(1), NodeId(3));
     assert_eq!(refused(vec![], &all), PlacementError::NoGroups);
     assert_eq!(refused(vec![group(0, &[1], 1)], &all), PlacementError::ZeroGroup);
@@ -167,5 +175,37 @@ fn parts_that_do_not_fit_are_refused_by_name() {
         (vec![(0, SLOT_COUNT - 1, GroupId(2))], 0),
     ] {
         assert_eq!(refused(vec![group(1, &[1], 1)], &ranges), PlacementError::SlotOwners(slot));
+    }
+    let whole = parts(vec![group(1, &[1], 1)], &all);
+    let refused = |parts| ShardMap::from_parts(parts).expect_err("bad parts");
+    for (parts, refusal) in [
+        (MapParts { epoch: 0, ..whole.clone() }, PlacementError::Epoch(0)),
+        (MapParts { meta: group(1, &[1], 1), ..whole.clone() }, PlacementError::NotMeta(g1)),
+        (MapParts { meta: group(0, &[], 1), ..whole.clone() }, PlacementError::NoMembers(META)),
+        (MapParts { draining: vec![n3], ..whole.clone() }, PlacementError::UnknownDraining(n3)),
+        (MapParts { leaving: vec![META], ..whole.clone() }, PlacementError::UnknownLeaving(META)),
+    ] {
+        assert_eq!(refused(parts), refusal);
+    }
+    assert!(ShardMap::from_parts(whole).is_ok());
+    let long = NodeInfo { peer_address: "h".repeat(263), ..node(1) };
+    let refusal = PlacementError::LongAddress { node: NodeId(1), length: 263 };
+    assert_eq!(ShardMap::initial(vec![long], 1), Err(refusal));
+}
+
+/// Over all numbers of groups the meta group's leader is never the one node that leads most others.
+#[test]
+fn the_meta_group_is_on_the_first_nodes_and_led_by_one_that_leads_least() {
+    for count in 1..=5 {
+        for groups in 1..=20 {
+            let map = ShardMap::initial(nodes(count), groups).expect("a valid list");
+            let first: Vec<NodeId> = map.nodes.iter().map(|node| node.id).take(3).collect();
+            assert_eq!(map.meta.members, first);
+            let leads = |node: NodeId| {
+                map.groups.iter().filter(|group| group.preferred_leader == node).count()
+            };
+            let fewest = first.iter().map(|&node| leads(node)).min();
+            assert_eq!(Some(leads(map.meta.preferred_leader)), fewest);
+        }
     }
 }

@@ -2,8 +2,11 @@ use expect_test::expect_file;
 
 use super::*;
 use crate::base::hex_dump;
-use crate::base::{ClusterId, CoreId, Incarnation, Index, Sequence, SlotSet, Term, WallTime};
+use crate::base::{
+    Bytes, ClusterId, CoreId, Incarnation, Index, Sequence, SlotSet, Term, WallTime,
+};
 use crate::kv::{Command, Operation, Place};
+use crate::reactor::movement::GroupState;
 
 const GROUP: GroupId = GroupId(5);
 
@@ -16,7 +19,12 @@ fn identity() -> wal::Identity {
     }
 }
 
-/// Two keys in one slot and one in another, a session with three results and an idle one.
+/// A group in its first epoch.
+fn annex() -> Bytes {
+    GroupState::settled(1).encode()
+}
+
+/// Two keys in one slot and one in another, a session with three results and an idle one, an annex.
 fn machine() -> Machine {
     let mut machine = Machine::new(GROUP, &SlotSet::full());
     machine.begin_entry(Index(0x41), Term(6), WallTime(0x0001_0203_0405_0607));
@@ -34,6 +42,7 @@ fn machine() -> Machine {
         let place = Place { index: Index(0x42), position };
         batch.apply(place, Some(Command { sequence, operation }));
     }
+    machine.set_annex(annex());
     machine
 }
 
@@ -55,10 +64,11 @@ fn the_format_is_the_one_written_down() {
     expect_file!["../../../schema/snapshot.hex"].assert_eq(&hex_dump::of(&written));
 
     let file = hex_dump::bytes(include_str!("../../../schema/snapshot.hex"), written.len());
-    let loaded = load(&file, |_| SlotSet::full()).expect("undamaged");
+    let loaded = load(&file).expect("undamaged");
     assert_eq!(loaded.group, GROUP);
     assert_eq!((loaded.meta.index, loaded.meta.term), (Index(0x42), Term(7)));
     assert_eq!(loaded.meta.configuration, configuration);
     assert_eq!(loaded.machine.get(b"{a}two"), Ok(Some(&b"-5"[..])));
+    assert_eq!(loaded.machine.annex()[..], annex()[..]);
     assert_eq!(loaded.machine.state_hash(), machine.state_hash());
 }

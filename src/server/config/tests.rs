@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::server::membership::FirstNodes;
 use crate::server::setting::position;
 
 fn machine() -> Machine {
@@ -19,16 +20,23 @@ fn read(flags: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::read(&layers(flags), &machine())
 }
 
+fn first(config: &Config) -> &FirstNodes {
+    match &config.membership {
+        Membership::First(first) => first,
+        Membership::Joining(joining) => panic!("{joining:?}"),
+    }
+}
+
 const THREE: &str = "n1=a:1/a:2,n2=b:1/b:2,n3=c:1/c:2";
 
 #[test]
 fn without_a_word_it_is_a_cluster_of_one_on_all_cpus() {
     let config = read(&[]).expect("defaults are valid");
     assert_eq!(config.node, NodeId(1));
-    assert_eq!((config.smp, config.groups), (3, 3));
+    assert_eq!((config.smp, first(&config).groups), (3, 3));
     assert_eq!(config.cpuset, [0, 1, 4]);
     assert_eq!(config.memory, 4 << 30);
-    assert_eq!(config.initial_nodes[0].client_address, "127.0.0.1:7400");
+    assert_eq!(first(&config).nodes[0].client_address, "127.0.0.1:7400");
     assert_eq!(config.idle_poll_time_us, 200);
     assert_eq!(config.segment_bytes, 64 << 20);
 }
@@ -37,14 +45,14 @@ fn without_a_word_it_is_a_cluster_of_one_on_all_cpus() {
 fn a_lone_node_may_change_its_ports_and_a_cluster_has_one_identity() {
     let here = read(&[]).expect("valid");
     let there = read(&[("network.peer_addr", "127.0.0.1:9")]).expect("valid");
-    assert_eq!(here.cluster, there.cluster);
+    assert_eq!(first(&here).cluster, first(&there).cluster);
 
     let one = read(&[("cluster.initial_nodes", THREE)]).expect("valid");
     let two = read(&[("cluster.initial_nodes", THREE), ("node.id", "n2")]).expect("valid");
-    assert_eq!(one.cluster, two.cluster);
-    assert_eq!(one.shard_map, two.shard_map);
-    assert_eq!(one.groups, 9);
-    assert_ne!(one.cluster, here.cluster);
+    assert_eq!(first(&one).cluster, first(&two).cluster);
+    assert_eq!(first(&one).shard_map, first(&two).shard_map);
+    assert_eq!(first(&one).groups, 9);
+    assert_ne!(first(&one).cluster, first(&here).cluster);
 }
 
 #[test]
@@ -63,6 +71,12 @@ fn what_does_not_fit_is_refused_with_a_remedy() {
             "this node, n4, is not among them",
         ),
         (&[("cluster.initial_nodes", "n1=a:1")], "no client address"),
+        (&[("cluster.join", "n1")], "has no port"),
+        (&[("cluster.initial_nodes", THREE), ("cluster.join", "a:7402")], "drop --join"),
+        (&[("cluster.groups", "4"), ("cluster.join", "a:7402")], "ctl join"),
+        (&[("network.peer_addr", "0.0.0.0:1"), ("cluster.join", "a:7402")], "--join-as"),
+        (&[("cluster.join_as", "a:1"), ("cluster.join", "a:7402")], "no client address"),
+        (&[("cluster.join_as", "a:1/a:2")], "add --join"),
         (&[("raft.heartbeat_interval_ms", "400")], "a third of the election timeout (1000 ms)"),
         (&[("reactor.overprovisioned", "perhaps")], "true or false"),
         (&[("reactor.idle_poll_time_us", "5"), ("reactor.overprovisioned", "true")], "drop one"),
@@ -73,6 +87,23 @@ fn what_does_not_fit_is_refused_with_a_remedy() {
         assert!(error.contains(cause), "{error}");
         assert!(error.contains(flags[0].0) && error.contains("flag --"), "{error}");
     }
+}
+
+#[test]
+fn a_node_that_joins_says_where_it_is_reached() {
+    let joins = |flags: &[_]| {
+        let flags = [&[("cluster.join", "a:7402"), ("node.id", "n4")], flags].concat();
+        match read(&flags).expect("valid").membership {
+            Membership::Joining(joining) => joining,
+            Membership::First(first) => panic!("{first:?}"),
+        }
+    };
+    let here = joins(&[]);
+    assert_eq!((here.through.as_str(), here.node.id), ("a:7402", NodeId(4)));
+    assert_eq!(here.node.client_address, "127.0.0.1:7400");
+    let flags = [("network.client_addr", "0.0.0.0:7400"), ("cluster.join_as", "d:1/d:2")];
+    let there = joins(&flags).node;
+    assert_eq!((there.peer_address.as_str(), there.client_address.as_str()), ("d:1", "d:2"));
 }
 
 #[test]
@@ -91,7 +122,7 @@ fn what_is_printed_means_the_same() {
         again.add_file(Path::new("printed"), &printed).expect("reads back");
         let reread = Config::read(&again, &machine()).expect("valid again");
         let strip = |text: String| text.replace(" # file printed", "");
-        assert_eq!(reread.cluster, config.cluster);
+        assert_eq!(first(&reread).cluster, first(&config).cluster);
         assert_eq!(reread.memory, config.memory);
         for line in strip(reread.to_toml(&again)).lines() {
             let value = line.split("  #").next().expect("one part");
@@ -117,7 +148,7 @@ fn a_mutated_configuration_does_no_harm() {
         let read = layers.add_file(Path::new("sunstar.toml"), &text);
         match read.and_then(|()| Config::read(&layers, &machine())) {
             Ok(config) => {
-                assert!(config.smp >= 1 && config.groups >= 1, "{text}");
+                assert!(config.smp >= 1 && first(&config).groups >= 1, "{text}");
                 accepted += 1;
             }
             Err(error) => {

@@ -50,6 +50,11 @@ impl Place {
         if self.is_file { self.path.clone() } else { self.path.join("superblock") }
     }
 
+    /// The file of the shard map.
+    pub(super) fn map(&self) -> PathBuf {
+        if self.is_file { self.path.clone() } else { self.path.join("map") }
+    }
+
     /// What the superblock says, if it can be read.
     pub(super) fn identity(&self) -> Option<Superblock> {
         let mut bytes = fs::read(self.path.join("superblock")).ok()?;

@@ -17,7 +17,7 @@ use crate::kv::{Machine, SessionView};
 use crate::server::failure::Failure;
 use crate::wal::{RecoveredGroup, Superblock};
 use crate::wire::client::{Request, parse_request};
-use crate::wire::frame::trusted_frames;
+use crate::wire::frame::{Frame, FrameKind, trusted_frames};
 
 /// Looks at the sessions of all groups.
 pub(super) fn report(place: &Place, wanted: &Wanted) -> Result<Report, Failure> {
@@ -103,9 +103,10 @@ fn log_facts(part: &mut Part, logged: &RecoveredGroup, covered: Index) {
     let mut asked = Asked::default();
     for entry in logged.entries.iter().filter(|entry| entry.index > covered) {
         asked.entries += 1;
-        // Only commands hold frames; what holds none is counted as an entry alone.
+        // Only commands hold frames, and not all of them are clients'; else an entry is counted alone.
         let payload = AlignedBuf::copy_of(&entry.payload);
-        for frame in trusted_frames(&payload).filter(|_| entry.kind == 0) {
+        let asked_for = |frame: &Frame<'_>| entry.kind == 0 && frame.kind != FrameKind::Order;
+        for frame in trusted_frames(&payload).filter(asked_for) {
             match parse_request(&frame) {
                 Ok(Request::OpenSession { .. }) => asked.opened += 1,
                 Ok(Request::CloseSession { .. }) => asked.closed += 1,

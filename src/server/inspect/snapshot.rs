@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Wanted;
 use super::place::{Place, name_of, read};
 use super::report::{Part, Report};
-use crate::base::{NodeId, SlotSet};
+use crate::base::NodeId;
 use crate::kv::{Machine, Restore, RestoreError};
 use crate::server::failure::Failure;
 use crate::wal::{SnapshotHeader, read_snapshot};
@@ -70,6 +70,11 @@ fn part(name: &str, path: &Path) -> Result<Part, Failure> {
     part.fact("voters_to_be", nodes(&header.voters_next));
     part.fact("chunks", chunks);
     if let Ok(machine) = machine {
+        let slots = machine.slot_counts();
+        part.fact("slots", slots.served);
+        part.fact("slots_frozen", slots.frozen);
+        part.fact("slots_arriving", slots.arriving);
+        part.fact("annex_bytes", machine.annex().len());
         part.fact("keys", machine.keys());
         part.fact("sessions", machine.sessions());
         part.fact("state_bytes", machine.bytes());
@@ -85,9 +90,8 @@ pub(super) fn place_facts(part: &mut Part, header: &SnapshotHeader) {
     part.fact("term", header.term.0);
 }
 
-/// The file does not say which slots its group owns: any will do.
 fn restore(header: &SnapshotHeader, chunks: &[&[u8]]) -> Result<Machine, RestoreError> {
-    let mut restore = Restore::new(header.group, &SlotSet::full());
+    let mut restore = Restore::new(header.group);
     for chunk in chunks {
         restore.chunk(chunk)?;
     }

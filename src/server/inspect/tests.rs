@@ -8,7 +8,9 @@ use super::*;
 use crate::base::{
     Bytes, ClusterId, CoreId, Incarnation, Index, NodeId, Sequence, SlotSet, Term, WallTime,
 };
+use crate::io::KeptMap;
 use crate::kv::{Command, Machine, Operation, Place as At};
+use crate::placement::{NodeInfo, ShardMap};
 use crate::wal::{
     BLOCK, DoubtRecord, EntryRecord, HardStateRecord, Identity, Log, LogConfig, SegmentId,
     SnapshotHeader, SnapshotWriter, Superblock,
@@ -315,7 +317,7 @@ fn a_snapshot_and_its_sessions_are_shown() {
     let made = Made::new();
     expect![[r#"
         core-0/1-1.snap
-          bytes            288
+          bytes            296
           made by          n2
           cluster          00000000000000c1
           incarnation      0000000000000033
@@ -329,10 +331,14 @@ fn a_snapshot_and_its_sessions_are_shown() {
           learners         none
           voters to be     none
           chunks           2
+          slots            16384
+          slots frozen     0
+          slots arriving   0
+          annex bytes      0
           keys             1
           sessions         1
           state bytes      224
-          state hash       e22baeef266aea2d
+          state hash       54eddeab4df564f3
 
         sound
     "#]]
@@ -424,4 +430,29 @@ fn a_flipped_byte_anywhere_is_found() {
         }
         assert!(made.look(name, &Wanted::default()).is_sound(), "{file}");
     }
+}
+
+#[test]
+fn the_map_is_shown_and_damage_to_it_is_named() {
+    let made = Made::new();
+    let node = |id: u64| NodeInfo {
+        id: NodeId(id),
+        client_address: format!("host{id}:1"),
+        peer_address: format!("host{id}:2"),
+    };
+    let map = ShardMap::initial(vec![node(1), node(2)], 3).expect("two nodes");
+    let kept = KeptMap { cluster: ClusterId(0xC1), map };
+    fs::write(made.path("map"), kept.encode()).expect("writes");
+    let text = made.text("map");
+    for part in ["cluster", "00000000000000c1", "epoch", "host2:1", "g3", "5461", "16383", "sound"]
+    {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    made.flip("map", 60);
+    let report = made.look("map", &Wanted::default());
+    assert!(!report.is_sound() && report.to_text().contains("checksum"), "{}", report.to_text());
+    fs::remove_file(made.path("map")).expect("it was there");
+    let place = Place::at(made.directory.path()).expect("it exists");
+    let failure = look("map", &place, &Wanted::default()).expect_err("it has none");
+    assert!(format!("{failure:?}").contains("for the first time"), "{failure:?}");
 }

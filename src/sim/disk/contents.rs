@@ -108,12 +108,8 @@ impl Contents {
         self.read(0..self.length)
     }
 
-    /// All of it, as a power loss might leave it: without what was not synced.
-    ///
-    /// # Errors
-    /// If the medium cannot read it.
-    pub(super) fn read_medium(&self) -> Result<Vec<u8>, Unreadable> {
-        let mut bytes = self.read_all()?;
+    /// Makes of all its bytes what a power loss might leave: takes back what was not synced.
+    pub(super) fn forget_cache(&self, bytes: &mut [u8]) {
         for (&sector, before) in &self.unsynced {
             let at = usize_of(sector) * SECTOR;
             let before = before.as_ref().map_or(&[0; SECTOR], |before| &**before);
@@ -121,7 +117,6 @@ impl Contents {
                 place.copy_from_slice(before);
             }
         }
-        Ok(bytes)
     }
 
     /// How many blocks hold something, or did.

@@ -19,6 +19,13 @@ pub enum WriteHarm {
     Failed,
 }
 
+impl WriteHarm {
+    /// Whether the process goes on and knows nothing of it.
+    pub(super) fn comes_silently(self) -> bool {
+        self != Self::Failed
+    }
+}
+
 /// Where bytes were harmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {

@@ -75,9 +75,9 @@ impl Disk {
                 snapshots_in(&files.volume).into_iter().collect();
             let mut groups = log.groups;
             if log.lost_any {
-                for info in &settings.map.groups {
+                for info in settings.map.all_groups() {
                     let here =
-                        newest.contains_key(&info.id) || info.members.contains(&settings.node);
+                        newest.contains_key(&info.id) || info.founders.contains(&settings.node);
                     let unrecorded = || RecoveredGroup::unrecorded(here);
                     groups.entry(info.id).or_insert_with(unrecorded);
                 }

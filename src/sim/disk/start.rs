@@ -8,6 +8,7 @@ use super::volume::{FileId, FileName, Volume};
 use super::{CoreFiles, Disk};
 use crate::base::{ClusterId, CoreId, GroupId, Incarnation, Index, NodeId};
 use crate::placement::ShardMap;
+use crate::reactor::map_bytes::MapBytesError;
 use crate::reactor::{LoadedSnapshot, RecoverError, Recovered};
 use crate::wal::{
     self, BLOCK, LogConfig, LogError, Recovery, SegmentId, Superblock, SuperblockError,
@@ -20,7 +21,7 @@ pub struct Settings<'a> {
     pub cluster: ClusterId,
     /// The node.
     pub node: NodeId,
-    /// Who owns what at the first start.
+    /// Who owns what, where no later map is kept.
     pub map: &'a ShardMap,
     /// Cores.
     pub smp: u16,
@@ -38,6 +39,8 @@ pub struct Start {
     pub superblock: Superblock,
     /// Whether the disk was blank.
     pub formatted: bool,
+    /// The shard map to go by.
+    pub map: ShardMap,
     /// What each core's directory holds.
     pub cores: Vec<Recovered>,
 }
@@ -57,6 +60,9 @@ pub enum Refusal {
     /// The process died on the way, as it was to.
     #[error("the process died while it wrote the logs anew")]
     Died,
+    /// The shard map cannot be read.
+    #[error("the shard map cannot be read: {0}")]
+    Map(#[from] MapBytesError),
     /// The directory of a core is not there.
     #[error("the directory of {0} is missing")]
     CoreMissing(CoreId),
@@ -101,29 +107,30 @@ impl Disk {
         let superblock = found.unwrap_or_else(|| self.format(settings));
         self.root.sync();
         self.go_by(&superblock)?;
-        let superblock = self.rehome(settings, superblock)?;
+        let map = self.kept_map()?.unwrap_or_else(|| settings.map.clone());
+        let superblock = self.rehome(&Settings { map: &map, ..*settings }, superblock)?;
         self.go_by(&superblock)?;
         for core in self.cores_mut() {
             core.settle();
         }
-        let (superblock, cores) = self.examine(settings.map)?;
+        let (superblock, cores) = self.examine()?;
         self.segment_bytes = superblock.segment_bytes;
         for core in self.cores_mut() {
             core.open();
         }
-        Ok(Start { superblock, formatted, cores })
+        Ok(Start { superblock, formatted, map, cores })
     }
 
     /// What a start would find, were there one now.
     ///
     /// # Errors
     /// As those of `start`; and if the disk is blank.
-    pub fn examine(&self, map: &ShardMap) -> Result<(Superblock, Vec<Recovered>), Refusal> {
+    pub fn examine(&self) -> Result<(Superblock, Vec<Recovered>), Refusal> {
         let superblock = self.superblock()?.ok_or(SuperblockError::Blank)?;
         let layout = self.layouts.get(&superblock.layout).map(Vec::as_slice).unwrap_or_default();
         let cores = (0..superblock.smp).map(CoreId).map(|core| {
             let files = layout.get(usize::from(core.0)).ok_or(Refusal::CoreMissing(core))?;
-            recover(core, &files.volume, superblock.log_config(core), map)
+            recover(core, &files.volume, superblock.log_config(core))
         });
         Ok((superblock, cores.collect::<Result<_, _>>()?))
     }
@@ -221,19 +228,14 @@ impl CoreFiles {
 }
 
 /// Reads what a core's directory holds.
-fn recover(
-    core: CoreId,
-    volume: &Volume,
-    config: LogConfig,
-    map: &ShardMap,
-) -> Result<Recovered, Refusal> {
+fn recover(core: CoreId, volume: &Volume, config: LogConfig) -> Result<Recovered, Refusal> {
     let mut recovered = Recovered { log: read_log(core, volume, config)?, ..Recovered::default() };
     let newest: BTreeMap<GroupId, Index> = snapshots_in(volume).into_iter().collect();
     for (group, index) in newest {
         let name = FileName::Snapshot(group, index);
         let file = volume.file(volume.open(name).expect("just listed"));
         let bytes = file.read_all().map_err(unreadable(core, name))?;
-        match LoadedSnapshot::load(map, &bytes) {
+        match LoadedSnapshot::load(&bytes) {
             Ok(snapshot) => recovered.snapshots.push(snapshot),
             Err(RecoverError::Snapshot(_)) => recovered.snapshots_lost.push(group),
             Err(source) => return Err(Refusal::Snapshot { core, source }),

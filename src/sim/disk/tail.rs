@@ -35,9 +35,10 @@ impl CoreFiles {
         for (name, file) in self.volume.list() {
             if let FileName::Segment(segment) = name {
                 let file = self.volume.file(file);
-                let (seen, there) = (file.read_all(), file.read_medium());
-                view.push(SegmentView::of(segment, &seen.unwrap_or_default()));
-                medium.push(SegmentView::of(segment, &there.unwrap_or_default()));
+                let mut bytes = file.read_all().unwrap_or_default();
+                view.push(SegmentView::of(segment, &bytes));
+                file.forget_cache(&mut bytes);
+                medium.push(SegmentView::of(segment, &bytes));
             }
         }
         let durable_upto = medium.durable_upto();
@@ -74,13 +75,14 @@ impl Disk {
     /// Whether harm is to come, or has come of which a start would not find a trace yet. A write that fails
     /// is none: it ends the process.
     pub fn is_harm_pending(&mut self) -> bool {
-        let harms = |operation: &Operation| matches!(operation, Operation::Write(_, Some(harm)) if *harm != WriteHarm::Failed);
-        let under_way = self.under_way.values().any(|(_, operation)| harms(operation));
-        under_way
+        let harmed = |operation: &Operation| match operation {
+            Operation::Write(_, harm) => harm.is_some_and(WriteHarm::comes_silently),
+            _ => false,
+        };
+        self.under_way.values().any(|(_, operation)| harmed(operation))
             || self.cores_mut().iter_mut().any(|core| {
                 core.settle_harm();
-                let coming = core.harms.iter().any(|&harm| harm != WriteHarm::Failed);
-                coming || !core.owed.is_empty()
+                core.harms.iter().any(|harm| harm.comes_silently()) || !core.owed.is_empty()
             })
     }
 

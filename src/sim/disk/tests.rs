@@ -153,7 +153,7 @@ fn a_log_is_found_again_after_a_restart() {
     assert_eq!(writer.durable, writer.last);
     writer.disk.kill();
     let map = map();
-    let superblock = writer.disk.examine(&map).expect("undamaged").0;
+    let superblock = writer.disk.examine().expect("undamaged").0;
     let start = writer.disk.start(&settings(&map)).expect("undamaged");
     assert_eq!((start.superblock, start.formatted), (superblock, false));
     let indices: Vec<Index> = (1..=201).map(Index).collect();
@@ -435,7 +435,7 @@ fn the_superblock_a_start_goes_by_must_be_durable_too() {
             if settles {
                 disk.start(&settings(&map)).expect("formatted");
             }
-            let before = disk.examine(&map).expect("formatted").0;
+            let before = disk.examine().expect("formatted").0;
             disk.power_loss();
             let after = disk.start(&settings(&map)).expect("blank, or as before").superblock;
             assert!(!settles || after == before, "{seed}: another incarnation");
@@ -571,7 +571,7 @@ fn a_log_moves_to_other_cores_wherever_the_move_is_cut_short() {
             if seed % 2 == 0 {
                 disk.power_loss();
             }
-            let counts = disk.examine(&map()).expect("one of the layouts").0.smp;
+            let counts = disk.examine().expect("one of the layouts").0.smp;
             *(if counts == smp { &mut new } else { &mut old }) += 1;
             assert_eq!(after_a_start(&mut disk, smp, false).expect("undamaged"), all, "{seed}");
             disk.kill();

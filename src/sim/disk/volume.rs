@@ -17,6 +17,8 @@ pub enum FileName {
     Superblock,
     /// The same: which incarnations of other nodes were seen.
     Peers,
+    /// The same: the shard map.
+    Map,
     /// A segment of a core's log.
     Segment(SegmentId),
     /// A snapshot of one of a core's groups.

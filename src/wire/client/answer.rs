@@ -54,7 +54,8 @@ fate! {
         Superseded,
         /// The group holds as many sessions as it may.
         SessionsFull,
-        /// The leader holds as much as it may; reads and frames of deletes alone go on.
+        /// The leader holds as much as it may; reads and frames of nothing but deletes and
+        /// compares go on.
         MemoryFull,
         /// May or may not have happened.
         Unknown,
@@ -72,7 +73,7 @@ fate! {
         Ok,
         /// Get, Delete: the key is absent.
         NotFound,
-        /// `CompareAndSet`: the key holds something else; nothing was written.
+        /// `Compare`, `CompareAndSet`: the key holds something else; nothing was written.
         CompareFailed,
         /// The key's slot belongs to another group; nothing was done.
         WrongSlot,
@@ -90,6 +91,8 @@ fate! {
         UnknownCommand,
         /// Get: it was read, but the values before it filled the reply; ask again.
         ReplyFull,
+        /// Another command of its atomic batch failed; nothing was done.
+        Aborted,
     } else
     /// From a newer server.
     Other

@@ -3,13 +3,13 @@
 use flatbuffers::{Vector, VectorIter};
 
 use crate::base::limits::{FRAME_COMMANDS_MAX, KEY_MAX, VALUE_MAX};
-use crate::base::{GroupId, Sequence, SessionId};
+use crate::base::{GroupId, Sequence, SessionId, Slot};
 use crate::wire::WireError;
 use crate::wire::error::verified_root;
 use crate::wire::frame::{Frame, FrameKind};
 use crate::wire::generated::client as schema;
 
-/// In an operation's flags: `CompareAndSet` wants the key to be absent.
+/// In an operation's flags: `Compare` and `CompareAndSet` want the key to be absent.
 pub const EXPECT_ABSENT: u8 = 1;
 
 /// A client's frame after its handshake.
@@ -53,6 +53,9 @@ pub struct WriteBatch<'a> {
     pub session: SessionId,
     /// Every sequence below it has had its result.
     pub lowest_awaited: Sequence,
+    /// Whether all of the commands happen or none. Then their sequences follow one another and their
+    /// keys share one slot.
+    pub atomic: bool,
     batch: Batch<'a>,
 }
 
@@ -115,6 +118,8 @@ pub enum OperationKind {
     CompareAndSet,
     /// Adds a signed 64-bit little-endian delta (the 8 value bytes) to a decimal integer value.
     Increment,
+    /// Changes nothing; fails unless the key holds `expected`, or is absent with `EXPECT_ABSENT`.
+    Compare,
     /// From a newer client.
     Unknown(u8),
 }
@@ -130,6 +135,7 @@ impl OperationKind {
             Self::Delete => schema::OperationKind::Delete.0,
             Self::CompareAndSet => schema::OperationKind::CompareAndSet.0,
             Self::Increment => schema::OperationKind::Increment.0,
+            Self::Compare => schema::OperationKind::Compare.0,
             Self::Unknown(number) => number,
         }
     }
@@ -144,6 +150,7 @@ impl OperationKind {
             schema::OperationKind::Delete => Self::Delete,
             schema::OperationKind::CompareAndSet => Self::CompareAndSet,
             schema::OperationKind::Increment => Self::Increment,
+            schema::OperationKind::Compare => Self::Compare,
             _ => Self::Unknown(number),
         }
     }
@@ -162,7 +169,7 @@ pub struct Operation<'a> {
     pub key: &'a [u8],
     /// The value, at most `VALUE_MAX` bytes; empty where the kind has none.
     pub value: &'a [u8],
-    /// What `CompareAndSet` expects, at most `VALUE_MAX` bytes; empty for the other kinds.
+    /// What `Compare` or `CompareAndSet` expects, at most `VALUE_MAX` bytes; empty for the other kinds.
     pub expected: &'a [u8],
 }
 
@@ -259,6 +266,23 @@ fn checked_length(position: usize, row: &schema::Operation) -> Result<usize, Wir
     Ok(key + value + expected)
 }
 
+/// What shall happen as one has one place where it is decided, and one memory of having been.
+fn check_is_one(mut operations: Operations<'_>) -> Result<(), WireError> {
+    let Some(first) = operations.next() else { return Ok(()) };
+    let slot = Slot::of_key(first.key);
+    let mut before = first.sequence;
+    for (position, operation) in (1..).zip(operations) {
+        if Slot::of_key(operation.key) != slot {
+            return Err(WireError::CrossSlot { position });
+        }
+        if before.0.checked_add(1) != Some(operation.sequence.0) {
+            return Err(WireError::SequenceGap { position });
+        }
+        before = operation.sequence;
+    }
+    Ok(())
+}
+
 /// A frame of reads is not replicated: executing a write out of it would split the replicas.
 fn check_is_read(position: usize, row: &schema::Operation) -> Result<(), WireError> {
     match OperationKind::from_number(row.kind()) {
@@ -297,12 +321,18 @@ pub fn parse_request<'a>(frame: &Frame<'a>) -> Result<Request<'a>, WireError> {
 
 fn write_batch(body: &[u8]) -> Result<WriteBatch<'_>, WireError> {
     let write = verified_root::<schema::Write<'_>>(body)?;
+    let (atomic, batch) =
+        (write.atomic(), Batch::of(write.operations(), write.data(), |_, _| Ok(()))?);
+    if atomic {
+        check_is_one(batch.operations())?;
+    }
     Ok(WriteBatch {
         request: write.request(),
         group: GroupId(write.group()),
         session: SessionId(write.session()),
         lowest_awaited: Sequence(write.lowest_awaited()),
-        batch: Batch::of(write.operations(), write.data(), |_, _| Ok(()))?,
+        atomic,
+        batch,
     })
 }
 

@@ -14,6 +14,8 @@ pub struct RequestBuilder {
     rows: Vec<schema::Operation>,
     /// The commands' bytes: as many as the rows' lengths add up to.
     data: Vec<u8>,
+    /// Whether all of the commands are to happen or none; the next `clear` ends it.
+    atomic: bool,
 }
 
 impl RequestBuilder {
@@ -21,6 +23,12 @@ impl RequestBuilder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// All of the commands shall happen or none: their sequences must follow one another, and their
+    /// keys share one slot.
+    pub const fn make_atomic(&mut self) {
+        self.atomic = true;
     }
 
     /// How many commands it holds.
@@ -40,9 +48,13 @@ impl RequestBuilder {
 
     /// Whether one more command with this many bytes of key, value and expected value fits the frame.
     pub fn fits(&self, bytes: usize) -> bool {
-        let rows = self.rows.len() + 1;
-        let body = BODY_OVERHEAD + rows * size_of::<schema::Operation>() + self.data.len() + bytes;
-        rows <= FRAME_COMMANDS_MAX && body <= CLIENT_FRAME_BODY_MAX
+        Self::holds(self.rows.len() + 1, self.data.len() + bytes)
+    }
+
+    /// Whether one frame holds so many commands with so many bytes of keys, values and expected values.
+    pub const fn holds(commands: usize, bytes: usize) -> bool {
+        let body = BODY_OVERHEAD + commands * size_of::<schema::Operation>() + bytes;
+        commands <= FRAME_COMMANDS_MAX && body <= CLIENT_FRAME_BODY_MAX
     }
 
     /// Adds a command.
@@ -97,6 +109,7 @@ impl RequestBuilder {
             group: group.0,
             operations: Some(body.create_vector(&self.rows)),
             data: Some(data),
+            atomic: self.atomic,
         };
         let root = schema::Write::create(body, &args);
         self.encoder.finish(FrameKind::Write, root, out);
@@ -116,6 +129,7 @@ impl RequestBuilder {
     pub fn clear(&mut self) {
         self.rows.clear();
         self.data.clear();
+        self.atomic = false;
     }
 }
 

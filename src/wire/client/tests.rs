@@ -73,9 +73,65 @@ fn writes_arrive_as_they_were_sent() {
         let batch = write_of(&frame);
         assert_eq!((batch.request, batch.group, batch.session), (request, group, session));
         assert_eq!((batch.lowest_awaited, batch.len()), (lowest, commands.len()));
+        assert!(!batch.atomic);
         assert!(batch.operations().eq(commands.iter().map(Command::operation)));
         assert_eq!(route(&frame), Ok((request, group)));
     }
+}
+
+/// Puts of `keys` under `sequences`, as an atomic batch.
+fn atomic(keys: &[&[u8]], sequences: &[u64]) -> AlignedBuf {
+    let mut builder = RequestBuilder::new();
+    for (&key, &sequence) in keys.iter().zip(sequences) {
+        let (sequence, kind) = (Sequence(sequence), OperationKind::Put);
+        builder.push(&Operation { sequence, kind, flags: 0, key, value: b"v", expected: &[] });
+    }
+    builder.make_atomic();
+    encoded(|out| builder.encode_write(1, GroupId(2), SessionId(3), Sequence(1), out))
+}
+
+#[test]
+fn an_atomic_batch_has_one_slot_and_no_gaps() {
+    let refusal = |buffer: &AlignedBuf| parse_request(&sole_frame(buffer)).err();
+    let tagged: [&[u8]; 3] = [b"{t}a", b"{t}b", b"{t}a"];
+    assert!(write_of(&sole_frame(&atomic(&tagged, &[7, 8, 9]))).atomic);
+    assert_eq!(refusal(&atomic(&[], &[])), None);
+    assert_eq!(refusal(&atomic(&[b"k", b"k"], &[0, 1])), None);
+    let gap = |position| Some(WireError::SequenceGap { position });
+    assert_eq!(refusal(&atomic(&tagged, &[7, 8, 10])), gap(2));
+    assert_eq!(refusal(&atomic(&tagged, &[7, 7, 8])), gap(1));
+    assert_eq!(refusal(&atomic(&tagged, &[u64::MAX, 0, 1])), gap(1));
+    let crossing = atomic(&[b"{t}a", b"{t}b", b"{u}a"], &[7, 8, 9]);
+    assert_eq!(refusal(&crossing), Some(WireError::CrossSlot { position: 2 }));
+}
+
+/// What clients wrote before there were atomic batches is what they write now, and means the same.
+#[test]
+fn a_frame_without_the_flag_is_not_atomic() {
+    let row = schema::Operation::new(5, 1, 0, 1, OperationKind::Put.number(), 0, 0);
+    let before = encoded(|out| {
+        let mut encoder = FrameEncoder::default();
+        let data = encoder.bytes(b"kv");
+        let body = encoder.body();
+        let operations = body.create_vector(&[row]);
+        let mut write = schema::WriteBuilder::new(body);
+        write.add_lowest_awaited(4);
+        write.add_session(3);
+        write.add_request(1);
+        write.add_data(data);
+        write.add_operations(operations);
+        write.add_group(2);
+        let root = write.finish();
+        encoder.finish(FrameKind::Write, root, out);
+    });
+    assert!(!write_of(&sole_frame(&before)).atomic);
+    let mut builder = RequestBuilder::new();
+    let (sequence, kind, flags) = (Sequence(5), OperationKind::Put, 0);
+    builder.push(&Operation { sequence, kind, flags, key: b"k", value: b"v", expected: b"" });
+    let now = encoded(|out| {
+        builder.encode_write(1, GroupId(2), SessionId(3), Sequence(4), out);
+    });
+    assert_eq!(now[..], before[..]);
 }
 
 #[test]
@@ -119,9 +175,9 @@ fn a_write_among_reads_is_refused_and_an_unknown_command_is_not() {
         builder.push(&command.operation());
         let buffer = encoded(|out| builder.encode_read(9, GroupId(4), out));
         match parse_request(&sole_frame(&buffer)) {
-            Ok(_) => assert!(kind == 0 || kind > 5, "kind {kind}"),
+            Ok(_) => assert!(kind == 0 || kind > 6, "kind {kind}"),
             Err(error) => {
-                assert!((1..=5).contains(&kind), "kind {kind}");
+                assert!((1..=6).contains(&kind), "kind {kind}");
                 assert_eq!(error, WireError::NotARead { position: 1 });
             }
         }
@@ -323,5 +379,5 @@ fn every_number_is_kept() {
     }
     assert_eq!(Outcome::from_number(200), Outcome::Other(200));
     assert_eq!(Status::from_number(10), Status::ReplyFull);
-    assert_eq!(OperationKind::from_number(6), OperationKind::Unknown(6));
+    assert_eq!(OperationKind::from_number(7), OperationKind::Unknown(7));
 }

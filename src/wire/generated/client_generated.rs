@@ -13,16 +13,17 @@ pub mod client {
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_OPERATION_KIND: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_OPERATION_KIND: u8 = 5;
+pub const ENUM_MAX_OPERATION_KIND: u8 = 6;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_OPERATION_KIND: [OperationKind; 6] = [
+pub const ENUM_VALUES_OPERATION_KIND: [OperationKind; 7] = [
   OperationKind::Get,
   OperationKind::Put,
   OperationKind::Append,
   OperationKind::Delete,
   OperationKind::CompareAndSet,
   OperationKind::Increment,
+  OperationKind::Compare,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -36,9 +37,10 @@ impl OperationKind {
   pub const Delete: Self = Self(3);
   pub const CompareAndSet: Self = Self(4);
   pub const Increment: Self = Self(5);
+  pub const Compare: Self = Self(6);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 5;
+  pub const ENUM_MAX: u8 = 6;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::Get,
     Self::Put,
@@ -46,6 +48,7 @@ impl OperationKind {
     Self::Delete,
     Self::CompareAndSet,
     Self::Increment,
+    Self::Compare,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -56,6 +59,7 @@ impl OperationKind {
       Self::Delete => Some("Delete"),
       Self::CompareAndSet => Some("CompareAndSet"),
       Self::Increment => Some("Increment"),
+      Self::Compare => Some("Compare"),
       _ => None,
     }
   }
@@ -233,10 +237,10 @@ impl ::flatbuffers::SimpleToVerifyInSlice for Outcome {}
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 pub const ENUM_MIN_STATUS: u8 = 0;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
-pub const ENUM_MAX_STATUS: u8 = 10;
+pub const ENUM_MAX_STATUS: u8 = 11;
 #[deprecated(since = "2.0.0", note = "Use associated constants instead. This will no longer be generated in 2021.")]
 #[allow(non_camel_case_types)]
-pub const ENUM_VALUES_STATUS: [Status; 11] = [
+pub const ENUM_VALUES_STATUS: [Status; 12] = [
   Status::Ok,
   Status::NotFound,
   Status::CompareFailed,
@@ -248,6 +252,7 @@ pub const ENUM_VALUES_STATUS: [Status; 11] = [
   Status::WindowExceeded,
   Status::UnknownCommand,
   Status::ReplyFull,
+  Status::Aborted,
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -266,9 +271,10 @@ impl Status {
   pub const WindowExceeded: Self = Self(8);
   pub const UnknownCommand: Self = Self(9);
   pub const ReplyFull: Self = Self(10);
+  pub const Aborted: Self = Self(11);
 
   pub const ENUM_MIN: u8 = 0;
-  pub const ENUM_MAX: u8 = 10;
+  pub const ENUM_MAX: u8 = 11;
   pub const ENUM_VALUES: &'static [Self] = &[
     Self::Ok,
     Self::NotFound,
@@ -281,6 +287,7 @@ impl Status {
     Self::WindowExceeded,
     Self::UnknownCommand,
     Self::ReplyFull,
+    Self::Aborted,
   ];
   /// Returns the variant's name or "" if unknown.
   pub fn variant_name(self) -> Option<&'static str> {
@@ -296,6 +303,7 @@ impl Status {
       Self::WindowExceeded => Some("WindowExceeded"),
       Self::UnknownCommand => Some("UnknownCommand"),
       Self::ReplyFull => Some("ReplyFull"),
+      Self::Aborted => Some("Aborted"),
       _ => None,
     }
   }
@@ -1059,6 +1067,7 @@ impl<'a> Write<'a> {
   pub const VT_GROUP: ::flatbuffers::VOffsetT = 10;
   pub const VT_OPERATIONS: ::flatbuffers::VOffsetT = 12;
   pub const VT_DATA: ::flatbuffers::VOffsetT = 14;
+  pub const VT_ATOMIC: ::flatbuffers::VOffsetT = 16;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1076,6 +1085,7 @@ impl<'a> Write<'a> {
     if let Some(x) = args.data { builder.add_data(x); }
     if let Some(x) = args.operations { builder.add_operations(x); }
     builder.add_group(args.group);
+    builder.add_atomic(args.atomic);
     builder.finish()
   }
 
@@ -1122,6 +1132,13 @@ impl<'a> Write<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(Write::VT_DATA, None).unwrap()}
   }
+  #[inline]
+  pub fn atomic(&self) -> bool {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<bool>(Write::VT_ATOMIC, Some(false)).unwrap()}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Write<'_> {
@@ -1136,6 +1153,7 @@ impl ::flatbuffers::Verifiable for Write<'_> {
      .visit_field::<u32>("group", Self::VT_GROUP, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, Operation>>>("operations", Self::VT_OPERATIONS, true)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("data", Self::VT_DATA, true)?
+     .visit_field::<bool>("atomic", Self::VT_ATOMIC, false)?
      .finish();
     Ok(())
   }
@@ -1147,6 +1165,7 @@ pub struct WriteArgs<'a> {
     pub group: u32,
     pub operations: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, Operation>>>,
     pub data: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+    pub atomic: bool,
 }
 impl<'a> Default for WriteArgs<'a> {
   #[inline]
@@ -1158,6 +1177,7 @@ impl<'a> Default for WriteArgs<'a> {
       group: 0,
       operations: None, // required field
       data: None, // required field
+      atomic: false,
     }
   }
 }
@@ -1192,6 +1212,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> WriteBuilder<'a, 'b, A> {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Write::VT_DATA, data);
   }
   #[inline]
+  pub fn add_atomic(&mut self, atomic: bool) {
+    self.fbb_.push_slot::<bool>(Write::VT_ATOMIC, atomic, false);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> WriteBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     WriteBuilder {
@@ -1217,6 +1241,7 @@ impl ::core::fmt::Debug for Write<'_> {
       ds.field("group", &self.group());
       ds.field("operations", &self.operations());
       ds.field("data", &self.data());
+      ds.field("atomic", &self.atomic());
       ds.finish()
   }
 }

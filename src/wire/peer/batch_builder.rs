@@ -167,6 +167,16 @@ impl PeerBatchBuilder {
                 let reply = schema::AdminReply::create(self.encoder.body(), &args);
                 (schema::Body::AdminReply, reply.as_union_value())
             }
+            PeerBody::Map { epoch, body } => {
+                let args = schema::MapArgs { epoch, body: Some(self.encoder.bytes(body)) };
+                let map = schema::Map::create(self.encoder.body(), &args);
+                (schema::Body::Map, map.as_union_value())
+            }
+            PeerBody::Movement { body } => {
+                let args = schema::MovementArgs { body: Some(self.encoder.bytes(body)) };
+                let said = schema::Movement::create(self.encoder.body(), &args);
+                (schema::Body::Movement, said.as_union_value())
+            }
             PeerBody::SnapshotChunk { transfer, index, term, offset, last, data } => {
                 let (index, term, data) = (index.0, term.0, Some(self.encoder.bytes(data)));
                 let args = schema::SnapshotChunkArgs { transfer, index, term, offset, last, data };
@@ -310,6 +320,8 @@ impl PeerBatchBuilder {
             | PeerBody::SnapshotAck { .. }
             | PeerBody::Survey { .. }
             | PeerBody::SurveyResponse { .. }
+            | PeerBody::Map { .. }
+            | PeerBody::Movement { .. }
             | PeerBody::State(_) => unreachable!("encoded by others"),
             PeerBody::Unknown { kind } => panic!("a message of unknown kind {kind} to send"),
         }

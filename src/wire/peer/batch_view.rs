@@ -189,6 +189,13 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
             let response = message.body_as_propose_response().expect(THERE);
             PeerBody::ProposeResponse { request: response.request(), result: result_of(&response) }
         }
+        _ => body_of_node(message),
+    }
+}
+
+/// What nodes rather than replicas say to each other.
+fn body_of_node<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
+    match message.body_type() {
         schema::Body::SnapshotChunk => chunk_of(&message.body_as_snapshot_chunk().expect(THERE)),
         schema::Body::SnapshotAck => {
             let ack = message.body_as_snapshot_ack().expect(THERE);
@@ -211,6 +218,14 @@ fn body_of<'a>(message: &schema::Message<'a>) -> PeerBody<'a> {
         schema::Body::AdminReply => {
             let reply = message.body_as_admin_reply().expect(THERE);
             PeerBody::AdminReply { request: reply.request(), body: bytes_of(reply.body()) }
+        }
+        schema::Body::Map => {
+            let map = message.body_as_map().expect(THERE);
+            PeerBody::Map { epoch: map.epoch(), body: bytes_of(map.body()) }
+        }
+        schema::Body::Movement => {
+            let said = message.body_as_movement().expect(THERE);
+            PeerBody::Movement { body: bytes_of(said.body()) }
         }
         schema::Body::State => state_of(&message.body_as_state().expect(THERE)),
         other => PeerBody::Unknown { kind: other.0 },

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use tempfile::TempDir;
@@ -75,6 +76,39 @@ impl Cluster {
             }
         }
         Self::of(plans, directory)
+    }
+
+    /// What a further node would be started with, to join this cluster.
+    pub(crate) fn plan_to_join(&self, id: u64, smp: usize) -> NodePlan {
+        let through = self.nodes.last().expect("some node").plan();
+        NodePlan {
+            id,
+            data_dir: self.directory.path().join(format!("n{id}")),
+            client: free_port(),
+            peer: free_port(),
+            admin: free_port(),
+            smp,
+            initial_nodes: String::new(),
+            further: vec![format!("--join={}", through.admin)],
+            log: self.directory.path().join(format!("n{id}.log")),
+            ..through.clone()
+        }
+    }
+
+    /// Has a further node join, and waits until it is ready.
+    pub(crate) fn join(&mut self, id: u64, smp: usize) {
+        let mut node = Node::new(self.plan_to_join(id, smp));
+        node.start();
+        wait_until(&format!("node {id} is ready"), || {
+            assert!(node.is_running(), "node {id} has ended");
+            node.is_ready()
+        });
+        self.nodes.push(node);
+    }
+
+    /// Stops a node that is not needed any more; how it ended.
+    pub(crate) fn dismiss(&mut self, position: usize) -> ExitStatus {
+        self.nodes.remove(position).terminate()
     }
 
     /// Nodes that are started by these plans, in this directory.

@@ -1,6 +1,7 @@
 //! What a node says of itself at `/status`.
 
 use serde::Deserialize;
+use sunstar::placement::META;
 
 /// All cores of one node.
 #[derive(Clone, Debug, Deserialize)]
@@ -45,9 +46,10 @@ pub(crate) struct GroupStatus {
 }
 
 impl NodeStatus {
-    /// All replicas of the node, by group.
+    /// All replicas of the node of groups that own slots, by group.
     pub(crate) fn groups(&self) -> Vec<&GroupStatus> {
-        let mut groups: Vec<_> = self.cores.iter().flat_map(|core| &core.groups).collect();
+        let all = self.cores.iter().flat_map(|core| &core.groups);
+        let mut groups: Vec<_> = all.filter(|group| group.group != META.0).collect();
         groups.sort_by_key(|group| group.group);
         groups
     }

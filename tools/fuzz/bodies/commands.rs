@@ -58,7 +58,7 @@ pub(super) fn execute(input: &[u8]) {
 
 fn through_snapshot(machine: &Machine) -> Machine {
     let mut snapshot = machine.snapshot();
-    let mut restore = Restore::new(GROUP, &SlotSet::full());
+    let mut restore = Restore::new(GROUP);
     while let Some(chunk) = snapshot.next_chunk(64) {
         restore.chunk(&chunk).expect("of our own writing");
     }
@@ -68,7 +68,7 @@ fn through_snapshot(machine: &Machine) -> Machine {
 }
 
 fn operation(cursor: &mut Cursor<'_>) -> history::Operation {
-    match cursor.below(5) {
+    match cursor.below(6) {
         0 => history::Operation::Put { value: value(cursor) },
         1 => history::Operation::Append { value: value(cursor) },
         2 => history::Operation::Delete,
@@ -76,6 +76,7 @@ fn operation(cursor: &mut Cursor<'_>) -> history::Operation {
             let expected = cursor.flag().then(|| value(cursor));
             history::Operation::CompareAndSet { expected, value: value(cursor) }
         }
+        4 => history::Operation::Compare { expected: cursor.flag().then(|| value(cursor)) },
         _ => history::Operation::Increment { delta: cursor.number().cast_signed() },
     }
 }
@@ -98,6 +99,9 @@ fn of<'a>(key: &'a [u8], operation: &'a history::Operation) -> Operation<'a> {
             Operation::CompareAndSet { key, expected: expected.as_deref(), value }
         }
         history::Operation::Increment { delta } => Operation::Increment { key, delta: *delta },
+        history::Operation::Compare { expected } => {
+            Operation::Compare { key, expected: expected.as_deref() }
+        }
     }
 }
 

@@ -15,6 +15,8 @@ mod cursor;
 mod frames;
 mod histories;
 mod log;
+mod maps;
+mod pieces;
 mod raft;
 mod reactor;
 mod snapshot;
@@ -31,15 +33,17 @@ pub(crate) struct Target {
 }
 
 /// All targets.
-pub(crate) const TARGETS: [Target; 10] = [
+pub(crate) const TARGETS: [Target; 12] = [
     Target { name: "client_frames", body: frames::client, seeds: frames::client_seeds },
     Target { name: "peer_frames", body: frames::peer, seeds: frames::peer_seeds },
     Target { name: "log_recovery", body: log::recover, seeds: log::seeds },
     Target { name: "snapshot_file", body: snapshot::file, seeds: snapshot::file_seeds },
     Target { name: "snapshot_state", body: snapshot::state, seeds: snapshot::state_seeds },
+    Target { name: "slot_pieces", body: pieces::take, seeds: pieces::seeds },
     Target { name: "superblock", body: superblock::decode, seeds: superblock::seeds },
     Target { name: "history_file", body: histories::read, seeds: histories::seeds },
     Target { name: "commands", body: commands::execute, seeds: commands::seeds },
     Target { name: "raft_step", body: raft::step, seeds: raft::seeds },
+    Target { name: "shard_map", body: maps::read, seeds: maps::seeds },
     Target { name: "reactor", body: reactor::turns, seeds: reactor::seeds },
 ];

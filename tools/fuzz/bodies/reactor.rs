@@ -74,6 +74,7 @@ impl Host {
             live_segments_max: 2,
             entries_memory_max: 1 << 20,
             memory_max: 1 << 20,
+            piece_bytes: 256 << 10,
         };
         let log = Recovery::new(config.log_config()).finish().expect("a blank disk");
         let recovered = Recovered { log, snapshots: Vec::new(), snapshots_lost: Vec::new() };
@@ -152,14 +153,22 @@ impl Host {
             _ => {
                 let first = cursor.number().min(1 << 40);
                 let lowest = Sequence(cursor.number());
+                let atomic = cursor.flag();
                 for offset in 0..=cursor.below(4) {
                     let kind = OperationKind::from_number(cursor.below(8));
                     let (sequence, flags) = (Sequence(first + u64::from(offset)), cursor.below(2));
-                    let (key, value) = ([b'k', cursor.below(8)], cursor.bytes(12));
+                    let (letter, value) = (cursor.below(8), cursor.bytes(12));
+                    // An atomic batch has one slot.
+                    let key: &[u8] =
+                        if atomic { &[b'{', b'k', b'}', letter] } else { &[b'k', letter] };
                     let value = if kind == OperationKind::Increment { &[1; 8][..] } else { value };
-                    let expected = if kind == OperationKind::CompareAndSet { value } else { &[] };
-                    let key = &key;
+                    let compares =
+                        matches!(kind, OperationKind::Compare | OperationKind::CompareAndSet);
+                    let expected = if compares { value } else { &[] };
                     builder.push(&Operation { sequence, kind, flags, key, value, expected });
+                }
+                if atomic {
+                    builder.make_atomic();
                 }
                 builder.encode_write(request, group, session, lowest, &mut frame);
             }

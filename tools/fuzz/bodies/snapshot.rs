@@ -49,7 +49,7 @@ fn drain(
 pub(super) fn state(input: &[u8]) {
     let mut cursor = Cursor(input);
     let length = 1 + usize::from(cursor.byte());
-    let mut restore = Restore::new(GROUP, &SlotSet::full());
+    let mut restore = Restore::new(GROUP);
     // Records do not span chunks in what is written, but may in what is read here: an error then.
     let chunks: Vec<&[u8]> =
         if length == 256 { vec![cursor.0] } else { cursor.0.chunks(length * 16).collect() };
@@ -57,7 +57,7 @@ pub(super) fn state(input: &[u8]) {
         && let Ok(machine) = restore.finish()
     {
         assert_eq!(machine.state_hash(), machine.recomputed_state_hash());
-        let mut again = Restore::new(GROUP, &SlotSet::full());
+        let mut again = Restore::new(GROUP);
         for chunk in written(&machine) {
             again.chunk(&chunk).expect("of our own writing");
         }

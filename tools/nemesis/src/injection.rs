@@ -147,18 +147,15 @@ impl<'a> Injection<'a> {
     /// Fills disks, and writes until that is noticed: there is room in what nodes have set aside. What they
     /// give back of that for their snapshots is taken from them, too.
     fn fill(&mut self, nodes: &[usize]) -> Result<(), Trouble> {
-        for node in nodes {
-            self.debts.full.insert(*node);
-            self.cluster.node(*node).disk.fill()?;
-        }
+        self.debts.full.extend(nodes);
         // Once a majority refuses to write, the others are never asked to.
         let majority = self.cluster.len() / 2 + 1;
         let bulk = Bulk { targets: self.cluster.targets(), value: vec![b'b'; BULK_BYTES] };
         self.pace.wait_for("a full disk is noticed", NOTICED_MAX, || {
-            bulk.write();
             for node in nodes {
                 self.cluster.node(*node).disk.fill()?;
             }
+            bulk.write();
             let answers = self.cluster.control.status(nodes, false)?;
             let full = answers.iter().filter(|answer| answer.is_full()).count();
             Ok((full >= nodes.len().min(majority)).then_some(()))

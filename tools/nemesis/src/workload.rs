@@ -136,7 +136,8 @@ mod tests {
                     Command::Increment { key, .. } => (key, 'c'),
                     Command::Put { key, .. }
                     | Command::Delete { key }
-                    | Command::CompareAndSet { key, .. } => (key, 'r'),
+                    | Command::CompareAndSet { key, .. }
+                    | Command::Compare { key, .. } => (key, 'r'),
                 };
                 seen.entry(key.to_vec()).or_default().push(sort);
             });

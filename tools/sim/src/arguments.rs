@@ -44,6 +44,10 @@ pub(crate) struct Arguments {
     /// change members.
     #[arg(long, value_name = "JSON", value_parser = limits)]
     pub(crate) limits: Option<Limits>,
+    /// Faults go on until so many changes of the shard map are made, and are those that matter to it:
+    /// crashes, partitions, other leaders.
+    #[arg(long, value_name = "N")]
+    pub(crate) map_changes: Option<u64>,
     /// Runs each seed once instead of twice: without checking that both runs are the same.
     #[arg(long)]
     pub(crate) once: bool,
@@ -71,6 +75,12 @@ pub(crate) enum Output {
 }
 
 impl Arguments {
+    /// What runs leave out, or do instead of what their seeds choose.
+    pub(crate) fn limits(&self) -> Limits {
+        let limits = self.limits.clone().unwrap_or_default();
+        Limits { map_changes: self.map_changes.or(limits.map_changes), ..limits }
+    }
+
     /// Runs at a time.
     pub(crate) fn jobs(&self) -> usize {
         let cpus = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);

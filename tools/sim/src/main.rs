@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Parser;
-use sunstar::sim::{self, Report, Seen, Watch, shrink};
+use sunstar::sim::{self, Limits, Report, Seen, Watch, shrink};
 
 use arguments::{Arguments, Output};
 use crew::Worker;
@@ -74,13 +74,13 @@ fn many(
 ) -> io::Result<Summary> {
     let mut summary = Summary::new();
     let mut told = begun;
-    let limits = arguments.limits.clone().unwrap_or_default();
+    let limits = arguments.limits();
     crew::run_all(seeds, arguments.jobs(), (&limits, !arguments.once), more, &mut |report| {
         summary.add(&report);
         if report.failure.is_some() {
             // Each kind of failure is made small once.
             let first = summary.failures.values().any(|seeds| seeds == &[report.seed]);
-            explain(&report, first && !arguments.no_shrink);
+            explain(&report, &limits, first && !arguments.no_shrink);
         }
         summary.took(now() - begun);
         if now() - told > PROGRESS {
@@ -94,7 +94,7 @@ fn many(
 
 /// One seed, in this process if it is to be watched.
 fn one(arguments: &Arguments, seed: u64) -> Result<ExitCode, String> {
-    let limits = arguments.limits.clone().unwrap_or_default();
+    let limits = arguments.limits();
     let report = if arguments.trace {
         let see = &mut |seen| {
             if let Seen::Line(line) = seen {
@@ -113,20 +113,20 @@ fn one(arguments: &Arguments, seed: u64) -> Result<ExitCode, String> {
             summary.add(&report);
             println!("{}\n{summary}\ntrace hash {:016x}", report.shape, report.trace_hash);
         }
-        Output::Text => explain(&report, !arguments.no_shrink && limits.is_none()),
+        Output::Text => explain(&report, &limits, !arguments.no_shrink),
     }
     Ok(if report.failure.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Prints a failure, and the smallest run that fails.
-fn explain(report: &Report, small: bool) {
+fn explain(report: &Report, limits: &Limits, small: bool) {
     let Some(failure) = &report.failure else { return };
     let Report { seed, shape, .. } = report;
     eprintln!("\nFAILED: seed {seed}, commit {}: {failure}", env!("SUNSTAR_COMMIT"));
     if !shape.is_empty() {
         eprintln!("  {shape}");
     }
-    if small {
+    if small && limits.is_none() {
         let mut worker = Worker::new();
         let begun = now();
         let smallest = shrink(report.clone(), ATTEMPTS_MAX, &mut |limits| {
@@ -144,7 +144,10 @@ fn explain(report: &Report, small: bool) {
             return;
         }
     }
-    eprintln!("  again: sunstar-sim --seed {seed} --trace");
+    match serde_json::to_string(limits).expect("plain data") {
+        _ if limits.is_none() => eprintln!("  again: sunstar-sim --seed {seed} --trace"),
+        limits => eprintln!("  again: sunstar-sim --seed {seed} --trace --limits '{limits}'"),
+    }
 }
 
 /// Runs that the search for a smaller one may take.

@@ -23,6 +23,8 @@ pub(crate) struct Summary {
     pub(crate) faults: BTreeMap<String, u64>,
     pub(crate) faults_in_all: u64,
     pub(crate) commands: Commands,
+    pub(crate) map_changes: u64,
+    pub(crate) slots_moved: u64,
     /// Time that passed in all runs together, counted once for each seed.
     simulated: Micros,
     pub(crate) simulated_hours: f64,
@@ -50,6 +52,8 @@ impl Summary {
             *self.faults.entry(kind.clone()).or_default() += count;
             self.faults_in_all += count;
         }
+        self.map_changes += report.map_changes;
+        self.slots_moved += report.slots_moved;
         let Commands { applied, rejected, unknown } = report.commands;
         self.commands.applied += applied;
         self.commands.rejected += rejected;
@@ -93,6 +97,12 @@ impl fmt::Display for Summary {
             grouped(applied),
             grouped(rejected),
             grouped(unknown)
+        )?;
+        writeln!(
+            f,
+            "{} changes of the shard map, {} slots served by another group than before",
+            grouped(self.map_changes),
+            grouped(self.slots_moved)
         )?;
         writeln!(
             f,
