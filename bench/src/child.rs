@@ -145,6 +145,16 @@ impl Server {
         self.child.id()
     }
 
+    /// Asks it to stop in order.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) fn terminate(&self) -> Result<(), BenchError> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, Signal::TERM)
+            .map_err(|error| BenchError::io(self.name.clone())(error.into()))
+    }
+
     /// # Errors
     /// If it has ended, with the end of its log.
     pub(crate) fn check_alive(&mut self) -> Result<(), BenchError> {

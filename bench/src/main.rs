@@ -7,6 +7,7 @@ mod cpu;
 mod error;
 #[cfg(feature = "server")]
 mod log;
+mod movement;
 mod nodes;
 mod raft;
 mod recovery;
@@ -41,6 +42,8 @@ enum Command {
     Recovery(recovery::Options),
     /// What writes feel of a snapshot that is made beside them.
     Snapshot(snapshot::Options),
+    /// What clients feel while groups, slots and nodes come and go.
+    Movement(movement::Options),
     /// One client of one run, in a process of its own so that its CPU time is counted apart.
     #[command(subcommand, hide = true)]
     Drive(compare::Drive),
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Log(options) => log::run(&options),
         Command::Recovery(options) => recovery::run(&options),
         Command::Snapshot(options) => snapshot::run(&options),
+        Command::Movement(options) => movement::run(&options),
         Command::BusyLoop => loop {
             std::hint::black_box(());
         },

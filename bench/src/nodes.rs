@@ -88,6 +88,57 @@ impl Nodes {
         })
     }
 
+    /// Administration addresses of all nodes, as `sunstar ctl` takes them.
+    pub(crate) fn admins(&self) -> String {
+        let admins: Vec<_> = self.admins.iter().map(ToString::to_string).collect();
+        admins.join(",")
+    }
+
+    /// Another node joins, told of the first one, and is ready.
+    ///
+    /// # Errors
+    /// If it ends, or is not ready in time.
+    pub(crate) fn join(&mut self, interrupt: &Interrupt) -> Result<(), BenchError> {
+        let number = self.servers.len() + 1;
+        let addresses: Vec<SocketAddr> = free_ports(3)?
+            .into_iter()
+            .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            .collect();
+        let log = self.directory.join(format!("n{number}.log"));
+        let pairs = [
+            ("node-id", format!("n{number}")),
+            ("data-dir", self.directory.join(format!("n{number}")).display().to_string()),
+            ("client-addr", addresses[0].to_string()),
+            ("peer-addr", addresses[1].to_string()),
+            ("admin-addr", addresses[2].to_string()),
+            ("join", self.admins[0].to_string()),
+            ("smp", "1".to_owned()),
+            ("memory", self.shape.memory.to_string()),
+        ];
+        let flags = pairs.into_iter().map(|(flag, value)| format!("--{flag}={value}"));
+        let arguments = ["start", "--overprovisioned"].map(str::to_owned).into_iter().chain(flags);
+        let name = format!("sunstar node n{number}");
+        self.servers.push(Server::start(name, &self.program, arguments, &log)?);
+        self.clients.push(addresses[0]);
+        self.admins.push(addresses[2]);
+        interrupt.wait_until("the joining node is ready", PATIENCE, || {
+            self.servers.iter_mut().try_for_each(Server::check_alive)?;
+            Ok(status(addresses[2]).is_ok_and(|status| !status.cores.is_empty()))
+        })
+    }
+
+    /// The first node is told to stop, and has stopped.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub(crate) fn stop_first(&mut self, interrupt: &Interrupt) -> Result<(), BenchError> {
+        let mut first = self.servers.remove(0);
+        self.clients.remove(0);
+        self.admins.remove(0);
+        first.terminate()?;
+        interrupt.wait_until("the first node stops", PATIENCE, || Ok(first.check_alive().is_err()))
+    }
+
     /// Process ids of the nodes.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.servers.iter().map(Server::pid).collect()
