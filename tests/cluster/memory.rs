@@ -90,8 +90,11 @@ fn many_connections_hold_no_more_than_one_bound() {
     assert!(core.client_buffers_bytes > core.client_buffers_max / 4, "it was not tried: {core:?}");
     assert!(cluster.node(0).log().contains("more than any other"), "the log names who was closed");
     let grown = cluster.node(0).resident_bytes().saturating_sub(before);
-    // Twice what buffers may hold, since they grow by doubling, and a turn's replies.
-    assert!(grown < 112 * MIB as u64, "{} MiB more than before", grown >> 20);
+    // Twice what buffers may hold, since they grow by doubling; a turn's replies; and what the allocator
+    // keeps of what was freed (`io/memory.rs`), for its next use, in pieces: less than a third of what
+    // was tried.
+    let grown_max = (2 * 32 + 16 + 64 + 16) * MIB;
+    assert!(grown < grown_max as u64, "{} MiB more than before", grown >> 20);
 
     let read = asking.read(1, GroupId(1), &key);
     assert_eq!((read.outcome, read.value.len()), (Outcome::Ok, MIB), "who holds little is served");
