@@ -5,6 +5,7 @@
 //! its nodes' logs.
 
 mod cores;
+mod exactly_once;
 mod first_start;
 mod garbage;
 mod history;

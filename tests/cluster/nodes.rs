@@ -5,7 +5,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::{
-    Cluster, NodePlan, Shape, append_during, assert_all_found, server, wait_until,
+    Cluster, NodePlan, Shape, append_during, assert_all_found, await_health, ctl, done, server,
+    wait_until,
 };
 
 const CLIENTS: usize = 6;
@@ -98,44 +99,6 @@ fn what_cannot_be_is_refused_with_the_reason() {
         .output()
         .expect("the program runs");
     assert_eq!(nobody.status.code(), Some(3), "{nobody:?}");
-}
-
-/// `sunstar ctl`, any node that is up being asked; its exit code, and what it prints.
-fn ctl(cluster: &Cluster, words: &[&str]) -> (i32, Value) {
-    let addresses: Vec<String> =
-        cluster.all().iter().map(|node| node.plan().admin.to_string()).collect();
-    // One group's members are asked of one node.
-    let addresses =
-        if words[0] == "move-leader" { addresses[0].clone() } else { addresses.join(",") };
-    let output = Command::new(server())
-        .arg("ctl")
-        .args(words)
-        .args(["--output", "json", "--admin-addr", &addresses])
-        .output()
-        .expect("the program runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let code = output.status.code().expect("it ends by itself");
-    let json = if code == 2 { Ok(Value::Null) } else { serde_json::from_str(&text) };
-    (code, json.unwrap_or_else(|error| panic!("{error}: {output:?}")))
-}
-
-/// The same where nothing stands in the way.
-fn done(cluster: &Cluster, words: &[&str]) -> Value {
-    let (code, view) = ctl(cluster, words);
-    assert_eq!(code, 0, "{words:?}: {view}");
-    view
-}
-
-fn await_health(cluster: &Cluster) {
-    let mut last = Value::Null;
-    wait_until("the cluster is healthy", || {
-        let (code, health) = ctl(cluster, &["health"]);
-        if health != last {
-            eprintln!("{health}");
-            last = health;
-        }
-        code == 0
-    });
 }
 
 fn inspect(plan: &NodePlan, what: &str) -> (bool, String) {

@@ -96,6 +96,11 @@ impl Progress {
             self.rounds.iter().zip(&goals).all(|(one, goal)| read(one) >= *goal)
         });
     }
+
+    /// Rounds of all clients together.
+    pub(crate) fn in_all(&self) -> u64 {
+        self.rounds.iter().map(|one| one.load(Ordering::Relaxed)).sum()
+    }
 }
 
 struct StopOnDrop<'a>(&'a AtomicBool);

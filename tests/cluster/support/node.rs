@@ -74,20 +74,17 @@ impl NodePlan {
             ("memory", "512MiB".to_owned()),
             ("log-segment-bytes", "32MiB".to_owned()),
             ("cluster-name", self.cluster_name.clone()),
+            ("initial-nodes", self.initial_nodes.clone()),
         ];
         let given = |flag: &str| {
             let flag = format!("--{flag}=");
             self.further.iter().any(|argument| argument.starts_with(&flag))
         };
-        let mut arguments: Vec<_> = pairs
+        pairs
             .into_iter()
-            .filter(|(flag, _)| !given(flag))
+            .filter(|(flag, value)| !value.is_empty() && !given(flag))
             .map(|(flag, value)| format!("--{flag}={value}"))
-            .collect();
-        if !self.initial_nodes.is_empty() {
-            arguments.push(format!("--initial-nodes={}", self.initial_nodes));
-        }
-        arguments
+            .collect()
     }
 }
 
