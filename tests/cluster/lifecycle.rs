@@ -7,6 +7,7 @@ use sunstar::client::blocking::Client;
 
 use crate::support::{
     Cluster, Node, NodePlan, Shape, append_during, assert_all_found, free_port, wait_for,
+    wait_until,
 };
 
 #[test]
@@ -41,6 +42,7 @@ fn a_node_that_is_asked_to_stop_under_load_does() {
     cluster.assert_replicas_agree();
 }
 
+/// A rolling restart: no client sees an error, and nothing is done twice.
 #[test]
 fn a_node_that_is_asked_to_stop_hands_its_groups_over_first() {
     let mut cluster = Cluster::start(Shape { nodes: 3, smp: 2 });
@@ -68,6 +70,34 @@ fn a_node_that_is_asked_to_stop_hands_its_groups_over_first() {
     });
     assert_all_found(&targets, &ledgers);
     cluster.assert_replicas_agree();
+}
+
+/// Whoever is back first leads everything, and hands over to those who ought to lead when they are back.
+#[test]
+fn leaders_are_spread_over_nodes_and_cores_again_after_all_nodes_were_down() {
+    let mut cluster = Cluster::start(Shape { nodes: 3, smp: 2 });
+    await_spread(&cluster);
+    cluster.nodes().iter_mut().for_each(Node::kill);
+    for position in [2, 1] {
+        cluster.node(position).start();
+    }
+    wait_until("two nodes lead all groups", || {
+        let leads = |node: &Node| node.status(false).map_or(0, |status| status.led().len());
+        cluster.all().iter().map(leads).sum::<usize>() == 6
+    });
+    cluster.node(0).start();
+    cluster.await_leaders();
+    await_spread(&cluster);
+}
+
+/// Waits until each core of each node leads one of the six groups.
+fn await_spread(cluster: &Cluster) {
+    wait_until("each core leads one group", || {
+        cluster.all().iter().all(|node| {
+            let Some(status) = node.status(false) else { return false };
+            status.cores.iter().all(|core| core.led().len() == 1)
+        })
+    });
 }
 
 /// The groups that a node leads, with their terms.

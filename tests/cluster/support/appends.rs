@@ -6,6 +6,9 @@
 //! an acknowledged record must lie exactly before that length, whoever else appended meanwhile. A
 //! record found twice, missing, displaced, or never acknowledged (nor in doubt) fails the check, and
 //! a client's records must stand in the order of their numbers.
+//!
+//! Beside them each client reads keys of its own: all that was acknowledged before must be there, and
+//! nothing else but the one record that is on its way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +23,7 @@ use super::wait::wait_until;
 pub(crate) struct Ledger {
     /// By key: (length answered, record), in the order of acknowledgement.
     acknowledged: BTreeMap<String, Vec<(u64, String)>>,
-    /// What was said of appends that were not acknowledged.
+    /// What was said of appends that were not acknowledged, and of reads that were not answered.
     pub(crate) failures: Vec<String>,
 }
 
@@ -28,6 +31,19 @@ impl Ledger {
     /// Appends acknowledged.
     pub(crate) fn count(&self) -> usize {
         self.acknowledged.values().map(Vec::len).sum()
+    }
+
+    /// What is wrong with what was found at a key of the client's own while one record is on its way to
+    /// it: all that was acknowledged must be there.
+    fn contradiction(&self, key: &str, found: &[u8]) -> Option<String> {
+        let records = self.acknowledged.get(key).map_or(&[][..], Vec::as_slice);
+        let (length, found_length) = (records.len() * RECORD, found.len());
+        let last = records.last().map_or(&[][..], |(_, record)| record.as_bytes());
+        let is_current =
+            [length, length + RECORD].contains(&found_length) && found[..length].ends_with(last);
+        // Appends that failed may have happened.
+        (!is_current && self.failures.is_empty())
+            .then(|| format!("read of {key}: {found_length} bytes, {length} were acknowledged"))
     }
 }
 
@@ -127,6 +143,13 @@ fn append_until_stopped(targets: &[String], client: usize, progress: &Progress) 
                 (ticket, key, record)
             })
             .collect();
+        let own = key(client, round, round % LANES);
+        let read =
+            connection.submit(Command::Get { key: own.as_bytes() }).expect("a small command");
+        match connection.wait(read) {
+            Ok(answer) => ledger.failures.extend(ledger.contradiction(&own, &answer.value)),
+            Err(error) => ledger.failures.push(format!("read of {own}: {error}")),
+        }
         for (ticket, key, record) in submitted {
             match connection.wait(ticket) {
                 Ok(answer) => {
@@ -242,6 +265,17 @@ fn a_doubled_record_is_found_out() {
 #[should_panic(expected = "another place")]
 fn a_wrong_answer_is_found_out() {
     assert_each_once("k", "c000n000000;", vec![(24, "c000n000000;")]);
+}
+
+#[test]
+fn a_stale_read_is_found_out() {
+    let mut ledger = Ledger::default();
+    assert_eq!(ledger.contradiction("k", b"c000n000000;"), None);
+    ledger.acknowledged.insert("k".to_owned(), vec![(12, "c000n000000;".to_owned())]);
+    assert_eq!(ledger.contradiction("k", b"c000n000000;c000n000008;"), None);
+    for wrong in [&b""[..], b"c000n000008;"] {
+        assert!(ledger.contradiction("k", wrong).is_some());
+    }
 }
 
 #[test]

@@ -45,6 +45,14 @@ pub(crate) struct GroupStatus {
     pub(crate) state_hash: Option<String>,
 }
 
+impl CoreStatus {
+    /// The groups that own slots and that this core leads.
+    pub(crate) fn led(&self) -> Vec<u32> {
+        let led = self.groups.iter().filter(|it| it.group != META.0 && it.role == "leader");
+        led.map(|group| group.group).collect()
+    }
+}
+
 impl NodeStatus {
     /// All replicas of the node of groups that own slots, by group.
     pub(crate) fn groups(&self) -> Vec<&GroupStatus> {
