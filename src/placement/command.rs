@@ -46,31 +46,31 @@ pub enum Refusal {
     #[error("nothing would change")]
     NoChange,
     /// The meta group owns no slots and never leaves.
-    #[error("group 0 keeps the shard map: it owns no slots, and cannot leave")]
+    #[error("g0 keeps the shard map: it owns no slots, and cannot leave")]
     MetaGroup,
     /// There is no such group.
-    #[error("there is no group {0}: `sunstar ctl groups` lists them")]
+    #[error("there is no {0}")]
     UnknownGroup(GroupId),
     /// The group is on its way out.
-    #[error("group {0} is leaving: choose another one")]
+    #[error("{0} is leaving")]
     Leaving(GroupId),
     /// The group owns slots, or may be given some.
-    #[error("group {0} is not leaving: `sunstar ctl leave` first")]
+    #[error("{0} is not leaving")]
     NotLeaving(GroupId),
     /// No group would be left to own the slots.
-    #[error("no group would be left to own the slots: `sunstar ctl join` another one first")]
+    #[error("no group would be left to own the slots")]
     LastGroup,
     /// More groups than a cluster may have.
     #[error("a cluster has at most {GROUPS_MAX} groups")]
     TooManyGroups,
     /// There is no such node.
-    #[error("there is no node {0}: `sunstar ctl nodes` lists them")]
+    #[error("there is no {0}")]
     UnknownNode(NodeId),
     /// More nodes than a cluster may have.
     #[error("a cluster has at most {NODES_MAX} nodes")]
     TooManyNodes,
     /// Zero is never a node.
-    #[error("node id 0 is reserved: number nodes from 1")]
+    #[error("0 is no node's id")]
     ZeroNode,
     /// No address is so long.
     #[error("an address of {length} bytes; at most {ADDRESS_MAX} are accepted")]
@@ -79,7 +79,7 @@ pub enum Refusal {
         length: usize,
     },
     /// Another node listens there.
-    #[error("node {node} listens on {address} already")]
+    #[error("{node} listens on {address} already")]
     AddressTaken {
         /// Who does.
         node: NodeId,
@@ -87,10 +87,7 @@ pub enum Refusal {
         address: String,
     },
     /// Groups would be left with fewer replicas.
-    #[error(
-        "group {group} would be left with {left} of its {replicas} replicas: let a node join first \
-         (`sunstar start --join`)"
-    )]
+    #[error("{group} would be left with {left} of its {replicas} replicas")]
     TooFewNodes {
         /// One of them.
         group: GroupId,
@@ -100,8 +97,32 @@ pub enum Refusal {
         left: usize,
     },
     /// The node may hold replicas.
-    #[error("node {0} is not drained: `sunstar ctl drain` first")]
+    #[error("{0} is not drained")]
     NotDrained(NodeId),
+}
+
+impl Refusal {
+    /// What whoever asked can do about it.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::NoChange => "nothing is left to do",
+            Self::MetaGroup => "name another group: `sunstar ctl groups` lists them",
+            Self::UnknownGroup(_) => "`sunstar ctl groups` lists the groups",
+            Self::Leaving(_) => "name a group that stays: `sunstar ctl groups` lists them",
+            Self::NotLeaving(_) => "have it give its slots away first: `sunstar ctl leave`",
+            Self::LastGroup => "add another one first: `sunstar ctl join`",
+            Self::TooManyGroups => "have fewer, or have some leave first: `sunstar ctl leave`",
+            Self::UnknownNode(_) => "`sunstar ctl nodes` lists the nodes",
+            Self::TooManyNodes => "remove one first: `sunstar ctl decommission`",
+            Self::ZeroNode => "number nodes from 1",
+            Self::LongAddress { .. } => "give the node a shorter name",
+            Self::AddressTaken { .. } => "see which of the two is to listen there",
+            Self::TooFewNodes { .. } => "let another node join first: `sunstar start --join`",
+            Self::NotDrained(_) => {
+                "drain it first: `sunstar ctl drain`, or `decommission` for both"
+            }
+        }
+    }
 }
 
 /// Which command began an epoch, in little room.

@@ -275,10 +275,13 @@ impl Reactor {
         administration.numbered += 1;
         let request = administration.numbered;
         let question = PeerBody::AdminRequest { request, body };
-        if leader == self.core.config.node
-            || !self.core.peers.send_body(leader, group, Term(0), &question)
-        {
-            let message = format!("{leader} led g{group} last and cannot be reached");
+        let node = self.core.config.node;
+        if leader == node {
+            let message = format!("{node} led {group} last, and leads it no longer");
+            return Err(refusal(GroupReason::NoLeader, message));
+        }
+        if !self.core.peers.send_body(leader, group, Term(0), &question) {
+            let message = format!("{leader} led {group} last and cannot be reached");
             return Err(refusal(GroupReason::NoLeader, message));
         }
         administration.waiting.insert(request, (ticket, (group, asked)));
@@ -486,12 +489,12 @@ fn unknown_group(group: GroupId) -> GroupRefusal {
 
 pub(super) fn refusal(reason: GroupReason, message: String) -> GroupRefusal {
     let remedy = match reason {
-        GroupReason::UnknownGroup => "`sunstar ctl status` lists the groups",
-        GroupReason::UnknownNode => "`sunstar ctl nodes` shows who there is",
+        GroupReason::UnknownGroup => "`sunstar ctl groups` lists the groups",
+        GroupReason::UnknownNode => "`sunstar ctl nodes` lists the nodes",
         GroupReason::NodeDown => "start the node, or see why the others cannot reach it",
         GroupReason::NodeUp => "stop it first: what runs on its old data need not be replaced",
         GroupReason::NoLeader => {
-            "ask again shortly; if it stays so, most of its voters are down or cut off"
+            "ask again shortly; if it stays so, most of its voters are down or cut off: start them"
         }
         GroupReason::NotReady => "ask again shortly",
         GroupReason::UnderWay => {
@@ -503,7 +506,7 @@ pub(super) fn refusal(reason: GroupReason, message: String) -> GroupRefusal {
         GroupReason::NotALearner => "add it as a learner first, or as a voter at once",
         GroupReason::NotAVoter => "let it vote first: `sunstar ctl group add` or `promote`",
         GroupReason::LastVoter => "add another voter first",
-        GroupReason::Invalid => "see `sunstar ctl group --help`",
+        GroupReason::Invalid => "see `sunstar ctl --help`",
         GroupReason::Refused => "see what the message says",
         GroupReason::NoRoom => "make room on the disk, or ask another node",
     };

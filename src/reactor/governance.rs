@@ -314,18 +314,27 @@ impl Reactor {
             None => Ok(()),
             Some(info) => {
                 let message = format!("{node} still belongs to {}", info.id);
-                Err(refusal(GroupReason::UnderWay, message))
+                let remedy = "wait until others hold it: `sunstar ctl decommission` does";
+                Err(GroupRefusal {
+                    remedy: remedy.to_owned(),
+                    ..refusal(GroupReason::UnderWay, message)
+                })
             }
         }
     }
 
-    /// That a group has given all its slots away.
+    /// That a group which leaves has given all its slots away.
     fn check_left(&self, map: &ShardMap, group: GroupId) -> Result<(), GroupRefusal> {
         let progress = self.governance.progress.get(&group);
         let left = |at: &GroupProgress| at.epoch == map.epoch && at.arriving + at.leaving == 0;
-        if map.group(group).is_some() && !progress.is_some_and(left) {
+        if map.leaving.contains(&group) && !progress.is_some_and(left) {
             let message = format!("{group} has not given all its slots away, as far as is known");
-            return Err(refusal(GroupReason::UnderWay, message));
+            let remedy =
+                "wait until its slots are elsewhere: `sunstar ctl groups --watch` shows it";
+            return Err(GroupRefusal {
+                remedy: remedy.to_owned(),
+                ..refusal(GroupReason::UnderWay, message)
+            });
         }
         Ok(())
     }
@@ -409,7 +418,8 @@ impl Reactor {
             let newest = master.latest().epoch;
             let message =
                 format!("epoch {asked} never was, or is too long ago; the newest is {newest}");
-            return Err(refusal(GroupReason::Refused, message));
+            let remedy = "`sunstar ctl epochs` lists them".to_owned();
+            return Err(GroupRefusal { remedy, ..refusal(GroupReason::Refused, message) });
         };
         let history = match operation {
             PlacementOperation::History { last } => {
@@ -448,6 +458,7 @@ impl Reactor {
         GroupPlacement {
             group: info.id,
             members: info.members.clone(),
+            members_epoch: info.members_epoch,
             preferred_leader: info.preferred_leader,
             leaving: map.leaving.contains(&info.id),
             slot_count: slots.iter().map(count).sum(),

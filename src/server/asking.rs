@@ -10,6 +10,9 @@ use crate::io::GroupRefusal;
 /// Between two questions while waiting.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What to do where nobody answers.
+const ASK_ANOTHER: &str = "see whether the node runs, or name one that does with --admin-addr";
+
 /// Why a question has no answer.
 #[derive(Debug)]
 pub(super) enum Unanswered {
@@ -41,15 +44,18 @@ pub(super) fn ask<T: DeserializeOwned>(
 
 impl Unanswered {
     pub(super) fn text(&self) -> String {
-        match self {
-            Self::Silent(cause) => cause.clone(),
-            Self::Refused(GroupRefusal { message, remedy, .. }) => format!("{message}; {remedy}"),
-        }
+        let (message, remedy) = match self {
+            Self::Silent(cause) => (cause.as_str(), ASK_ANOTHER),
+            Self::Refused(refusal) => (refusal.message.as_str(), refusal.remedy.as_str()),
+        };
+        format!("{message}; {remedy}")
     }
 
     pub(super) fn json(&self) -> serde_json::Value {
         match self {
-            Self::Silent(cause) => serde_json::json!({ "reason": "silent", "message": cause }),
+            Self::Silent(cause) => {
+                serde_json::json!({ "reason": "silent", "message": cause, "remedy": ASK_ANOTHER })
+            }
             Self::Refused(refusal) => serde_json::json!(refusal),
         }
     }

@@ -13,9 +13,9 @@ use super::asking::{Pauses, Unanswered};
 use super::failure::Failure;
 use super::master::Master;
 use super::slots;
-use super::views::{Movement, all_groups, groups, json as view_json};
+use super::views::{Movement, all_groups, groups, json as view_json, named};
 use crate::base::{GroupId, NodeId};
-use crate::io::{GroupReason, PlacementOperation, PlacementView};
+use crate::io::{GroupMembers, GroupReason, PlacementOperation, PlacementView};
 
 /// Pauses between two lines about how far it is.
 const PAUSES_BETWEEN_LINES: u128 = 20;
@@ -45,8 +45,8 @@ enum Wanted {
 enum Trouble {
     /// It did not begin, as far as is known.
     Unanswered(Unanswered),
-    /// It cannot be.
-    Impossible(String),
+    /// It cannot be, and what can.
+    Impossible(String, &'static str),
     /// It began, and is not done in time; it goes on.
     Late(String),
 }
@@ -142,7 +142,12 @@ impl ChangeCommand {
     /// What is so already is well.
     fn begin(&self, operation: &PlacementOperation) -> Result<PlacementView, Trouble> {
         match self.master.ask(operation) {
-            Err(why) if why.is_no_change() => Ok(self.master.view()?),
+            Err(why) if why.is_no_change() => {
+                if !self.as_json {
+                    eprintln!("nothing is left to do: it is so already");
+                }
+                Ok(self.master.view()?)
+            }
             answer => Ok(answer?),
         }
     }
@@ -161,11 +166,17 @@ impl ChangeCommand {
         }
     }
 
-    /// Waits until every slot is where the map says.
+    /// Waits until every slot and every replica is where the map says.
     fn until_moved(&self, epoch: u64, pauses: &mut Pauses) -> Result<PlacementView, Trouble> {
         self.until(pauses, |view| {
             let movement = Movement::of(view);
-            (view.epoch < epoch || !movement.is_done()).then(|| movement.text())
+            if view.epoch < epoch || !movement.is_done() {
+                return Some(movement.text());
+            }
+            // The shard master's own group says nothing of itself to the shard master.
+            let meta = &view.meta;
+            let settled = self.master.members(meta.group).is_ok_and(|it| holds(&it, &meta.members));
+            (!settled).then(|| format!("{} is on its way to {}", meta.group, named(&meta.members)))
         })
     }
 
@@ -232,19 +243,28 @@ impl ChangeCommand {
 
 impl Trouble {
     fn report(&self, as_json: bool) -> ExitCode {
-        let (reason, text, code) = match self {
+        let (reason, message, remedy, code) = match self {
             Self::Unanswered(why) => return why.report(as_json),
-            Self::Impossible(text) => ("invalid", text.clone(), 1),
+            Self::Impossible(message, remedy) => ("invalid", message.clone(), *remedy, 1),
             Self::Late(left) => {
-                ("late", format!("it has begun, and goes on by itself, but is not done: {left}"), 3)
+                let message =
+                    format!("it has begun, and goes on by itself, but is not done: {left}");
+                ("late", message, "`sunstar ctl health` says when it is", 3)
             }
         };
         if as_json {
-            println!("{}", json!({ "reason": reason, "message": text }));
+            println!("{}", json!({ "reason": reason, "message": message, "remedy": remedy }));
         }
-        eprintln!("sunstar: {text}");
+        eprintln!("sunstar: {message}; {remedy}");
         ExitCode::from(code)
     }
+}
+
+/// Whether these, and nobody else, are the members, for good.
+fn holds(members: &GroupMembers, wanted: &[NodeId]) -> bool {
+    let mut voters = members.voters.clone();
+    voters.sort_unstable();
+    voters == wanted && members.outgoing.is_empty() && members.voters_next.is_empty()
 }
 
 fn group_of(text: &str) -> Result<GroupId, Failure> {
@@ -255,15 +275,13 @@ fn group_of(text: &str) -> Result<GroupId, Failure> {
 fn half_of(view: &PlacementView, group: GroupId) -> Result<Vec<slots::Run>, Trouble> {
     let known = view.groups.iter().find(|placed| placed.group == group);
     let placed = known.ok_or_else(|| {
-        let all: Vec<String> = view.groups.iter().map(|one| one.group.to_string()).collect();
-        Trouble::Impossible(format!("there is no {group}: there are {}", all.join(", ")))
+        Trouble::Impossible(format!("there is no {group}"), "`sunstar ctl groups` lists the groups")
     })?;
     let half = slots::upper_half(&placed.slots);
     if half.is_empty() {
         let count = placed.slot_count;
-        return Err(Trouble::Impossible(format!(
-            "{group} has {count} slots, of which half is none: name slots, or another group"
-        )));
+        let message = format!("{group} has {count} slots, of which half is none");
+        return Err(Trouble::Impossible(message, "name slots, or another group"));
     }
     Ok(half)
 }
@@ -305,6 +323,7 @@ mod tests {
             (&["move", "9-1", "--to", "g3"], "no run of slots"),
             (&["move", "1", "--half-of", "g1", "--to", "g3"], "cannot be used"),
             (&["move", "1"], "--to"),
+            (&["join", "--groups", "0"], "not in 1.."),
             (&["drain", "x"], "node id"),
             (&["leave", "g1,x"], "group"),
         ] {
@@ -317,7 +336,7 @@ mod tests {
     fn half_of_a_group_is_known_by_the_map() {
         let view = sample();
         assert_eq!(half_of(&view, GroupId(1)).expect("it has some"), [(4_096, 8_191)]);
-        assert!(matches!(half_of(&view, GroupId(3)), Err(Trouble::Impossible(_))));
-        assert!(matches!(half_of(&view, GroupId(9)), Err(Trouble::Impossible(_))));
+        assert!(matches!(half_of(&view, GroupId(3)), Err(Trouble::Impossible(..))));
+        assert!(matches!(half_of(&view, GroupId(9)), Err(Trouble::Impossible(..))));
     }
 }

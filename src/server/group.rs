@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
-use super::asking::{Pauses, Unanswered, ask};
+use super::asking::{Pauses, Unanswered};
 use super::failure::Failure;
+use super::master::Master;
 use crate::base::{GroupId, NodeId};
 use crate::io::{GroupMembers, GroupOperation, GroupReason};
 
-/// How long one question may take.
-const PATIENCE: Duration = Duration::from_secs(12);
+/// What to do about a change that goes on.
+const LOOK_AGAIN: &str = "`sunstar ctl group members` shows how far it is";
 
 /// A transfer that came to nothing is asked for again after so many.
 const PAUSES_BETWEEN_TRANSFERS: u128 = 30;
@@ -22,7 +23,7 @@ const PAUSES_BETWEEN_TRANSFERS: u128 = 30;
 /// What was typed.
 #[derive(Debug)]
 pub(crate) struct GroupCommand {
-    address: String,
+    nodes: Master,
     group: GroupId,
     operation: GroupOperation,
     /// How long to wait until it is done; not at all if `None`.
@@ -56,7 +57,7 @@ impl GroupCommand {
         let seconds = matches.try_get_one::<u64>("timeout").ok().flatten().copied();
         let waits = changes && !matches.get_flag("no-wait");
         Ok(Self {
-            address: text("admin-addr"),
+            nodes: Master::read(matches),
             group,
             operation,
             wait: seconds.filter(|_| waits).map(Duration::from_secs),
@@ -119,9 +120,7 @@ impl GroupCommand {
     }
 
     fn ask(&self, operation: &GroupOperation) -> Result<GroupMembers, Trouble> {
-        let body = serde_json::to_string(operation).expect("an operation is plain data");
-        let path = format!("/group/{}", self.group.0);
-        ask(&self.address, &path, &body, PATIENCE).map_err(Trouble::Unanswered)
+        self.nodes.ask_group(self.group, operation).map_err(Trouble::Unanswered)
     }
 
     fn report(&self, trouble: &Trouble) -> ExitCode {
@@ -173,7 +172,7 @@ impl Trouble {
         match self {
             Self::Unanswered(why) => why.text(),
             Self::Late(members) => format!(
-                "it has begun, but is not done yet; the members are now:\n{}",
+                "it has begun, but is not done yet; {LOOK_AGAIN}; the members are now:\n{}",
                 table(members)
             ),
             Self::Undone(members) => {
@@ -194,8 +193,14 @@ impl Trouble {
     fn json(&self) -> serde_json::Value {
         match self {
             Self::Unanswered(why) => why.json(),
-            Self::Late(members) => serde_json::json!({ "reason": "late", "members": members }),
-            Self::Undone(members) => serde_json::json!({ "reason": "undone", "members": members }),
+            Self::Late(members) => serde_json::json!({
+                "reason": "late", "message": "it has begun, but is not done yet",
+                "remedy": LOOK_AGAIN, "members": members,
+            }),
+            Self::Undone(members) => serde_json::json!({
+                "reason": "undone", "message": "another change has undone it",
+                "remedy": "ask again if it is still wanted", "members": members,
+            }),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::master::Master;
 use super::status::{self, NodeStatus};
 use super::views::{Movement, all_groups, named};
 use super::watching::{Shown, interval, show};
-use crate::io::{GroupMembers, GroupPlacement, PlacementView};
+use crate::io::{GroupMembers, GroupPlacement, GroupRefusal, PlacementView};
 
 /// A replica so many entries behind its leader is near: it is never quite there under load.
 const NEAR: u64 = 1_000;
@@ -50,7 +50,11 @@ impl HealthCommand {
     }
 
     fn look(&self) -> Result<Findings, Unanswered> {
-        let view = self.master.view()?;
+        let view = match self.master.view() {
+            Ok(view) => view,
+            Err(Unanswered::Refused(refusal)) => return Ok(self.without_master(&refusal)),
+            Err(silent) => return Err(silent),
+        };
         let mut findings = Findings {
             epoch: view.epoch,
             groups: view.groups.len(),
@@ -65,10 +69,24 @@ impl HealthCommand {
         if !movement.is_done() {
             findings.troubles.push(movement.text());
         }
-        for address in &self.master.addresses {
-            findings.troubles.extend(troubles_at(address, &status::ask(address, false)));
-        }
+        findings.troubles.extend(self.troubles_at_nodes());
         Ok(findings)
+    }
+
+    /// What can be said while the shard master takes no questions.
+    fn without_master(&self, refusal: &GroupRefusal) -> Findings {
+        let GroupRefusal { message, remedy, .. } = refusal;
+        let mut troubles = vec![format!("the shard master does not answer: {message}; {remedy}")];
+        for (node, _) in self.master.liveness().unwrap_or_default().iter().filter(|(_, up)| !up) {
+            troubles.push(format!("n{node} is down, or not seen by the node that was asked"));
+        }
+        troubles.extend(self.troubles_at_nodes());
+        Findings { troubles, ..Findings::default() }
+    }
+
+    fn troubles_at_nodes(&self) -> Vec<String> {
+        let addresses = self.master.addresses.iter();
+        addresses.flat_map(|address| troubles_at(address, &status::ask(address, false))).collect()
     }
 }
 
@@ -144,6 +162,9 @@ fn troubles_at(address: &str, answer: &Result<NodeStatus, String>) -> Vec<String
         if let Some(doubt) = group["doubt"].as_str() {
             troubles.push(format!("{node}: its replica of g{id} is in doubt of {doubt}"));
         }
+        if group["leader"].is_null() {
+            troubles.push(format!("{node}: its replica of g{id} knows no leader"));
+        }
         if group["quarantined"] == Value::Bool(true) {
             troubles.push(format!("{node}: its replica of g{id} is quarantined"));
         }
@@ -181,6 +202,14 @@ mod tests {
         let mut one_down = members(&[1, 2], 0);
         one_down.replicas[1].up = false;
         assert_eq!(troubles(Ok(one_down)), ["g1: the replica on n2 is down"]);
+    }
+
+    #[test]
+    fn a_replica_that_knows_no_leader_is_named() {
+        let lost = Ok(status::tests::sample(false));
+        let troubles = troubles_at("a:1", &lost);
+        assert_eq!(troubles[1..], ["n1: its replica of g2 knows no leader"]);
+        assert_eq!(troubles_at("a:1", &Ok(status::tests::sample(true))), [""; 0]);
     }
 
     #[test]

@@ -63,7 +63,19 @@ impl Master {
     /// # Errors
     /// If nobody answers, the group's leader least of all.
     pub(crate) fn members(&self, group: GroupId) -> Result<GroupMembers, Unanswered> {
-        let body = serde_json::to_string(&GroupOperation::Members {}).expect("plain data");
+        self.ask_group(group, &GroupOperation::Members {})
+    }
+
+    /// Asks something of one group, once.
+    ///
+    /// # Errors
+    /// If nobody answers, or it is refused.
+    pub(crate) fn ask_group(
+        &self,
+        group: GroupId,
+        operation: &GroupOperation,
+    ) -> Result<GroupMembers, Unanswered> {
+        let body = serde_json::to_string(operation).expect("an operation is plain data");
         let address = self.first_to_answer()?;
         ask(address, &format!("/group/{}", group.0), &body, PATIENCE)
     }
@@ -89,10 +101,7 @@ impl Master {
                 Err(error) => silent.push(format!("{address}: {error}")),
             }
         }
-        Err(Unanswered::Silent(format!(
-            "no node answers: {}. Name one that is up with --admin-addr",
-            silent.join("; ")
-        )))
+        Err(Unanswered::Silent(format!("no node answers: {}", silent.join("; "))))
     }
 }
 

@@ -64,15 +64,14 @@ impl ViewCommand {
 
     fn look(&self) -> Result<Shown, Unanswered> {
         let view = self.master.ask(&self.question)?;
-        let text = if self.as_json {
-            json(&view)
-        } else {
-            match self.kind {
-                Kind::Nodes => nodes(&view, &self.master.liveness().unwrap_or_default()),
-                Kind::Groups => groups(&view),
-                Kind::Shards => shards(&view),
-                Kind::Epochs => epochs(&view.history),
-            }
+        let liveness = || self.master.liveness().unwrap_or_default();
+        let text = match (self.kind, self.as_json) {
+            (Kind::Nodes, true) => nodes_json(&view, &liveness()),
+            (_, true) => json(&view),
+            (Kind::Nodes, false) => nodes(&view, &liveness()),
+            (Kind::Groups, false) => groups(&view),
+            (Kind::Shards, false) => shards(&view),
+            (Kind::Epochs, false) => epochs(&view),
         };
         Ok(Shown { text, ..Shown::default() })
     }
@@ -82,6 +81,19 @@ impl ViewCommand {
 pub(super) fn json(view: &PlacementView) -> String {
     let text = serde_json::to_string(view).expect("a view is plain data");
     format!("{text}\n")
+}
+
+/// The same, and who is up, as far as the node that was asked can tell.
+fn nodes_json(view: &PlacementView, liveness: &[(u64, bool)]) -> String {
+    let mut all = serde_json::to_value(view).expect("a view is plain data");
+    for node in all["nodes"].as_array_mut().into_iter().flatten() {
+        node["up"] = node["node"].as_u64().and_then(|id| is_up(id, liveness)).into();
+    }
+    format!("{all}\n")
+}
+
+fn is_up(node: u64, liveness: &[(u64, bool)]) -> Option<bool> {
+    liveness.iter().find(|(id, _)| *id == node).map(|(_, up)| *up)
 }
 
 fn head(texts: &[&str]) -> Vec<String> {
@@ -99,12 +111,11 @@ fn nodes(view: &PlacementView, liveness: &[(u64, bool)]) -> String {
         "PEER ADDRESS",
     ])];
     for NodePlacement { node, client_address, peer_address, draining } in &view.nodes {
-        let is_up = liveness.iter().find(|(id, _)| *id == node.0).map(|(_, up)| *up);
         let count =
             |is_so: &dyn Fn(&&GroupPlacement) -> bool| all_groups(view).filter(is_so).count();
         rows.push(vec![
             node.to_string(),
-            is_up.map_or("-", |up| if up { "yes" } else { "no" }).to_owned(),
+            is_up(node.0, liveness).map_or("-", |up| if up { "yes" } else { "no" }).to_owned(),
             if *draining { "draining" } else { "serving" }.to_owned(),
             count(&|group| group.members.contains(node)).to_string(),
             count(&|group| group.preferred_leader == *node).to_string(),
@@ -164,7 +175,10 @@ fn shards(view: &PlacementView) -> String {
     format!("epoch {}: {}\n\n{}", view.epoch, moving.text(), aligned(&rows))
 }
 
-fn epochs(history: &[EpochView]) -> String {
+fn epochs(PlacementView { epoch, history, .. }: &PlacementView) -> String {
+    if history.is_empty() {
+        return format!("epoch {epoch}: nothing has been changed yet\n");
+    }
     let mut rows = vec![head(&["EPOCH", "BEGAN", "WHAT"])];
     for EpochView { epoch, at_ms, what } in history {
         rows.push(vec![epoch.to_string(), utc(*at_ms), what.clone()]);
@@ -181,6 +195,8 @@ pub(super) struct Movement {
     pub(super) leaving: u64,
     /// Groups that have not begun the newest epoch.
     pub(super) behind: usize,
+    /// Groups that others hold than the map says.
+    pub(super) misplaced: usize,
     /// Groups whose leader has not said how far it is.
     pub(super) silent: usize,
 }
@@ -196,21 +212,23 @@ impl Movement {
             movement.arriving += u64::from(progress.arriving);
             movement.leaving += u64::from(progress.leaving);
             movement.behind += usize::from(progress.epoch < view.epoch);
+            movement.misplaced += usize::from(progress.members_epoch < group.members_epoch);
         }
         movement
     }
 
-    /// Whether every slot is where the map says, as far as all have said.
+    /// Whether every slot and every replica is where the map says, as far as all have said.
     pub(super) fn is_done(self) -> bool {
         self == Self::default()
     }
 
     pub(super) fn text(self) -> String {
-        let Self { arriving, leaving, behind, silent } = self;
+        let Self { arriving, leaving, behind, misplaced, silent } = self;
         let parts = [
             (arriving, "slots on their way"),
             (leaving, "slots not given up yet"),
             (behind as u64, "groups behind"),
+            (misplaced as u64, "groups on their way to other nodes"),
             (silent as u64, "groups that have not said how far they are"),
         ];
         let parts: Vec<String> = parts
@@ -326,7 +344,12 @@ pub(super) mod tests {
             EPOCH  BEGAN                 WHAT
             7      2023-11-14T22:13:20Z  a
         "]]
-        .assert_eq(&epochs(&view.history));
+        .assert_eq(&epochs(&view));
+        let new = PlacementView { epoch: 1, ..PlacementView::default() };
+        assert_eq!(epochs(&new), "epoch 1: nothing has been changed yet\n");
+        let json: serde_json::Value =
+            serde_json::from_str(&nodes_json(&view, &[(1, true)])).expect("one object");
+        assert_eq!((&json["nodes"][0]["up"], &json["nodes"][1]["up"]), (&true.into(), &().into()));
     }
 
     #[test]
@@ -335,6 +358,8 @@ pub(super) mod tests {
         assert!(!Movement::of(&view).is_done());
         view.groups[0].progress = view.groups[1].progress;
         assert!(Movement::of(&view).is_done());
+        view.groups[0].members_epoch = 7;
+        assert_eq!(Movement::of(&view).text(), "1 groups on their way to other nodes");
         view.groups[0].progress = None;
         assert!(!Movement::of(&view).is_done());
     }

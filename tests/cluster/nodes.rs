@@ -83,22 +83,51 @@ fn what_cannot_be_is_refused_with_the_reason() {
         (&["move", "--half-of", "g99", "--to", "g1"], "invalid"),
         (&["drain", "n9"], "unknown-node"),
         (&["forget", "g1"], "refused"),
+        (&["drain", "n1"], "refused"),
+        (&["decommission", "n1"], "refused"),
         (&["move-leader", "g1", "n9"], "unknown-node"),
+        (&["move-leader", "g99", "n1"], "unknown-group"),
+        (&["groups", "--epoch", "99"], "refused"),
     ] {
-        let (code, refusal) = ctl(&cluster, words);
-        assert_eq!((code, &refusal["reason"]), (1, &Value::from(reason)), "{words:?}: {refusal}");
-        assert!(refusal["message"].as_str().is_some_and(|text| !text.is_empty()), "{refusal}");
+        assert_refused(&cluster, words, reason);
     }
     let (code, _) = ctl(&cluster, &["move", "7-3", "--to", "g1"]);
     assert_eq!(code, 2);
+    done(&cluster, &["group", "remove", "g1", "n3"]);
+    done(&cluster, &["group", "remove", "g1", "n2"]);
+    assert_refused(&cluster, &["group", "remove", "g1", "n1"], "last-voter");
+    done(&cluster, &["group", "set", "g1", "n1,n2,n3"]);
     await_health(&cluster);
+
     assert!(cluster.node(2).terminate().success());
     wait_until("health is lost", || ctl(&cluster, &["health"]).0 == 1);
+    done(&cluster, &["group", "set", "g1", "n1,n3", "--no-wait"]);
+    assert_refused(&cluster, &["group", "remove", "g1", "n2"], "under-way");
+    done(&cluster, &["group", "set", "g1", "n1,n2,n3"]);
+
+    cluster.node(1).kill();
+    wait_until("nobody decides any more", || {
+        let (code, refusal) = ctl(&cluster, &["move", "5", "--to", "g2"]);
+        (code, &refusal["reason"]) == (1, &Value::from("no-leader"))
+    });
+    let (code, health) = ctl(&cluster, &["health"]);
+    let reasons = health["reasons"].to_string();
+    let named = ["shard master", "n3 is down", "g1 knows no leader"];
+    assert!(code == 1 && named.iter().all(|it| reasons.contains(it)), "{reasons}");
     let nobody = Command::new(server())
         .args(["ctl", "health", "--admin-addr", &crate::support::free_port().to_string()])
         .output()
         .expect("the program runs");
     assert_eq!(nobody.status.code(), Some(3), "{nobody:?}");
+}
+
+/// Demands that what is asked for is refused, with the reason in words and what to do about it.
+fn assert_refused(cluster: &Cluster, words: &[&str], reason: &str) {
+    let (code, refusal) = ctl(cluster, words);
+    assert_eq!((code, &refusal["reason"]), (1, &Value::from(reason)), "{words:?}: {refusal}");
+    for part in ["message", "remedy"] {
+        assert!(refusal[part].as_str().is_some_and(|text| !text.is_empty()), "{refusal}");
+    }
 }
 
 fn inspect(plan: &NodePlan, what: &str) -> (bool, String) {

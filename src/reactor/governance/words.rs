@@ -106,6 +106,9 @@ pub struct GroupPlacement {
     pub group: GroupId,
     /// Who is to hold it.
     pub members: Vec<NodeId>,
+    /// Since which epoch.
+    #[serde(default)]
+    pub members_epoch: u64,
     /// Who is to lead it.
     pub preferred_leader: NodeId,
     /// Whether it is to own nothing.
@@ -191,5 +194,5 @@ pub(super) fn refused_by_master(refused: &Refusal) -> GroupRefusal {
         Refusal::UnknownGroup(_) => GroupReason::UnknownGroup,
         _ => GroupReason::Refused,
     };
-    refusal(reason, refused.to_string())
+    GroupRefusal { reason, message: refused.to_string(), remedy: refused.remedy().to_owned() }
 }

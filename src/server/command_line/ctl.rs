@@ -32,8 +32,12 @@ pub(super) fn ctl() -> Command {
             ),
         )
         .subcommand(
-            change("join", "Add groups, with an even share of the slots")
-                .arg(number("groups", "COUNT").default_value("1").help("How many")),
+            change("join", "Add groups, with an even share of the slots").arg(
+                number("groups", "COUNT")
+                    .value_parser(clap::value_parser!(u64).range(1..))
+                    .default_value("1")
+                    .help("How many"),
+            ),
         )
         .subcommand(
             change("leave", "Have groups own nothing: others get their slots")
@@ -124,10 +128,9 @@ fn view(name: &'static str, about: &'static str) -> Command {
 }
 
 fn change(name: &'static str, about: &'static str) -> Command {
-    let wait = Arg::new("wait")
-        .long("wait")
-        .action(ArgAction::SetTrue)
-        .help("Return when it is done, not when it has begun; says how far it is meanwhile");
+    let wait = Arg::new("wait").long("wait").action(ArgAction::SetTrue).help(
+        "Return when slots and replicas are where they should be; says how far it is meanwhile",
+    );
     governing(name, about).arg(wait).arg(timeout())
 }
 
@@ -248,13 +251,7 @@ fn group_command(name: &'static str, about: &'static str) -> Command {
     Command::new(name)
         .about(about)
         .arg(Arg::new("group").value_name("GROUP").required(true).help("A group, such as g1"))
-        .arg(
-            Arg::new("admin-addr")
-                .long("admin-addr")
-                .value_name("HOST:PORT")
-                .default_value("127.0.0.1:7402")
-                .help("The administration address of a node, whichever"),
-        )
+        .arg(addresses("Administration addresses; the first that answers is asked"))
         .arg(output())
 }
 

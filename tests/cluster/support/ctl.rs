@@ -12,13 +12,10 @@ use super::wait::wait_until;
 pub(crate) fn ctl(cluster: &Cluster, words: &[&str]) -> (i32, Value) {
     let addresses: Vec<String> =
         cluster.all().iter().map(|node| node.plan().admin.to_string()).collect();
-    // One group's members are asked of one node.
-    let addresses =
-        if words[0] == "move-leader" { addresses[0].clone() } else { addresses.join(",") };
     let output = Command::new(server())
         .arg("ctl")
         .args(words)
-        .args(["--output", "json", "--admin-addr", &addresses])
+        .args(["--output", "json", "--admin-addr", &addresses.join(",")])
         .output()
         .expect("the program runs");
     let text = String::from_utf8_lossy(&output.stdout);
