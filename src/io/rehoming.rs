@@ -235,11 +235,13 @@ fn is_home(group: GroupId, data_dir: &DataDir, core: CoreId) -> bool {
 }
 
 impl Found {
-    /// Adds all groups at home here that the log has lost what it said of, if it said anything.
+    /// Adds all groups of the kept map at home here that the log has lost what it said of, if it said
+    /// anything. What the node founded it has until a log says that it left, whoever is to hold it by now:
+    /// the map runs ahead of the groups. That is how cores judge that start from such a log as it is.
     fn add_unrecorded(&mut self, config: &NodeConfig, is_ours: impl Fn(GroupId) -> bool) {
         for info in config.shard_map.all_groups().filter(|info| is_ours(info.id)) {
             let has_snapshot = self.snapshots.iter().any(|snapshot| snapshot.0 == info.id);
-            let here = has_snapshot || info.members.contains(&config.node);
+            let here = has_snapshot || info.founders.contains(&config.node);
             self.groups.entry(info.id).or_insert_with(|| RecoveredGroup::unrecorded(here));
         }
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::base::{Bytes, ClusterId, Index, Micros, NodeId, Term, WallTime};
-use crate::placement::{NodeInfo, ShardMap};
+use crate::placement::{GroupInfo, NodeInfo, ShardMap};
 use crate::wal::{BLOCK, DoubtRecord, EntryRecord, HardStateRecord, SnapshotMark};
 
 const GROUPS: u32 = 7;
@@ -289,6 +289,38 @@ fn groups_that_a_damaged_log_says_nothing_of_are_in_doubt_too() {
     for group in (1..=GROUPS).map(GroupId) {
         assert!(group.0 % 2 == 1 || kind(group) == Some(None), "{group} is another core's");
     }
+}
+
+/// The map may have given a group to others that this node still has, or one to it that never came.
+#[test]
+fn a_damaged_log_is_taken_to_have_held_what_its_node_founded() {
+    let (moved_away, to_come) = (GroupId(GROUPS + 2), GroupId(GROUPS + 4));
+    let directory = filled(2);
+    let mut config = config(directory.path(), 3);
+    let (me, other) = (config.node, NodeId(2));
+    let mut parts = config.shard_map.parts();
+    parts.epoch = 5;
+    let addresses = ("127.0.0.1:3".to_owned(), "127.0.0.1:4".to_owned());
+    parts.nodes.push(NodeInfo {
+        id: other,
+        client_address: addresses.0,
+        peer_address: addresses.1,
+    });
+    let info = parts.groups.iter_mut().find(|info| info.id == moved_away).expect("the last");
+    (info.members, info.preferred_leader) = (vec![other], other);
+    let born_elsewhere = GroupInfo::new(to_come, vec![other], me, 3);
+    parts.groups.push(GroupInfo { members: vec![me], ..born_elsewhere });
+    config.shard_map = ShardMap::from_parts(parts).expect("sound");
+
+    let damaged = 2 * BLOCK;
+    (damaged..damaged + 20).for_each(|position| flip(directory.path(), position));
+    let data_dir = DataDir::open(&config).expect("ours");
+    let data_dir = rehome(&config, data_dir, &Progress::default()).expect("done");
+    let (after, _) = found(&data_dir);
+    let judged = |group| after.get(&group).map(|found| (found.doubt_kind(), found.retired));
+    let votes = Some(DoubtRecord::VOTES);
+    assert_eq!(judged(moved_away), Some((votes, false)), "it may have it still");
+    assert_eq!(judged(to_come), Some((votes, true)), "nothing says that it had come");
 }
 
 /// The superblock comes back from a copy made before the last change.
