@@ -177,6 +177,11 @@ impl Reactor {
         }
     }
 
+    /// Whether it is for this node to tell every other one the newest map, again and again.
+    pub(super) fn tells_maps(&self) -> bool {
+        self.governance.leads.is_some()
+    }
+
     /// A node may have missed what it was told.
     pub(super) fn forget_told(&mut self, node: NodeId) {
         self.governance.told.remove(&node);

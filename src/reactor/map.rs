@@ -4,6 +4,11 @@
 //!  meta group's leader ──Map──▶ core 0 ──map_write──▶ disk ──MapWritten──▶ core 0 ──Map──▶ the other cores
 //! ```
 //!
+//! The leader of the meta group tells all nodes that it reaches. That need not be all: a node whose map is old,
+//! since it was away or lost its disk, lets nobody in whom its map does not name, and those who hold the meta
+//! group by now may all be such. So nodes say to each other which epoch they have, when one comes up and when
+//! one goes by a newer map, and whoever has a newer one tells it.
+//!
 //! So what a disk holds of a group, it holds because a map that is on the disk named that group: a group
 //! that is not in the map was forgotten, and not born since.
 //!
@@ -77,7 +82,8 @@ impl Reactor {
     /// Another node tells a map, or that it has it.
     pub(super) fn map_message(&mut self, now: Time, from: NodeId, epoch: u64, bytes: &[u8]) {
         if bytes.is_empty() {
-            return self.map_known(from, epoch);
+            self.map_known(from, epoch);
+            return self.compare_maps(from, epoch);
         }
         self.map_told(now, epoch, bytes);
         if self.core.map.epoch >= epoch {
@@ -100,6 +106,24 @@ impl Reactor {
         }
     }
 
+    /// Another node has the map of this epoch: who has the older one is told the other.
+    fn compare_maps(&mut self, with: NodeId, epoch: u64) {
+        if epoch > self.newest_map() {
+            self.say_map_known(with);
+        } else if epoch < self.core.map.epoch && !self.tells_maps() {
+            let (epoch, bytes) = (self.core.map.epoch, encode_map(&self.core.map));
+            let body = PeerBody::Map { epoch, body: &bytes };
+            self.core.peers.send_body(with, META, Term(0), &body);
+        }
+    }
+
+    /// A node came up, or may have missed what it was told: it hears which epoch this one has.
+    pub(super) fn say_map_again(&mut self, to: NodeId) {
+        if self.core.config.core == CoreId(0) {
+            self.say_map_known(to);
+        }
+    }
+
     fn say_map_known(&mut self, to: NodeId) {
         let body = PeerBody::Map { epoch: self.core.map.epoch, body: &[] };
         self.core.peers.send_body(to, META, Term(0), &body);
@@ -110,8 +134,8 @@ impl Reactor {
         let Some(write) = self.maps.writing.take_if(|write| write.epoch == epoch) else { return };
         self.pass_map_on(&write.bytes);
         self.adopt_map(now, &write.bytes);
-        if let Some(leader) = self.core.known_leader(META) {
-            self.say_map_known(leader);
+        for node in self.core.peers.nodes() {
+            self.say_map_known(node);
         }
     }
 

@@ -217,6 +217,7 @@ impl Reactor {
                 self.core.peers.identified(node, incarnation, first);
                 if self.core.peers.up(now, node, (incarnation, smp)) {
                     self.forget_told(node);
+                    self.say_map_again(node);
                     self.node_changed(now, node);
                     self.campaign_where_preferred(now);
                     self.tell_all_whereabouts(node);
@@ -425,6 +426,7 @@ impl Reactor {
     fn reset_peer(&mut self, now: Time, node: NodeId) {
         self.core.sendings.reset(node);
         self.forget_told(node);
+        self.say_map_again(node);
         for i in 0..self.replicas.len() {
             let meta = self.replicas[i].group == META;
             if meta || self.replicas[i].raft.configuration().is_member(node) {

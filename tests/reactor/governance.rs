@@ -89,6 +89,31 @@ fn a_node_that_was_away_or_missed_it_is_told_the_map() {
     cluster.run_until(3_000, |cluster| all_know(cluster, 3));
 }
 
+/// The meta group's leader may be a node that one whose map is old does not let in.
+#[test]
+fn a_node_that_is_not_reached_by_the_meta_groups_leader_is_told_the_map_by_others() {
+    let mut cluster = started(3, 1, 8);
+    let leader = cluster.leader(META).expect("settled");
+    let mut others = (1..=3).map(NodeId).filter(|node| *node != leader);
+    let (away, other) = (others.next().expect("three"), others.next().expect("three"));
+    cluster.crash(away);
+    cluster.governed(other, &add_node(4));
+    cluster.cuts.extend([(leader, away), (away, leader)]);
+    cluster.start(away);
+    cluster.run_until(1_000, |cluster| all_know(cluster, 2));
+    // The same while it is up all the time, and where the one who knows was not heard at first.
+    cluster.governed(other, &add_node(5));
+    cluster.run_until(1_000, |cluster| all_know(cluster, 3));
+    cluster.cuts.extend([(other, away), (away, other)]);
+    cluster.governed(other, &add_node(6));
+    cluster.run_until(1_000, |cluster| cluster.map_of(other).epoch == 4);
+    (0..100).for_each(|_| cluster.round());
+    assert_eq!(cluster.map_of(away).epoch, 3, "cut off");
+    cluster.cuts.retain(|(one, two)| ![*one, *two].contains(&other));
+    cluster.reset_link(other, away);
+    cluster.run_until(1_000, |cluster| all_know(cluster, 4));
+}
+
 #[test]
 fn a_drained_node_holds_nothing_and_can_be_removed() {
     let mut cluster = started(4, 4, 4);
