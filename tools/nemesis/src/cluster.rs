@@ -1,5 +1,6 @@
 //! The nodes under test, with all that can be done to them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,9 +10,8 @@ use crate::cut::{Cut, Place};
 use crate::disk::Disk;
 use crate::kind::Kind;
 use crate::network::Networks;
-use crate::node::{CLIENT_PORT, Node, NodePlan, initial_nodes, name};
+use crate::node::{CLIENT_PORT, Node, NodePlan, admin_address, initial_nodes, name};
 use crate::pace::Pace;
-use crate::schedule::Homes;
 use crate::throttle::Throttles;
 use crate::trouble::Trouble;
 use crate::wire::{Quality, Wire};
@@ -31,10 +31,16 @@ pub(crate) struct Shape {
 #[derive(Debug)]
 pub(crate) struct Cluster {
     wires: Vec<Wire>,
-    nodes: Vec<Node>,
+    /// Those that are, or may come to be, nodes of the cluster, by position.
+    nodes: BTreeMap<usize, Node>,
     /// None: nobody asked for slow disks.
     throttles: Option<Throttles>,
     networks: Networks,
+    /// Where images and logs lie.
+    room: PathBuf,
+    plan: NodePlan,
+    /// Whether clocks may be wrong.
+    with_clocks: bool,
     pub(crate) control: Control,
 }
 
@@ -46,42 +52,72 @@ impl Cluster {
     /// If the system refuses, or a fault cannot be done on this machine.
     pub(crate) fn build(shape: &Shape, prefix: &str, room: &Path) -> Result<Self, Trouble> {
         let wants = |kinds: &[Kind]| shape.kinds.iter().any(|kind| kinds.contains(kind));
-        let throttles = wants(&[Kind::SlowDisk]).then(|| Throttles::make(prefix, shape.nodes));
-        let throttles = throttles.transpose()?;
-        let networks = Networks::lay(prefix, shape.nodes)?;
+        let throttles = wants(&[Kind::SlowDisk]).then(|| Throttles::make(prefix));
         let plan = NodePlan {
             server: shape.server.clone(),
             smp: shape.smp,
             initial_nodes: initial_nodes(shape.nodes),
+            join: None,
         };
-        let build = |position: usize| {
-            let called = name(position);
-            let clock = wants(&[Kind::ClockJump, Kind::ClockRate]);
-            let clock = clock.then(|| NodeClock::make(room, &called)).transpose()?;
-            let disk = Disk::make(room, &called)?;
-            let paths = (networks.of(position).path(), room.join(format!("{called}.log")));
-            Ok(Node::new(position, plan.clone(), paths, disk, clock))
+        let mut cluster = Self {
+            wires: Vec::new(),
+            nodes: BTreeMap::new(),
+            throttles: throttles.transpose()?,
+            networks: Networks::lay(prefix)?,
+            room: room.to_owned(),
+            plan: plan.clone(),
+            with_clocks: wants(&[Kind::ClockJump, Kind::ClockRate]),
+            control: Control { server: shape.server.clone() },
         };
-        let nodes = (0..shape.nodes).map(build).collect::<Result<_, Trouble>>()?;
-        let control = Control { server: shape.server.clone() };
-        Ok(Self { wires: Vec::new(), nodes, throttles, networks, control })
+        (0..shape.nodes).try_for_each(|position| cluster.add(position, plan.clone()))?;
+        Ok(cluster)
     }
 
-    /// Starts all nodes and waits until they serve; who votes in which group then.
+    /// A further machine, on which nothing runs.
+    fn add(&mut self, position: usize, plan: NodePlan) -> Result<(), Trouble> {
+        let called = name(position);
+        self.networks.add(position)?;
+        if let Some(throttles) = &mut self.throttles {
+            throttles.add(position)?;
+        }
+        let clock = self.with_clocks.then(|| NodeClock::make(&self.room, &called)).transpose()?;
+        let disk = Disk::make(&self.room, &called)?;
+        let log = self.room.join(format!("{called}.log"));
+        let paths = (self.networks.of(position).path(), log);
+        self.nodes.insert(position, Node::new(position, plan, paths, disk, clock));
+        Ok(())
+    }
+
+    /// Has a further node join, by asking the one at `through`.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) fn add_joining(&mut self, position: usize, through: usize) -> Result<(), Trouble> {
+        let join = Some(admin_address(through));
+        self.add(position, NodePlan { join, ..self.plan.clone() })?;
+        self.start_node(position)
+    }
+
+    /// Stops a node that belongs to the cluster no more, and gives its machine back.
+    ///
+    /// # Errors
+    /// If it does not end well.
+    pub(crate) fn dismiss(&mut self, position: usize, pace: &Pace) -> Result<(), Trouble> {
+        self.node(position).ask_to_stop()?;
+        let has_stopped = || self.nodes.get_mut(&position).expect("it is there").has_stopped();
+        pace.wait_for("a node ends that was removed", STOPPED_MAX, has_stopped)?;
+        self.nodes.remove(&position);
+        self.networks.remove(position);
+        Ok(())
+    }
+
+    /// Starts all nodes and waits until they serve.
     ///
     /// # Errors
     /// If they do not.
-    pub(crate) fn start(&mut self, pace: &Pace) -> Result<Homes, Trouble> {
-        for position in 0..self.nodes.len() {
-            self.start_node(position)?;
-        }
-        self.await_ready(pace)?;
-        let groups = self.nodes.len() * self.nodes[0].smp();
-        let mut homes = Homes::new();
-        for group in 1..=u32::try_from(groups).expect("few groups") {
-            homes.insert(group, self.control.voters(group, 0)?);
-        }
-        Ok(homes)
+    pub(crate) fn start(&mut self, pace: &Pace) -> Result<(), Trouble> {
+        self.positions().into_iter().try_for_each(|position| self.start_node(position))?;
+        self.await_ready(pace).map(drop)
     }
 
     /// Waits until all nodes say that they serve.
@@ -89,7 +125,7 @@ impl Cluster {
     /// # Errors
     /// If they do not, or one has ended by itself.
     pub(crate) fn await_ready(&mut self, pace: &Pace) -> Result<Duration, Trouble> {
-        let positions: Vec<_> = (0..self.nodes.len()).collect();
+        let positions = self.positions();
         let (taken, ()) = pace.wait_for("all nodes are ready", READY_MAX, || {
             self.check_alive()?;
             let answers = self.control.status(&positions, false)?;
@@ -103,7 +139,7 @@ impl Cluster {
     /// # Errors
     /// If it cannot be started.
     pub(crate) fn start_node(&mut self, position: usize) -> Result<(), Trouble> {
-        let pid = self.nodes[position].start()?;
+        let pid = self.node(position).start()?;
         match &self.throttles {
             Some(throttles) => throttles.take_in(position, pid),
             None => Ok(()),
@@ -111,13 +147,16 @@ impl Cluster {
     }
 
     /// A node, by position.
+    ///
+    /// # Panics
+    /// If it is gone.
     pub(crate) fn node(&mut self, position: usize) -> &mut Node {
-        &mut self.nodes[position]
+        self.nodes.get_mut(&position).expect("a node that is there")
     }
 
-    /// How many there are.
-    pub(crate) const fn len(&self) -> usize {
-        self.nodes.len()
+    /// Where there are nodes, ascending.
+    pub(crate) fn positions(&self) -> Vec<usize> {
+        self.nodes.keys().copied().collect()
     }
 
     /// Cuts as told, and nowhere else.
@@ -158,7 +197,7 @@ impl Cluster {
     /// If nobody asked for slow disks.
     pub(crate) fn throttle(&self, position: usize, requests: Option<u32>) -> Result<(), Trouble> {
         let throttles = self.throttles.as_ref().expect("made for this kind of fault");
-        throttles.limit(position, self.nodes[position].disk.device(), requests)
+        throttles.limit(position, self.nodes[&position].disk.device(), requests)
     }
 
     /// Demands that no process has ended by itself.
@@ -166,15 +205,18 @@ impl Cluster {
     /// # Errors
     /// If one has.
     pub(crate) fn check_alive(&mut self) -> Result<(), Trouble> {
-        self.nodes.iter_mut().try_for_each(Node::check_alive)
+        self.nodes.values_mut().try_for_each(Node::check_alive)
     }
 
-    /// Where clients find the nodes.
+    /// Where clients find the nodes that have joined.
     pub(crate) fn targets(&self) -> Vec<String> {
+        let joined = self.nodes.iter().filter(|(_, node)| !node.is_joining());
         let address = |position| format!("{}:{CLIENT_PORT}", Place::Node(position).address());
-        (0..self.nodes.len()).map(address).collect()
+        joined.map(|(position, _)| address(*position)).collect()
     }
 }
+
+const STOPPED_MAX: Duration = Duration::from_secs(30);
 
 /// A start reads its log first.
 const READY_MAX: Duration = Duration::from_mins(2);

@@ -1,12 +1,13 @@
 //! Nodes are asked and told as their operators do it: by `sunstar ctl`.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use serde::Deserialize;
-use serde_json::Value;
 
+use crate::map::Map;
 use crate::node::{admin_address, name};
 use crate::trouble::{Trouble, at};
 
@@ -28,6 +29,7 @@ pub(crate) struct NodeAnswer {
 
 #[derive(Clone, Debug, Deserialize)]
 struct NodeStatus {
+    node: u64,
     #[serde(default)]
     cores: Vec<CoreStatus>,
     #[serde(default)]
@@ -55,6 +57,14 @@ pub(crate) struct GroupStatus {
     pub(crate) applied_index: u64,
     #[serde(default)]
     pub(crate) quarantined: bool,
+    /// Slots served.
+    pub(crate) slots: usize,
+    /// The epoch of the map that it has begun.
+    pub(crate) epoch: u64,
+    /// Slots on their way in.
+    pub(crate) arriving: usize,
+    /// Slots not given up yet.
+    pub(crate) leaving: usize,
     pub(crate) state_hash: Option<String>,
 }
 
@@ -71,6 +81,11 @@ impl GroupStatus {
 }
 
 impl NodeAnswer {
+    /// Which node it is, if it says.
+    pub(crate) fn node(&self) -> Option<u64> {
+        self.status.as_ref().map(|status| status.node)
+    }
+
     /// Its replicas.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &GroupStatus> {
         self.cores().flat_map(|core| &core.groups)
@@ -102,9 +117,8 @@ impl Control {
     /// # Errors
     /// If the program fails.
     pub(crate) fn status(&self, nodes: &[usize], hash: bool) -> Result<Vec<NodeAnswer>, Trouble> {
-        let addresses: Vec<_> = nodes.iter().map(|node| admin_address(*node)).collect();
         let mut arguments = vec!["status", "--output", "json", "--admin-addr"];
-        let addresses = addresses.join(",");
+        let addresses = addresses(nodes);
         arguments.push(&addresses);
         arguments.extend(hash.then_some("--hash"));
         let said = self.run(&arguments)?;
@@ -113,21 +127,50 @@ impl Control {
         Ok(answers.nodes)
     }
 
-    /// Who votes in a group.
+    /// The shard map of an epoch, or the newest; None if nobody says.
     ///
     /// # Errors
-    /// If nobody says.
-    pub(crate) fn voters(&self, group: u32, asked: usize) -> Result<Vec<u64>, Trouble> {
-        let (group, address) = (format!("g{group}"), admin_address(asked));
-        let arguments = ["group", "members", &group, "--output", "json", "--admin-addr", &address];
+    /// If the program fails.
+    pub(crate) fn map(&self, nodes: &[usize], epoch: Option<u64>) -> Result<Option<Map>, Trouble> {
+        let (addresses, epoch) = (addresses(nodes), epoch.map(|epoch| format!("--epoch={epoch}")));
+        let mut arguments = vec!["groups", "--output", "json", "--admin-addr", &addresses];
+        arguments.extend(epoch.as_deref());
         let said = self.run(&arguments)?;
-        let members: Value = serde_json::from_str(&said.text).unwrap_or_default();
-        let voters = members["voters"].as_array().into_iter().flatten();
-        let voters: Option<Vec<u64>> = voters.map(Value::as_u64).collect();
-        match voters {
-            Some(voters) if said.succeeded && !voters.is_empty() => Ok(voters),
-            _ => Err(Trouble::broken(format!("who votes in {group}? {}", said.text))),
+        if !said.succeeded {
+            return Ok(None);
         }
+        let map = serde_json::from_str(&said.text);
+        map.map(Some)
+            .map_err(|error| Trouble::broken(format!("ctl groups: {error}: {}", said.text)))
+    }
+
+    /// Whether all is as it should be, and if not, what is not.
+    ///
+    /// # Errors
+    /// If the program cannot be run.
+    pub(crate) fn health(&self, nodes: &[usize]) -> Result<Said, Trouble> {
+        self.run(&["health", "--output", "json", "--admin-addr", &addresses(nodes)])
+    }
+
+    /// Begins to ask what may take long; the answer goes to `said`.
+    ///
+    /// # Errors
+    /// If the program cannot be run.
+    pub(crate) fn begin(
+        &self,
+        words: &[String],
+        nodes: &[usize],
+        said: File,
+    ) -> Result<Child, Trouble> {
+        let mut command = Command::new(&self.server);
+        command.arg("ctl").args(words).args([
+            "--output",
+            "json",
+            "--admin-addr",
+            &addresses(nodes),
+        ]);
+        command.stdin(Stdio::null()).stdout(said).stderr(Stdio::null());
+        command.spawn().map_err(at("run", &self.server))
     }
 
     /// Makes these nodes the voters of a group, asking `asked`.
@@ -190,12 +233,18 @@ impl Control {
     }
 }
 
+/// `--admin-addr` of these nodes.
+fn addresses(nodes: &[usize]) -> String {
+    let addresses: Vec<_> = nodes.iter().map(|node| admin_address(*node)).collect();
+    addresses.join(",")
+}
+
 /// What the program said.
 #[derive(Clone, Debug)]
 pub(crate) struct Said {
     /// Whether it is done.
     pub(crate) succeeded: bool,
-    text: String,
+    pub(crate) text: String,
     /// Why not.
     pub(crate) complaint: String,
 }
@@ -218,11 +267,14 @@ impl Patience {
     }
 }
 
-/// By group: applied index and state of each replica.
-pub(crate) fn replicas(answers: &[NodeAnswer]) -> BTreeMap<u32, Vec<&GroupStatus>> {
-    let mut replicas: BTreeMap<u32, Vec<_>> = BTreeMap::new();
-    for group in answers.iter().flat_map(NodeAnswer::groups) {
-        replicas.entry(group.group).or_default().push(group);
+/// By group: which node has a replica, and how that is.
+pub(crate) fn replicas(answers: &[NodeAnswer]) -> BTreeMap<u32, BTreeMap<u64, &GroupStatus>> {
+    let mut replicas: BTreeMap<u32, BTreeMap<_, _>> = BTreeMap::new();
+    for answer in answers {
+        for group in answer.groups() {
+            let node = answer.node().expect("it says which groups it has");
+            replicas.entry(group.group).or_default().insert(node, group);
+        }
     }
     replicas
 }

@@ -44,29 +44,28 @@ impl Cut {
     }
 
     /// One node alone; its clients reach it still unless `clients` too are cut off.
-    pub(crate) fn isolate(node: usize, nodes: usize, clients: bool) -> Self {
-        let others = (0..nodes).filter(|other| *other != node).map(Place::Node);
+    pub(crate) fn isolate(node: usize, nodes: &[usize], clients: bool) -> Self {
+        let others = all_but(node, nodes).into_iter().map(Place::Node);
         let others: Vec<_> = others.chain(clients.then_some(Place::Hub)).collect();
         Self::between(&[Place::Node(node)], &others)
     }
 
     /// What one node says is not heard by the others, or the other way round.
-    pub(crate) fn one_way(node: usize, nodes: usize, mute: bool) -> Self {
-        let others = (0..nodes).filter(|other| *other != node).map(Place::Node);
+    pub(crate) fn one_way(node: usize, nodes: &[usize], mute: bool) -> Self {
+        let others = all_but(node, nodes).into_iter().map(Place::Node);
         let pair =
             |other| if mute { (Place::Node(node), other) } else { (other, Place::Node(node)) };
         Self { dropped: others.map(pair).collect() }
     }
 
     /// Everybody reaches `bridge`, which is on both sides; nobody else reaches the other side.
-    pub(crate) fn bridge(bridge: usize, nodes: usize, random: &mut Rng) -> Self {
-        let others: Vec<usize> = (0..nodes).filter(|other| *other != bridge).collect();
-        Self::sides(others, random)
+    pub(crate) fn bridge(bridge: usize, nodes: &[usize], random: &mut Rng) -> Self {
+        Self::sides(all_but(bridge, nodes), random)
     }
 
     /// Two sides, neither of them empty.
-    pub(crate) fn split(nodes: usize, random: &mut Rng) -> Self {
-        Self::sides((0..nodes).collect(), random)
+    pub(crate) fn split(nodes: &[usize], random: &mut Rng) -> Self {
+        Self::sides(nodes.to_vec(), random)
     }
 
     fn sides(mut nodes: Vec<usize>, random: &mut Rng) -> Self {
@@ -93,6 +92,10 @@ impl Cut {
         rules.push_str("}\n}\n");
         rules
     }
+}
+
+fn all_but(node: usize, nodes: &[usize]) -> Vec<usize> {
+    nodes.iter().copied().filter(|other| *other != node).collect()
 }
 
 impl fmt::Display for Place {
@@ -129,24 +132,24 @@ mod tests {
 
     #[test]
     fn who_is_alone_hears_nobody_and_is_not_heard() {
-        let cut = Cut::isolate(1, 3, false);
+        let cut = Cut::isolate(1, &[0, 1, 2], false);
         assert!(!heard(&cut, 0, 1) && !heard(&cut, 1, 2) && heard(&cut, 0, 2));
         assert_eq!(cut.dropped.len(), 4);
-        assert!(Cut::isolate(1, 3, true).dropped.contains(&(Place::Hub, Place::Node(1))));
+        assert!(Cut::isolate(1, &[0, 1, 2], true).dropped.contains(&(Place::Hub, Place::Node(1))));
     }
 
     #[test]
     fn one_way_is_one_way() {
-        let mute = Cut::one_way(0, 3, true);
+        let mute = Cut::one_way(0, &[0, 1, 2], true);
         assert!(!heard(&mute, 0, 1) && !heard(&mute, 0, 2) && heard(&mute, 1, 0));
-        let deaf = Cut::one_way(0, 3, false);
+        let deaf = Cut::one_way(0, &[0, 1, 2], false);
         assert!(heard(&deaf, 0, 1) && !heard(&deaf, 1, 0) && !heard(&deaf, 2, 0));
     }
 
     #[test]
     fn a_bridge_is_reached_by_all_and_the_sides_not_by_each_other() {
         for seed in 0..20 {
-            let cut = Cut::bridge(4, 5, &mut Rng::with_seed(seed));
+            let cut = Cut::bridge(4, &[0, 1, 2, 3, 4], &mut Rng::with_seed(seed));
             assert!((0..4).all(|node| heard(&cut, node, 4) && heard(&cut, 4, node)));
             assert_eq!(cut.dropped.len(), 8, "two against two");
         }
@@ -155,14 +158,14 @@ mod tests {
     #[test]
     fn a_split_has_two_sides() {
         for seed in 0..20 {
-            let cut = Cut::split(5, &mut Rng::with_seed(seed));
+            let cut = Cut::split(&[0, 1, 2, 3, 4], &mut Rng::with_seed(seed));
             assert_eq!(cut.dropped.len(), 12, "two against three");
         }
     }
 
     #[test]
     fn rules_name_who_is_not_heard() {
-        let rules = Cut::one_way(0, 3, true).rules(1);
+        let rules = Cut::one_way(0, &[0, 1, 2], true).rules(1);
         assert!(rules.contains("ip saddr 10.77.0.1 drop\n}"), "{rules}");
         assert!(!Cut::default().rules(1).contains("drop"));
     }

@@ -2,7 +2,7 @@
 //!
 //! What was done is undone in this order: networks, disks, clocks, processes; then every group must take
 //! writes; then lost nodes are replaced, and groups get their voters back. Liveness is promised to a healthy
-//! majority, not only to a whole cluster.
+//! majority, not only to a whole cluster. Changes of the map begin between the faults, and are not undone.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,8 +15,9 @@ use crate::clock::NodeClock;
 use crate::cluster::Cluster;
 use crate::control::Patience;
 use crate::cut::Cut;
+use crate::governor::Governor;
 use crate::pace::Pace;
-use crate::schedule::{Action, Fault, Homes, Round};
+use crate::schedule::{Action, Fault, Known, Round};
 use crate::trouble::Trouble;
 
 /// What is to be undone.
@@ -45,6 +46,7 @@ struct Debts {
 pub(crate) struct Injection<'a> {
     cluster: &'a mut Cluster,
     pace: &'a Pace,
+    known: &'a Known,
     /// Bad wires lose what this says.
     seed: u64,
     debts: Debts,
@@ -52,26 +54,53 @@ pub(crate) struct Injection<'a> {
 
 impl<'a> Injection<'a> {
     /// Nothing is done yet.
-    pub(crate) fn new(cluster: &'a mut Cluster, pace: &'a Pace, seed: u64) -> Self {
-        Self { cluster, pace, seed, debts: Debts::default() }
+    pub(crate) fn new(
+        cluster: &'a mut Cluster,
+        pace: &'a Pace,
+        known: &'a Known,
+        seed: u64,
+    ) -> Self {
+        Self { cluster, pace, known, seed, debts: Debts::default() }
     }
 
     /// Does all of a round, and lets it last.
     ///
     /// # Errors
     /// If a fault cannot be done, or Ctrl-C comes.
-    pub(crate) fn perform(&mut self, round: &Round) -> Result<(), Trouble> {
-        for fault in &round.faults {
+    pub(crate) fn perform(
+        &mut self,
+        round: &Round,
+        governor: &mut Governor,
+    ) -> Result<(), Trouble> {
+        for (number, fault) in round.faults.iter().enumerate() {
+            self.begin_changes(round, number, governor)?;
             self.inject(fault)?;
             self.pace.pause(round.gap)?;
         }
-        let Some(cut) = self.debts.flapping.clone() else { return self.pace.pause(round.hold) };
+        self.begin_changes(round, round.faults.len(), governor)?;
+        let flapping = self.debts.flapping.clone();
         let until = self.pace.running_time() + round.hold;
         while self.pace.running_time() < until {
+            governor.go_on(self.cluster, self.pace, false)?;
             self.pace.pause(FLAP)?;
-            self.cluster.cut(&Cut::default())?;
-            self.pace.pause(FLAP)?;
-            self.cluster.cut(&cut)?;
+            if let Some(cut) = &flapping {
+                self.cluster.cut(&Cut::default())?;
+                self.pace.pause(FLAP)?;
+                self.cluster.cut(cut)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for what is wanted after so many faults.
+    fn begin_changes(
+        &mut self,
+        round: &Round,
+        after: usize,
+        governor: &mut Governor,
+    ) -> Result<(), Trouble> {
+        for change in round.changes.iter().filter(|change| change.after == after) {
+            governor.begin(change, self.known, self.cluster, self.pace)?;
         }
         Ok(())
     }
@@ -99,7 +128,9 @@ impl<'a> Injection<'a> {
             Action::Wipe(node) => {
                 self.kill(*node)?;
                 self.debts.wiped.insert(*node);
-                self.cluster.node(*node).disk.wipe()
+                let others: Vec<_> = self.known.hosts.iter().filter(|it| *it != node).collect();
+                let knows_nobody = others.iter().all(|it| **it >= self.known.nodes_at_first);
+                self.cluster.node(*node).lose_disk(*others[0], knows_nobody)
             }
             Action::Slow(node, requests) => {
                 self.debts.slow.insert(*node);
@@ -119,7 +150,8 @@ impl<'a> Injection<'a> {
             }
             Action::Change { group, voters } => {
                 self.debts.changed.insert(*group);
-                self.cluster.control.set_voters(*group, voters, ASKED, Patience::None).map(drop)
+                let asked = self.known.hosts[0];
+                self.cluster.control.set_voters(*group, voters, asked, Patience::None).map(drop)
             }
         }
     }
@@ -148,8 +180,8 @@ impl<'a> Injection<'a> {
     /// give back of that for their snapshots is taken from them, too.
     fn fill(&mut self, nodes: &[usize]) -> Result<(), Trouble> {
         self.debts.full.extend(nodes);
-        // Once a majority refuses to write, the others are never asked to.
-        let majority = self.cluster.len() / 2 + 1;
+        // Once most replicas of a group refuse to write, the others are never asked to.
+        let majority = REPLICAS / 2 + 1;
         let bulk = Bulk { targets: self.cluster.targets(), value: vec![b'b'; BULK_BYTES] };
         self.pace.wait_for("a full disk is noticed", NOTICED_MAX, || {
             for node in nodes {
@@ -202,15 +234,18 @@ impl<'a> Injection<'a> {
     ///
     /// # Errors
     /// If that does not succeed in time.
-    pub(crate) fn repair(&mut self, homes: &Homes) -> Result<(), Trouble> {
+    pub(crate) fn repair(&mut self) -> Result<(), Trouble> {
         for node in std::mem::take(&mut self.debts.wiped) {
             self.replace(node)?;
         }
         for group in std::mem::take(&mut self.debts.changed) {
-            let (home, control) = (&homes[&group], &self.cluster.control);
+            let (hosts, control) = (&self.known.hosts, &self.cluster.control);
             let mut last = String::new();
             let restored = self.pace.wait_for("a group gets its voters back", REPAIRED_MAX, || {
-                let said = control.set_voters(group, home, ASKED, Patience::Seconds(30))?;
+                // They may be others by now, or the group forgotten.
+                let Some(map) = control.map(hosts, None)? else { return Ok(None) };
+                let Some(home) = map.members(group) else { return Ok(Some(())) };
+                let said = control.set_voters(group, home, hosts[0], Patience::Seconds(5))?;
                 last = said.complaint;
                 Ok(said.succeeded.then_some(()))
             });
@@ -220,16 +255,20 @@ impl<'a> Injection<'a> {
     }
 
     /// Has a node let in again that lost its disk, and waits until nobody keeps it out.
-    fn replace(&self, node: usize) -> Result<(), Trouble> {
-        let control = &self.cluster.control;
-        let nodes: Vec<_> = (0..self.cluster.len()).collect();
-        let asked = (node + 1) % nodes.len();
+    fn replace(&mut self, node: usize) -> Result<(), Trouble> {
+        let nodes = &self.known.nodes;
+        let asked = *nodes.iter().find(|other| **other != node).expect("there are three at least");
         let mut last = String::new();
         let replaced = self.pace.wait_for("a lost node is let in again", REPAIRED_MAX, || {
+            self.cluster.check_alive()?;
+            let control = &self.cluster.control;
             let said = control.replace(node, asked, Patience::Seconds(30))?;
             last = said.complaint;
-            let answers = control.status(&nodes, false)?;
+            let answers = control.status(nodes, false)?;
             let is_in = answers.iter().all(|answer| answer.ready && !answer.refuses());
+            if is_in {
+                self.cluster.node(node).has_joined();
+            }
             Ok((said.succeeded && is_in).then_some(()))
         });
         replaced.map(drop).map_err(|trouble| trouble.with(&last))
@@ -259,8 +298,8 @@ impl Bulk {
     }
 }
 
-/// The node that is asked to change voters: any can be.
-const ASKED: usize = 0;
+/// Of a group.
+const REPLICAS: usize = 3;
 
 /// How long a flapping partition stands, and does not stand.
 const FLAP: Duration = Duration::from_millis(300);

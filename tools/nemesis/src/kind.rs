@@ -1,10 +1,11 @@
-//! The kinds of faults, by the names under which they are counted and left out.
+//! The kinds of trouble, faults and changes of the shard map, by the names under which they are counted and
+//! left out.
 
 use std::fmt;
 
 use clap::ValueEnum;
 
-/// A kind of fault.
+/// A kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Kind {
     /// SIGKILL of one node.
@@ -47,6 +48,16 @@ pub(crate) enum Kind {
     Transfer,
     /// The voters of a group change, and change back.
     Membership,
+    /// Slots go to another group.
+    MoveSlots,
+    /// A group joins, with its share of the slots.
+    JoinGroup,
+    /// A group gives its slots away, and is forgotten.
+    LeaveGroup,
+    /// A further node joins.
+    JoinNode,
+    /// A node is drained, decommissioned, and gone.
+    DrainNode,
 }
 
 impl Kind {
@@ -61,13 +72,29 @@ impl Kind {
         Self::value_variants().iter().copied()
     }
 
+    /// Whether it changes the shard map, at a time of its own: nothing undoes it, it is brought to its end.
+    pub(crate) const fn is_change(self) -> bool {
+        matches!(
+            self,
+            Self::MoveSlots | Self::JoinGroup | Self::LeaveGroup | Self::JoinNode | Self::DrainNode
+        )
+    }
+
     /// Whether the two must not come together.
     ///
     /// A node that lost its disk is let in again by a change of every group's members, which each node
-    /// notes on its disk.
+    /// notes on its disk. And no founder of a group loses its disk before all founders have met: the
+    /// group would wait for ever, which is a known limit of Sunstar's and no finding.
     pub(crate) fn bars(self, other: Self) -> bool {
         let alone = |kind| {
-            matches!(kind, Self::Membership | Self::FullDisk | Self::FullDisks | Self::WipedDisk)
+            matches!(
+                kind,
+                Self::Membership
+                    | Self::FullDisk
+                    | Self::FullDisks
+                    | Self::WipedDisk
+                    | Self::JoinGroup
+            )
         };
         let wipes = [self, other].contains(&Self::WipedDisk);
         let fills = |kind| matches!(kind, Self::FullDisk | Self::FullDisks);

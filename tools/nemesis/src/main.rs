@@ -1,8 +1,8 @@
 //! `sunstar-nemesis`: faults against real nodes under load, and the proof that nothing promised was broken.
 //!
 //! ```text
-//!  clients ──history──► checks        schedule: rounds of one to three faults, from one seed
-//!     │                                  │
+//!  clients ──history──► checks        schedule: rounds of one to three faults, from one seed, and
+//!     │                                  │ changes of the map that go on meanwhile: `governor`
 //!     ▼   hub's network                  ▼   inject · hold · heal · measure · repair
 //!  ┌─ n1 ─┐ ┌─ n2 ─┐ ┌─ n3 ─┐     signals, nftables, bad wires, full and slow disks, wrong clocks
 //!  │ ext4 │ │ ext4 │ │ ext4 │     `sunstar ctl`: transfers, other voters, lost nodes
@@ -10,8 +10,9 @@
 //! ```
 //!
 //! What it promises to look at: the history is linearizable and each command happened at most once; every
-//! key can be read at last; every group takes writes soon after each heal; no process ends by itself; all
-//! replicas end in equal states. Absent on purpose: failing and dying disks, which `sunstar-disks` does.
+//! key can be read at last; every group takes writes soon after each heal; no process ends by itself; every
+//! change of the map that was begun comes to its end, or is refused with a reason that may be; no slot was
+//! served by two groups; all replicas end in equal states, where the map says. Absent on purpose: failing and dying disks, which `sunstar-disks` does.
 
 mod clients;
 mod clock;
@@ -19,10 +20,13 @@ mod cluster;
 mod control;
 mod cut;
 mod disk;
+mod governor;
 mod injection;
 mod kind;
+mod map;
 mod network;
 mod node;
+mod owners;
 mod pace;
 mod probe;
 mod remains;
@@ -34,6 +38,7 @@ mod throttle;
 mod trouble;
 mod verdict;
 mod wire;
+mod wish;
 mod workload;
 
 use std::path::PathBuf;
@@ -97,7 +102,7 @@ struct RunArguments {
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     rate: u64,
 
-    /// Only these kinds of faults.
+    /// Only these kinds of faults and changes.
     #[arg(long, value_name = "KIND,…", value_delimiter = ',')]
     only: Vec<Kind>,
 

@@ -10,6 +10,8 @@
 //!
 //! Each node drops by nftables what it is not to hear (`cut`); a bad wire (`wire`) goes between.
 
+use std::collections::BTreeMap;
+
 use sunstar_disks::network::Network;
 use sunstar_disks::programs;
 
@@ -20,34 +22,46 @@ use crate::trouble::Trouble;
 #[derive(Debug)]
 pub(crate) struct Networks {
     /// Dropped first: an interface goes with either end's namespace.
-    nodes: Vec<Network>,
+    nodes: BTreeMap<usize, Network>,
+    prefix: String,
     _hub: Network,
 }
 
 impl Networks {
-    /// Makes them, and moves the calling thread into the hub.
+    /// Makes the hub, and moves the calling thread into it.
     ///
     /// # Errors
     /// If the system refuses.
-    pub(crate) fn lay(prefix: &str, nodes: usize) -> Result<Self, Trouble> {
+    pub(crate) fn lay(prefix: &str) -> Result<Self, Trouble> {
         let hub = Network::create(&format!("{prefix}-hub"))?;
         hub.enter()?;
         bridge::make("hub")?;
         let address = format!("{}/24", Place::Hub.address());
         programs::run("ip", &["addr", "add", &address, "dev", "hub"])?;
-        let join = |position: usize| {
-            let node = Network::create(&format!("{prefix}-n{}", position + 1))?;
-            let (end, name) = (format!("n{}", position + 1), node.name());
-            let pair = ["link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", &end];
-            programs::run("ip", &pair)?;
-            bridge::join(&end, "hub")?;
-            let address = format!("{}/24", Place::Node(position).address());
-            programs::run("ip", &["-n", name, "addr", "add", &address, "dev", "eth0"])?;
-            programs::run("ip", &["-n", name, "link", "set", "eth0", "up"])?;
-            Ok(node)
-        };
-        let nodes = (0..nodes).map(join).collect::<Result<_, Trouble>>()?;
-        Ok(Self { nodes, _hub: hub })
+        Ok(Self { nodes: BTreeMap::new(), prefix: prefix.to_owned(), _hub: hub })
+    }
+
+    /// Makes the network of a node, where nothing is cut.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) fn add(&mut self, position: usize) -> Result<(), Trouble> {
+        let (end, prefix) = (format!("n{}", position + 1), &self.prefix);
+        let node = Network::create(&format!("{prefix}-{end}"))?;
+        let name = node.name();
+        let pair = ["link", "add", "eth0", "netns", name, "type", "veth", "peer", "name", &end];
+        programs::run("ip", &pair)?;
+        bridge::join(&end, "hub")?;
+        let address = format!("{}/24", Place::Node(position).address());
+        programs::run("ip", &["-n", name, "addr", "add", &address, "dev", "eth0"])?;
+        programs::run("ip", &["-n", name, "link", "set", "eth0", "up"])?;
+        self.nodes.insert(position, node);
+        Ok(())
+    }
+
+    /// Takes the network of a node down; its process must have ended.
+    pub(crate) fn remove(&mut self, position: usize) {
+        self.nodes.remove(&position);
     }
 
     /// Cuts as told, and nowhere else.
@@ -55,8 +69,8 @@ impl Networks {
     /// # Errors
     /// If nftables refuses.
     pub(crate) fn apply(&self, cut: &Cut) -> Result<(), Trouble> {
-        for (position, node) in self.nodes.iter().enumerate() {
-            let rules = cut.rules(position);
+        for (position, node) in &self.nodes {
+            let rules = cut.rules(*position);
             programs::run("ip", &["netns", "exec", node.name(), "nft", &rules])?;
         }
         Ok(())
@@ -64,7 +78,7 @@ impl Networks {
 
     /// The network of a node.
     pub(crate) fn of(&self, position: usize) -> &Network {
-        &self.nodes[position]
+        &self.nodes[&position]
     }
 }
 

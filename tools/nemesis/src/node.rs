@@ -21,6 +21,8 @@ pub(crate) struct NodePlan {
     pub(crate) smp: usize,
     /// `--initial-nodes`.
     pub(crate) initial_nodes: String,
+    /// `--join` instead: where another node is administered.
+    pub(crate) join: Option<String>,
 }
 
 /// A node; its process is killed when it is dropped.
@@ -34,6 +36,13 @@ pub(crate) struct Node {
     process: Option<Child>,
     /// Whether a SIGSTOP was the last signal.
     stopped: bool,
+    /// It asks to be taken in, and was not ready since: a start that fails is repeated, as whoever
+    /// supervises it would do.
+    is_joining: bool,
+    /// How often it was started again because of that.
+    restarts: u32,
+    /// It lost its disk at some time.
+    lost_disk: bool,
     pub(crate) disk: Disk,
     /// None: the machine's own clocks.
     pub(crate) clock: Option<NodeClock>,
@@ -82,7 +91,20 @@ impl Node {
         disk: Disk,
         clock: Option<NodeClock>,
     ) -> Self {
-        Self { position, plan, network, log, process: None, stopped: false, disk, clock }
+        let is_joining = plan.join.is_some();
+        Self {
+            position,
+            plan,
+            network,
+            log,
+            process: None,
+            stopped: false,
+            is_joining,
+            restarts: 0,
+            lost_disk: false,
+            disk,
+            clock,
+        }
     }
 
     /// Starts its process; its id.
@@ -125,13 +147,40 @@ impl Node {
             "--memory=512MiB".into(),
             "--log-segment-bytes=32MiB".into(),
             "--cluster-name=nemesis".into(),
-            format!("--initial-nodes={}", self.plan.initial_nodes),
+            match &self.plan.join {
+                Some(address) => format!("--join={address}"),
+                None => format!("--initial-nodes={}", self.plan.initial_nodes),
+            },
         ]
     }
 
-    /// On how many cores it runs.
-    pub(crate) const fn smp(&self) -> usize {
-        self.plan.smp
+    /// Whether it asks to be taken in, and is not ready.
+    pub(crate) const fn is_joining(&self) -> bool {
+        self.is_joining
+    }
+
+    /// It is ready: from now on it must not end by itself.
+    pub(crate) fn has_joined(&mut self) {
+        self.is_joining = false;
+    }
+
+    /// Everything on its disk is gone; its process must not run. One that joined has to do so again, asking
+    /// the node at `through`; and so has any that is not told so, where those are gone that it would know.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(crate) fn lose_disk(&mut self, through: usize, knows_nobody: bool) -> Result<(), Trouble> {
+        if knows_nobody || self.plan.join.is_some() {
+            self.plan.join = Some(admin_address(through));
+            self.is_joining = true;
+        }
+        self.lost_disk = true;
+        self.disk.wipe()
+    }
+
+    /// Whether it ever lost its disk.
+    pub(crate) const fn has_lost_disk(&self) -> bool {
+        self.lost_disk
     }
 
     /// SIGKILL, whether it stands still or not.
@@ -210,6 +259,16 @@ impl Node {
         let Some(process) = &mut self.process else { return Ok(()) };
         match process.try_wait().map_err(at("wait for", &self.plan.server))? {
             None => Ok(()),
+            // Refused, or nobody took it in.
+            Some(status)
+                if self.is_joining
+                    && matches!(status.code(), Some(1 | 3))
+                    && self.restarts < RESTARTS_MAX =>
+            {
+                self.restarts += 1;
+                self.end();
+                self.start().map(drop)
+            }
             Some(status) => Err(Trouble::Broken(format!(
                 "{} ended by itself ({status}): see {}",
                 name(self.position),
@@ -218,6 +277,9 @@ impl Node {
         }
     }
 }
+
+/// More often nobody starts a node that is refused.
+const RESTARTS_MAX: u32 = 200;
 
 impl Drop for Node {
     fn drop(&mut self) {

@@ -1,50 +1,36 @@
 //! Liveness: whether every group takes writes, and how soon.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sunstar::base::Micros;
 use sunstar::client::blocking::Client;
 use sunstar::client::{ClientError, Command, Options};
 
+use crate::map::Map;
 use crate::pace::Pace;
 use crate::trouble::Trouble;
 
-/// A key in each group.
+/// A key in each group that owns slots.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
     targets: Vec<String>,
-    /// By group.
-    keys: BTreeMap<u32, String>,
+    keys: Vec<String>,
 }
 
 impl Probe {
-    /// Finds a key in each of so many groups.
-    ///
-    /// # Errors
-    /// If they do not all take a write in time.
-    pub(crate) fn find(targets: &[String], groups: usize, pace: &Pace) -> Result<Self, Trouble> {
-        let mut probe = Self { targets: targets.to_vec(), keys: BTreeMap::new() };
-        let mut client = probe.connect()?;
-        let mut number = 0;
-        pace.wait_for("a write in every group at first", PATIENCE, || {
-            number += 1;
-            let key = format!("probe-{number}");
-            if let Ok(put) = client.put(key.as_bytes(), b"") {
-                probe.keys.entry(put.place.group.0).or_insert(key);
-            }
-            Ok((probe.keys.len() == groups).then_some(()))
-        })?;
-        Ok(probe)
+    /// A probe of the groups in `map`. While slots are on their way another group than there may answer:
+    /// somebody must.
+    pub(crate) fn new(targets: Vec<String>, map: &Map) -> Self {
+        Self { targets, keys: map.keys().into_values().collect() }
     }
 
-    /// Waits until every group has taken a write that began from now on; how long that took.
+    /// Waits until every key has taken a write that began from now on; how long that took.
     ///
     /// # Errors
     /// If it takes too long by far, or Ctrl-C comes.
     pub(crate) fn await_writes(&self, pace: &Pace) -> Result<Duration, Trouble> {
         let start = pace.running_time();
-        let mut waiting: Vec<&String> = self.keys.values().collect();
+        let mut waiting: Vec<&String> = self.keys.iter().collect();
         pace.wait_for("every group takes writes", PATIENCE, || {
             let Ok(mut client) = self.connect() else { return Ok(None) };
             waiting = write(&mut client, &waiting);

@@ -19,6 +19,24 @@ pub(crate) struct Tally {
     rounds: Vec<Duration>,
 }
 
+/// Changes of the shard map by kind, and what became of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changes {
+    kinds: BTreeMap<Kind, Fates>,
+    /// What was not done when it was asked for, by the reason: refused for now, or not answered.
+    put_off: BTreeMap<String, usize>,
+}
+
+/// Changes of one kind.
+#[derive(Clone, Debug, Default)]
+struct Fates {
+    asked: usize,
+    /// Of each that came to its end: how long after it was asked for.
+    done: Vec<Duration>,
+    /// Of each that did not: why.
+    refused: Vec<String>,
+}
+
 /// A run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
@@ -33,6 +51,9 @@ pub(crate) struct Report {
     pub(crate) rounds: usize,
     pub(crate) faults: usize,
     kinds: Vec<Row>,
+    pub(crate) changes: usize,
+    change_kinds: Vec<ChangeRow>,
+    put_off: BTreeMap<String, usize>,
     /// After how long every group took writes again, by rounds, in seconds.
     pub(crate) live_median_s: f64,
     pub(crate) live_max_s: f64,
@@ -57,6 +78,17 @@ struct Row {
     live_max_s: f64,
 }
 
+/// One kind of change.
+#[derive(Clone, Debug, Serialize)]
+struct ChangeRow {
+    kind: String,
+    asked: usize,
+    done: usize,
+    refused: Vec<String>,
+    done_median_s: f64,
+    done_max_s: f64,
+}
+
 /// What a report is made of, beside the tally.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
@@ -68,8 +100,31 @@ pub(crate) struct Facts {
     pub(crate) lasted: Duration,
     pub(crate) stood_still: Duration,
     pub(crate) told: Told,
+    pub(crate) changes: Changes,
     pub(crate) replicas_equal: usize,
     pub(crate) checks: Vec<Checked>,
+}
+
+impl Changes {
+    /// One is asked for.
+    pub(crate) fn asked(&mut self, kind: Kind) {
+        self.kinds.entry(kind).or_default().asked += 1;
+    }
+
+    /// One has come to its end.
+    pub(crate) fn done(&mut self, kind: Kind, took: Duration) {
+        self.kinds.entry(kind).or_default().done.push(took);
+    }
+
+    /// One will not be.
+    pub(crate) fn refused(&mut self, kind: Kind, reason: &str) {
+        self.kinds.entry(kind).or_default().refused.push(reason.to_owned());
+    }
+
+    /// One is to be asked for again.
+    pub(crate) fn put_off(&mut self, reason: &str) {
+        *self.put_off.entry(reason.to_owned()).or_default() += 1;
+    }
 }
 
 impl Tally {
@@ -89,9 +144,18 @@ impl Tally {
     /// The whole report.
     pub(crate) fn report(&self, facts: Facts) -> Report {
         let Facts {
-            seed, commit, nodes, lasted, stood_still, told, replicas_equal, checks, ..
+            seed,
+            commit,
+            nodes,
+            live_max,
+            lasted,
+            stood_still,
+            told,
+            changes,
+            replicas_equal,
+            checks,
         } = facts;
-        let late = self.rounds.iter().filter(|live| **live > facts.live_max).count();
+        let late = self.rounds.iter().filter(|live| **live > live_max).count();
         Report {
             ok: late == 0 && checks.iter().all(Checked::is_clean),
             seed,
@@ -102,9 +166,12 @@ impl Tally {
             rounds: self.rounds.len(),
             faults: self.faults(),
             kinds: self.lives.iter().map(|(kind, lives)| Row::of(*kind, lives)).collect(),
+            changes: changes.kinds.values().map(|fates| fates.done.len()).sum(),
+            change_kinds: changes.kinds.iter().map(|(kind, it)| ChangeRow::of(*kind, it)).collect(),
+            put_off: changes.put_off,
             live_median_s: median(&self.rounds),
             live_max_s: longest(&self.rounds),
-            live_within_s: facts.live_max.as_secs(),
+            live_within_s: live_max.as_secs(),
             late,
             keys_read: told.keys,
             answered: told.answered,
@@ -127,6 +194,19 @@ impl Row {
     }
 }
 
+impl ChangeRow {
+    fn of(kind: Kind, fates: &Fates) -> Self {
+        Self {
+            kind: kind.name(),
+            asked: fates.asked,
+            done: fates.done.len(),
+            refused: fates.refused.clone(),
+            done_median_s: median(&fates.done),
+            done_max_s: longest(&fates.done),
+        }
+    }
+}
+
 fn median(times: &[Duration]) -> f64 {
     let mut times = times.to_vec();
     times.sort_unstable();
@@ -135,6 +215,32 @@ fn median(times: &[Duration]) -> f64 {
 
 fn longest(times: &[Duration]) -> f64 {
     times.iter().max().copied().unwrap_or_default().as_secs_f64()
+}
+
+impl Report {
+    fn write_changes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.change_kinds.is_empty() {
+            return Ok(());
+        }
+        let (change, done) = ("change", "done");
+        writeln!(f, "\n{change:<16} {:>6} {done:>6} {:>12} {:>10}", "asked", "after", "at most")?;
+        for row in &self.change_kinds {
+            let ChangeRow { kind, asked, done, refused, done_median_s, done_max_s } = row;
+            write!(
+                f,
+                "{kind:<16} {asked:>6} {done:>6} {done_median_s:>10.2} s {done_max_s:>8.2} s"
+            )?;
+            let refused = if refused.is_empty() { String::new() } else { refused.join(", ") };
+            writeln!(f, "{}{refused}", if refused.is_empty() { "" } else { "  not done: " })?;
+        }
+        let again: Vec<_> =
+            self.put_off.iter().map(|(why, count)| format!("{why} {count}")).collect();
+        writeln!(
+            f,
+            "asked again: {}",
+            if again.is_empty() { "never".into() } else { again.join(", ") }
+        )
+    }
 }
 
 impl fmt::Display for Report {
@@ -147,6 +253,7 @@ impl fmt::Display for Report {
             row(kind, *count, *live_median_s, *live_max_s)?;
         }
         row("all", self.faults, self.live_median_s, self.live_max_s)?;
+        self.write_changes(f)?;
         let Self { nodes, rounds, seconds, stood_still_s, late, seed, commit, .. } = self;
         write!(
             f,
@@ -176,6 +283,18 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
+    fn changes() -> Changes {
+        let mut changes = Changes::default();
+        for _ in 0..3 {
+            changes.asked(Kind::MoveSlots);
+        }
+        changes.done(Kind::MoveSlots, Duration::from_millis(500));
+        changes.done(Kind::MoveSlots, Duration::from_millis(700));
+        changes.refused(Kind::MoveSlots, "refused");
+        changes.put_off("node-down");
+        changes
+    }
+
     fn report(lives: &[u64]) -> Report {
         let mut tally = Tally::default();
         for millis in lives {
@@ -190,6 +309,7 @@ mod tests {
             lasted: Duration::from_secs(9),
             stood_still: Duration::ZERO,
             told: Told::default(),
+            changes: changes(),
             replicas_equal: 9,
             checks: Vec::new(),
         })
@@ -202,6 +322,15 @@ mod tests {
         let text = report.to_string();
         assert!(text.contains("kill-one              3         0.20 s     0.30 s"), "{text}");
         assert!(text.ends_with("all promises were kept"), "{text}");
+    }
+
+    #[test]
+    fn changes_are_counted_by_kind() {
+        let report = report(&[200]);
+        assert_eq!(report.changes, 2);
+        let text = report.to_string();
+        let row = "move-slots            3      2       0.70 s     0.70 s  not done: refused";
+        assert!(text.contains(row) && text.contains("asked again: node-down 1"), "{text}");
     }
 
     #[test]

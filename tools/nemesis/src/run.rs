@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crate::clients::{Clients, Plan};
 use crate::cluster::{Cluster, Shape};
+use crate::governor::Governor;
 use crate::injection::Injection;
 use crate::kind::Kind;
-use crate::node::name;
 use crate::pace::Pace;
 use crate::probe::Probe;
 use crate::remains::{Room, clean, prefix};
 use crate::report::{Facts, Report, Tally};
-use crate::schedule::{Homes, Round, Schedule};
+use crate::schedule::Schedule;
 use crate::trouble::{Trouble, at};
 use crate::verdict::{check_history, compare_replicas};
 
@@ -70,33 +70,39 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn carry_out(&self, cluster: &mut Cluster) -> Result<Report, Trouble> {
-        let homes = cluster.start(self.pace)?;
+        cluster.start(self.pace)?;
         let (targets, seed) = (cluster.targets(), self.options.seed);
-        let probe = Probe::find(&targets, homes.len(), self.pace)?;
+        let mut governor = Governor::new(seed, self.options.shape.nodes, self.room);
+        let known = governor.look(cluster, self.pace)?;
+        Probe::new(targets.clone(), &known.map).await_writes(self.pace)?;
         let history = self.room.join(HISTORY);
         let plan = Plan { targets, rate: self.options.rate, seed, history: history.clone() };
         let clients = Clients::start(plan)?;
         let mut tally = Tally::default();
-        let lasted = match self.storm(cluster, &homes, &probe, &clients, &mut tally) {
-            Ok(lasted) => lasted,
+        let storm = self.storm(cluster, &mut governor, &clients, &mut tally);
+        let ended = storm.and_then(|lasted| Ok((lasted, governor.finish(cluster, self.pace)?)));
+        let (lasted, map) = match ended {
+            Ok(ended) => ended,
             Err(trouble) => {
+                governor.tell();
                 clients.abandon()?;
                 return Err(trouble);
             }
         };
-        cluster.await_ready(self.pace)?;
         let told = clients.finish()?;
-        let replicas_equal = compare_replicas(cluster, self.pace)?;
+        let replicas_equal = compare_replicas(cluster, &map, self.pace)?;
+        let (epochs, changes) = governor.into_parts();
         Ok(tally.report(Facts {
             seed,
             commit: self.options.commit.clone(),
-            nodes: cluster.len(),
+            nodes: cluster.positions().len(),
             live_max: self.options.live_max,
             lasted,
             stood_still: self.pace.stood_still(),
             told,
+            changes,
             replicas_equal,
-            checks: check_history(&history, self.pace)?,
+            checks: check_history(&history, &epochs, self.pace)?,
         }))
     }
 
@@ -104,25 +110,27 @@ impl Run<'_> {
     fn storm(
         &self,
         cluster: &mut Cluster,
-        homes: &Homes,
-        probe: &Probe,
+        governor: &mut Governor,
         clients: &Clients,
         tally: &mut Tally,
     ) -> Result<Duration, Trouble> {
         let Options { shape, seed, duration, faults_max, .. } = self.options;
-        let mut schedule = Schedule::new(*seed, shape.nodes, homes.clone(), shape.kinds.clone());
+        let mut schedule = Schedule::new(*seed, shape.kinds.clone());
         let start = self.pace.running_time();
         let since = || self.pace.running_time().saturating_sub(start);
         while since() < *duration && tally.faults() < *faults_max {
-            let round = schedule.next_round();
-            eprintln!("{:>7.1} s  {}", since().as_secs_f64(), told(&round));
+            let known = governor.look(cluster, self.pace)?;
+            let probe = Probe::new(cluster.targets(), &known.map);
+            let round = schedule.next_round(&known);
+            eprintln!("{:>7.1} s  {round}", since().as_secs_f64());
             let before = clients.answered();
             let wire_seed = seed.wrapping_add(tally.faults() as u64);
-            let mut injection = Injection::new(cluster, self.pace, wire_seed);
-            injection.perform(&round)?;
+            let mut injection = Injection::new(cluster, self.pace, &known, wire_seed);
+            injection.perform(&round, governor)?;
             injection.heal()?;
             let live = probe.await_writes(self.pace)?;
-            injection.repair(homes)?;
+            injection.repair()?;
+            governor.go_on(cluster, self.pace, true)?;
             tally.count(round.faults.iter().map(|fault| fault.kind), live);
             let late = if live > self.options.live_max { "  LATE" } else { "" };
             let (live, answered) = (live.as_secs_f64(), clients.answered() - before);
@@ -130,11 +138,6 @@ impl Run<'_> {
         }
         Ok(since())
     }
-}
-
-fn told(round: &Round) -> String {
-    let faults: Vec<_> = round.faults.iter().map(ToString::to_string).collect();
-    faults.join("; ")
 }
 
 /// Which commit is checked out here, where that can be said.
@@ -148,11 +151,11 @@ pub(crate) fn commit() -> String {
 fn keep(options: &Options, room: &Path) -> Result<(), Trouble> {
     let evidence = &options.evidence;
     std::fs::create_dir_all(evidence).map_err(at("create", evidence))?;
-    let logs = (0..options.shape.nodes).map(|position| format!("{}.log", name(position)));
-    for file in logs.chain([HISTORY.to_owned()]) {
-        let from = room.join(&file);
-        if from.is_file() {
-            std::fs::copy(&from, evidence.join(&file)).map_err(at("keep", &from))?;
+    for entry in std::fs::read_dir(room).map_err(at("list", room))? {
+        let from = entry.map_err(at("list", room))?.path();
+        let is_log = from.extension().is_some_and(|extension| extension == "log");
+        if let Some(name) = from.file_name().filter(|name| is_log || *name == HISTORY) {
+            std::fs::copy(&from, evidence.join(name)).map_err(at("keep", &from))?;
         }
     }
     eprintln!("the nodes' logs and the history are kept in {}", evidence.display());

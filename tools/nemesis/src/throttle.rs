@@ -2,6 +2,7 @@
 //!
 //! Both generations of control groups do it; which one has the controller is the machine's choice.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::trouble::{Trouble, at};
@@ -10,7 +11,10 @@ use crate::trouble::{Trouble, at};
 #[derive(Debug)]
 pub(crate) struct Throttles {
     generation: Generation,
-    groups: Vec<PathBuf>,
+    /// In whose folder they are made.
+    root: PathBuf,
+    prefix: String,
+    groups: BTreeMap<usize, PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -27,19 +31,24 @@ const ONE: &str = "/sys/fs/cgroup/blkio";
 const TWO: &str = "/sys/fs/cgroup";
 
 impl Throttles {
-    /// Makes groups named with `prefix`.
+    /// Groups will be named with `prefix`.
     ///
     /// # Errors
     /// If this kernel has no such controller, or does not let us.
-    pub(crate) fn make(prefix: &str, nodes: usize) -> Result<Self, Trouble> {
+    pub(crate) fn make(prefix: &str) -> Result<Self, Trouble> {
         let (generation, root) = find()?;
-        let mut throttles = Self { generation, groups: Vec::new() };
-        for number in 1..=nodes {
-            let group = root.join(format!("{prefix}-n{number}"));
-            std::fs::create_dir(&group).map_err(at("make the control group", &group))?;
-            throttles.groups.push(group);
-        }
-        Ok(throttles)
+        Ok(Self { generation, root, prefix: prefix.to_owned(), groups: BTreeMap::new() })
+    }
+
+    /// Makes the group of a node.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub(crate) fn add(&mut self, position: usize) -> Result<(), Trouble> {
+        let group = self.root.join(format!("{}-n{}", self.prefix, position + 1));
+        std::fs::create_dir(&group).map_err(at("make the control group", &group))?;
+        self.groups.insert(position, group);
+        Ok(())
     }
 
     /// Process `pid` runs node `position` from now on.
@@ -47,7 +56,7 @@ impl Throttles {
     /// # Errors
     /// If it is gone.
     pub(crate) fn take_in(&self, position: usize, pid: u32) -> Result<(), Trouble> {
-        write(&self.groups[position].join("cgroup.procs"), &pid.to_string())
+        write(&self.groups[&position].join("cgroup.procs"), &pid.to_string())
     }
 
     /// Lets node `position` do so many requests to `device` in a second; `None`: as many as it can.
@@ -60,7 +69,7 @@ impl Throttles {
         device: &Path,
         requests: Option<u32>,
     ) -> Result<(), Trouble> {
-        let group = &self.groups[position];
+        let group = &self.groups[&position];
         let name = device.file_name().unwrap_or_default();
         let path = Path::new("/sys/block").join(name).join("dev");
         let numbers = std::fs::read_to_string(&path).map_err(at("read", &path))?;
@@ -81,7 +90,7 @@ impl Throttles {
 
 impl Drop for Throttles {
     fn drop(&mut self) {
-        for group in &self.groups {
+        for group in self.groups.values() {
             remove(group);
         }
     }
