@@ -32,6 +32,10 @@ pub(crate) struct Options {
     /// Bytes that each of these slots holds from the beginning.
     #[arg(long, default_value_t = 1 << 20)]
     slot_bytes: usize,
+    /// Appends that each client begins per second, at most; 0 for as many as it can. Where nodes and clients share
+    /// few CPUs, clients that take all of them feel every change of who runs where.
+    #[arg(long, default_value_t = 50)]
+    rate: u32,
     /// Seconds of load before anything changes, and after each change.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
@@ -52,6 +56,9 @@ const APPENDS_PER_KEY: u64 = 4_096;
 /// What the throughput of slots that do not move may fall to, and their p99 rise to, at most.
 const THROUGHPUT_MIN: f64 = 0.9;
 const P99_MAX: f64 = 2.0;
+
+/// What waits are told apart up to.
+const LONGEST_US: u64 = 60_000_000;
 
 /// How long a slot may be without service while it moves.
 const PAUSE_MAX: Duration = Duration::from_millis(100);
@@ -112,7 +119,7 @@ fn start_clients(
     let clients = (0..options.clients).map(|number| {
         let (targets, end, ready) = (targets.clone(), end.clone(), ready.clone());
         let (slot, tag) = slot_of(number, options.clients);
-        let bytes = options.slot_bytes;
+        let (bytes, rate) = (options.slot_bytes, options.rate);
         std::thread::spawn(move || {
             let filled = connect(&targets, number, &tag, bytes);
             let (filled, client) = match filled {
@@ -121,7 +128,8 @@ fn start_clients(
             };
             // Nobody listens any more if another one has failed.
             let _ = ready.send(filled);
-            append_until(&end, client, slot, &tag)
+            drop(ready);
+            append_until(&end, client, slot, &tag, rate)
         })
     });
     let clients = clients.collect();
@@ -151,13 +159,24 @@ fn slot_of(number: u16, clients: u16) -> (u16, String) {
     (Slot::of_key(tag.as_bytes()).number(), tag)
 }
 
-fn append_until(end: &AtomicBool, client: Option<Client>, slot: u16, tag: &str) -> Account {
+fn append_until(
+    end: &AtomicBool,
+    client: Option<Client>,
+    slot: u16,
+    tag: &str,
+    rate: u32,
+) -> Account {
     let mut account = Account { slot, answered: Vec::new(), rejected: 0, unknown: 0, exact: true };
     let Some(mut client) = client else { return account };
     let mut count = 0_u64;
+    let spacing = Duration::from_secs(1).checked_div(rate).unwrap_or_default();
+    let mut due = Instant::now();
     while !end.load(Ordering::Relaxed) {
         let key = key_of(tag, count);
-        let begun = Instant::now();
+        due += spacing;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        // What it could not begin in time has waited since it was due.
+        let begun = if rate > 0 { due } else { Instant::now() };
         match client.append(key.as_bytes(), &count.to_le_bytes()) {
             Ok(_) => {
                 let at = Instant::now();
@@ -270,7 +289,7 @@ struct Slice {
 
 impl Slice {
     fn of<'a>(phase: &Phase, accounts: impl Iterator<Item = &'a Account>) -> Option<Self> {
-        let mut waits = Histogram::<u64>::new(3).expect("three digits are possible");
+        let mut waits = Histogram::<u64>::new_with_bounds(1, LONGEST_US, 3).expect("sound bounds");
         let (mut clients, mut appends, mut longest) = (0, 0_u32, Duration::ZERO);
         for account in accounts {
             clients += 1;
@@ -339,6 +358,7 @@ fn report(options: &Options, phases: &[Phase], accounts: &[Account]) -> Result<(
         "{}",
         json!({
             "slot_bytes": options.slot_bytes,
+            "rate": options.rate,
             "appends": appends,
             "errors": rejected,
             "unknown": unknown,
