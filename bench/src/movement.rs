@@ -5,7 +5,7 @@
 //! slots move to one group; and the first node is drained and stopped. In the end every append is to be found
 //! exactly once, in its order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,8 +68,10 @@ struct Phase {
     name: &'static str,
     from: Instant,
     to: Instant,
-    /// The slots that changed hands in it.
+    /// The slots that went from one group to another in it.
     moved: BTreeSet<u16>,
+    /// The slots whose group stayed, but not its leader or its members.
+    led_anew: BTreeSet<u16>,
 }
 
 /// An append that was answered.
@@ -211,32 +213,75 @@ fn change_all(
     program: &Path,
     interrupt: &Interrupt,
 ) -> Result<Vec<Phase>, BenchError> {
-    let admin = cluster.admins();
     let mut phases = Vec::new();
-    let mut owners = owners(program, &admin)?;
-    let mut phase = |name, change: &mut dyn FnMut() -> Result<(), BenchError>| {
+    let mut before = Served::by(cluster, program)?;
+    let mut phase = |name, change: &mut dyn FnMut(&mut Nodes) -> Result<(), BenchError>| {
         eprintln!("{name}");
         interrupt.check()?;
         let from = Instant::now();
-        change()?;
+        change(cluster)?;
         std::thread::sleep(Duration::from_secs_f64(options.seconds));
-        let now = self::owners(program, &admin)?;
-        let moved = (0..).zip(owners.iter().zip(&now)).filter(|(_, (was, is))| was != is);
-        let moved = moved.map(|(slot, _)| slot).collect();
-        owners = now;
-        phases.push(Phase { name, from, to: Instant::now(), moved });
+        let to = Instant::now();
+        let now = Served::by(cluster, program)?;
+        let (moved, led_anew) = before.changed(&now);
+        before = now;
+        phases.push(Phase { name, from, to, moved, led_anew });
         Ok::<(), BenchError>(())
     };
-    phase("steady", &mut || Ok(()))?;
-    phase("two groups join", &mut || ctl(program, &admin, &["join", "--groups", "2", "--wait"]))?;
-    phase("a fourth node joins", &mut || cluster.join(interrupt))?;
-    let admin = cluster.admins();
-    phase("half of all slots move", &mut || {
-        ctl(program, &admin, &["move", "0-8191", "--to", "g5", "--wait"])
+    let ask = |cluster: &Nodes, words: &[&str]| ctl(program, &cluster.admins(), words);
+    phase("steady", &mut |_| Ok(()))?;
+    phase("two groups join", &mut |nodes| ask(nodes, &["join", "--groups", "2", "--wait"]))?;
+    phase("a fourth node joins", &mut |nodes| nodes.join(interrupt))?;
+    phase("half of all slots move", &mut |nodes| {
+        ask(nodes, &["move", "0-8191", "--to", "g5", "--wait"])
     })?;
-    phase("the first node is drained", &mut || ctl(program, &admin, &["drain", "n1", "--wait"]))?;
-    phase("it is stopped", &mut || cluster.stop_first(interrupt))?;
+    phase("the first node is drained", &mut |nodes| ask(nodes, &["drain", "n1", "--wait"]))?;
+    phase("it is stopped", &mut |nodes| nodes.stop_first(interrupt))?;
     Ok(phases)
+}
+
+/// Who serves what.
+struct Served {
+    /// The owner of each slot.
+    owners: Vec<u64>,
+    /// Of each group, its members, and the term of its present leader.
+    groups: BTreeMap<u64, (Value, u64)>,
+}
+
+impl Served {
+    fn by(cluster: &Nodes, program: &Path) -> Result<Self, BenchError> {
+        let view = ask(program, &cluster.admins(), &["shards"])?;
+        let mut terms = BTreeMap::new();
+        for group in cluster.cores()?.iter().flat_map(|core| &core.groups) {
+            let term = terms.entry(group.group).or_insert(group.term);
+            *term = group.term.max(*term);
+        }
+        let mut served = Self { owners: vec![0; 16_384], groups: BTreeMap::new() };
+        for group in view["groups"].as_array().into_iter().flatten() {
+            let number = group["group"].as_u64().unwrap_or_default();
+            let term = terms.get(&number).copied().unwrap_or_default();
+            served.groups.insert(number, (group["members"].clone(), term));
+            for run in group["slots"].as_array().into_iter().flatten() {
+                let end = |at: usize| run[at].as_u64().and_then(|slot| usize::try_from(slot).ok());
+                if let (Some(first), Some(last)) = (end(0), end(1)) {
+                    served.owners[first..=last].fill(number);
+                }
+            }
+        }
+        if served.owners.contains(&0) {
+            return Err(BenchError::Failed(format!("sunstar ctl shards: not all slots: {view}")));
+        }
+        Ok(served)
+    }
+
+    /// The slots that moved until `now`, and those whose group has changed.
+    fn changed(&self, now: &Self) -> (BTreeSet<u16>, BTreeSet<u16>) {
+        let slots = (0..).zip(self.owners.iter().zip(&now.owners));
+        let (moved, stayed): (Vec<_>, Vec<_>) = slots.partition(|(_, (was, is))| was != is);
+        let led_anew = |group: &u64| self.groups.get(group) != now.groups.get(group);
+        let stayed = stayed.into_iter().filter(|(_, (_, group))| led_anew(group));
+        (moved.into_iter().map(|(slot, _)| slot).collect(), stayed.map(|(slot, _)| slot).collect())
+    }
 }
 
 fn ctl(program: &Path, admin: &str, words: &[&str]) -> Result<(), BenchError> {
@@ -258,25 +303,6 @@ fn ask(program: &Path, admin: &str, words: &[&str]) -> Result<Value, BenchError>
     }
     serde_json::from_str(&said)
         .map_err(|error| BenchError::Failed(format!("sunstar ctl {words:?}: {error}: {said}")))
-}
-
-/// The owner of each slot, by the shard master's map.
-fn owners(program: &Path, admin: &str) -> Result<Vec<u64>, BenchError> {
-    let view = ask(program, admin, &["shards"])?;
-    let mut owners = vec![0; 16_384];
-    for group in view["groups"].as_array().into_iter().flatten() {
-        let number = group["group"].as_u64().unwrap_or_default();
-        for run in group["slots"].as_array().into_iter().flatten() {
-            let end = |at: usize| run[at].as_u64().and_then(|slot| usize::try_from(slot).ok());
-            if let (Some(first), Some(last)) = (end(0), end(1)) {
-                owners[first..=last].fill(number);
-            }
-        }
-    }
-    if owners.contains(&0) {
-        return Err(BenchError::Failed(format!("sunstar ctl shards: not all slots: {view}")));
-    }
-    Ok(owners)
 }
 
 /// Some clients' appends within a phase.
@@ -329,26 +355,30 @@ fn report(options: &Options, phases: &[Phase], accounts: &[Account]) -> Result<(
     let (mut holds, mut told) = (true, Vec::new());
     for phase in phases {
         let moves = |account: &&Account| phase.moved.contains(&account.slot);
-        let still = || accounts.iter().filter(|account| !moves(account));
-        let moving = Slice::of(phase, accounts.iter().filter(moves));
-        let (Some(now), Some(before)) = (Slice::of(phase, still()), Slice::of(steady, still()))
-        else {
-            continue;
-        };
-        let throughput = now.per_second / before.per_second;
-        let p99 = now.p99.as_secs_f64() / before.p99.as_secs_f64();
-        let pause = moving.as_ref().map(|slice| slice.longest);
-        let good = throughput >= THROUGHPUT_MIN && p99 <= P99_MAX;
-        holds &= good && pause.is_none_or(|pause| pause < PAUSE_MAX);
-        told.push(json!({
+        let led_anew = |account: &&Account| phase.led_anew.contains(&account.slot);
+        let still = || accounts.iter().filter(|account| !moves(account) && !led_anew(account));
+        let affected = [
+            Slice::of(phase, accounts.iter().filter(moves)),
+            Slice::of(phase, accounts.iter().filter(led_anew)),
+        ];
+        holds &= affected.iter().flatten().all(|slice| slice.longest < PAUSE_MAX);
+        let mut line = json!({
             "phase": phase.name,
             "seconds": (phase.to - phase.from).as_secs_f64(),
             "slots_moved": phase.moved.len(),
-            "still": now.json(),
-            "throughput_ratio": throughput,
-            "p99_ratio": p99,
-            "moving": moving.as_ref().map(Slice::json),
-        }));
+            "slots_led_anew": phase.led_anew.len(),
+            "moved": affected[0].as_ref().map(Slice::json),
+            "led_anew": affected[1].as_ref().map(Slice::json),
+        });
+        if let (Some(now), Some(before)) = (Slice::of(phase, still()), Slice::of(steady, still())) {
+            let throughput = now.per_second / before.per_second;
+            let p99 = now.p99.as_secs_f64() / before.p99.as_secs_f64();
+            holds &= throughput >= THROUGHPUT_MIN && p99 <= P99_MAX;
+            line["still"] = now.json();
+            line["throughput_ratio"] = throughput.into();
+            line["p99_ratio"] = p99.into();
+        }
+        told.push(line);
     }
     let rejected: u64 = accounts.iter().map(|account| account.rejected).sum();
     let unknown: u64 = accounts.iter().map(|account| account.unknown).sum();

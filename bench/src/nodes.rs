@@ -204,11 +204,17 @@ pub(crate) struct Core {
     pub(crate) stalls: u64,
     /// The longest it ever stood still.
     pub(crate) stall_max_ms: f64,
-    groups: Vec<Group>,
+    /// The replicas of this core.
+    pub(crate) groups: Vec<Group>,
 }
 
+/// One replica, as far as the benchmarks look at it.
 #[derive(Debug, Deserialize)]
-struct Group {
+pub(crate) struct Group {
+    /// The group it belongs to.
+    pub(crate) group: u64,
+    /// The term it is in.
+    pub(crate) term: u64,
     leader: Option<u64>,
 }
 
@@ -355,8 +361,9 @@ mod tests {
     #[test]
     fn a_status_is_read_past_what_is_not_needed() {
         let text = r#"{"node": 1, "cores": [{"core": 0, "turns": 5, "stalls": 0,
-            "stall_max_ms": 12, "groups": [{"group": 1, "role": "leader", "leader": 1}]}]}"#;
+            "stall_max_ms": 12, "groups": [{"group": 1, "role": "leader", "leader": 1, "term": 3}]}]}"#;
         let status: Status = serde_json::from_str(text).expect("as the server writes it");
-        assert_eq!(status.cores[0].groups[0].leader, Some(1));
+        let group = &status.cores[0].groups[0];
+        assert_eq!((group.group, group.term, group.leader), (1, 3, Some(1)));
     }
 }
