@@ -5,6 +5,7 @@ mod child;
 mod compare;
 mod cpu;
 mod error;
+mod groups;
 #[cfg(feature = "server")]
 mod log;
 mod movement;
@@ -42,6 +43,8 @@ enum Command {
     Recovery(recovery::Options),
     /// What writes feel of a snapshot that is made beside them.
     Snapshot(snapshot::Options),
+    /// Throughput by how many groups there are, all busy or most at rest.
+    Groups(groups::Options),
     /// What clients feel while groups, slots and nodes come and go.
     Movement(movement::Options),
     /// One client of one run, in a process of its own so that its CPU time is counted apart.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Log(options) => log::run(&options),
         Command::Recovery(options) => recovery::run(&options),
         Command::Snapshot(options) => snapshot::run(&options),
+        Command::Groups(options) => groups::run(&options),
         Command::Movement(options) => movement::run(&options),
         Command::BusyLoop => loop {
             std::hint::black_box(());

@@ -6,8 +6,7 @@
 //! exactly once, in its order.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -21,7 +20,7 @@ use sunstar::client::{ClientError, Options as ClientOptions};
 
 use crate::child::{Interrupt, directory_in};
 use crate::error::BenchError;
-use crate::nodes::{self, Nodes};
+use crate::nodes::{self, Nodes, Placement};
 
 /// What to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -103,7 +102,7 @@ pub(crate) fn run(options: &Options) -> Result<(), BenchError> {
     let mut cluster = Nodes::start(&program, directory.path(), &interrupt)?;
     let end = Arc::new(AtomicBool::new(false));
     let clients = interrupt.explain(start_clients(options, &cluster, &end))?;
-    let phases = interrupt.explain(change_all(options, &mut cluster, &program, &interrupt));
+    let phases = interrupt.explain(change_all(options, &mut cluster, &interrupt));
     end.store(true, Ordering::Relaxed);
     let accounts: Vec<Account> =
         clients.into_iter().map(|client| client.join().expect("clients do not panic")).collect();
@@ -210,11 +209,10 @@ fn key_of(tag: &str, count: u64) -> String {
 fn change_all(
     options: &Options,
     cluster: &mut Nodes,
-    program: &Path,
     interrupt: &Interrupt,
 ) -> Result<Vec<Phase>, BenchError> {
     let mut phases = Vec::new();
-    let mut before = Served::by(cluster, program)?;
+    let mut before = Served::by(cluster)?;
     let mut phase = |name, change: &mut dyn FnMut(&mut Nodes) -> Result<(), BenchError>| {
         eprintln!("{name}");
         interrupt.check()?;
@@ -222,20 +220,23 @@ fn change_all(
         change(cluster)?;
         std::thread::sleep(Duration::from_secs_f64(options.seconds));
         let to = Instant::now();
-        let now = Served::by(cluster, program)?;
+        let now = Served::by(cluster)?;
         let (moved, led_anew) = before.changed(&now);
         before = now;
         phases.push(Phase { name, from, to, moved, led_anew });
         Ok::<(), BenchError>(())
     };
-    let ask = |cluster: &Nodes, words: &[&str]| ctl(program, &cluster.admins(), words);
     phase("steady", &mut |_| Ok(()))?;
-    phase("two groups join", &mut |nodes| ask(nodes, &["join", "--groups", "2", "--wait"]))?;
+    phase("two groups join", &mut |nodes| {
+        nodes.ctl(&["join", "--groups", "2", "--wait"]).map(drop)
+    })?;
     phase("a fourth node joins", &mut |nodes| nodes.join(interrupt))?;
     phase("half of all slots move", &mut |nodes| {
-        ask(nodes, &["move", "0-8191", "--to", "g5", "--wait"])
+        nodes.ctl(&["move", "0-8191", "--to", "g5", "--wait"]).map(drop)
     })?;
-    phase("the first node is drained", &mut |nodes| ask(nodes, &["drain", "n1", "--wait"]))?;
+    phase("the first node is drained", &mut |nodes| {
+        nodes.ctl(&["drain", "n1", "--wait"]).map(drop)
+    })?;
     phase("it is stopped", &mut |nodes| nodes.stop_first(interrupt))?;
     Ok(phases)
 }
@@ -245,31 +246,26 @@ struct Served {
     /// The owner of each slot.
     owners: Vec<u64>,
     /// Of each group, its members, and the term of its present leader.
-    groups: BTreeMap<u64, (Value, u64)>,
+    groups: BTreeMap<u64, (Vec<u64>, u64)>,
 }
 
 impl Served {
-    fn by(cluster: &Nodes, program: &Path) -> Result<Self, BenchError> {
-        let view = ask(program, &cluster.admins(), &["shards"])?;
+    fn by(cluster: &Nodes) -> Result<Self, BenchError> {
         let mut terms = BTreeMap::new();
         for group in cluster.cores()?.iter().flat_map(|core| &core.groups) {
-            let term = terms.entry(group.group).or_insert(group.term);
+            let term = terms.entry(group.number).or_insert(group.term);
             *term = group.term.max(*term);
         }
         let mut served = Self { owners: vec![0; 16_384], groups: BTreeMap::new() };
-        for group in view["groups"].as_array().into_iter().flatten() {
-            let number = group["group"].as_u64().unwrap_or_default();
-            let term = terms.get(&number).copied().unwrap_or_default();
-            served.groups.insert(number, (group["members"].clone(), term));
-            for run in group["slots"].as_array().into_iter().flatten() {
-                let end = |at: usize| run[at].as_u64().and_then(|slot| usize::try_from(slot).ok());
-                if let (Some(first), Some(last)) = (end(0), end(1)) {
-                    served.owners[first..=last].fill(number);
-                }
+        for Placement { group, members, slots } in cluster.placements()? {
+            let term = terms.get(&group).copied().unwrap_or_default();
+            served.groups.insert(group, (members, term));
+            for (first, last) in slots {
+                served.owners[usize::from(first)..=usize::from(last)].fill(group);
             }
         }
         if served.owners.contains(&0) {
-            return Err(BenchError::Failed(format!("sunstar ctl shards: not all slots: {view}")));
+            return Err(BenchError::Failed("the shard map does not name all slots".into()));
         }
         Ok(served)
     }
@@ -282,27 +278,6 @@ impl Served {
         let stayed = stayed.into_iter().filter(|(_, (_, group))| led_anew(group));
         (moved.into_iter().map(|(slot, _)| slot).collect(), stayed.map(|(slot, _)| slot).collect())
     }
-}
-
-fn ctl(program: &Path, admin: &str, words: &[&str]) -> Result<(), BenchError> {
-    ask(program, admin, words).map(drop)
-}
-
-/// `sunstar ctl`: what it prints, as JSON.
-fn ask(program: &Path, admin: &str, words: &[&str]) -> Result<Value, BenchError> {
-    let output = Command::new(program)
-        .arg("ctl")
-        .args(words)
-        .args(["--output", "json", "--admin-addr", admin])
-        .output()
-        .map_err(BenchError::io("running sunstar ctl"))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        return Err(BenchError::Failed(format!("sunstar ctl {words:?}: {said}{complaint}")));
-    }
-    serde_json::from_str(&said)
-        .map_err(|error| BenchError::Failed(format!("sunstar ctl {words:?}: {error}: {said}")))
 }
 
 /// Some clients' appends within a phase.

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::child::{Interrupt, Server, free_ports, own_program};
 use crate::error::BenchError;
@@ -88,12 +89,6 @@ impl Nodes {
         })
     }
 
-    /// Administration addresses of all nodes, as `sunstar ctl` takes them.
-    pub(crate) fn admins(&self) -> String {
-        let admins: Vec<_> = self.admins.iter().map(ToString::to_string).collect();
-        admins.join(",")
-    }
-
     /// Another node joins, told of the first one, and is ready.
     ///
     /// # Errors
@@ -142,6 +137,41 @@ impl Nodes {
     /// Process ids of the nodes.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.servers.iter().map(Server::pid).collect()
+    }
+
+    /// `sunstar ctl` with such words: what it prints, as JSON.
+    ///
+    /// # Errors
+    /// If it refuses, with what it says.
+    pub(crate) fn ctl(&self, words: &[&str]) -> Result<Value, BenchError> {
+        let admins: Vec<_> = self.admins.iter().map(ToString::to_string).collect();
+        let output = Command::new(&self.program)
+            .arg("ctl")
+            .args(words)
+            .args(["--output", "json", "--admin-addr", &admins.join(",")])
+            .output()
+            .map_err(BenchError::io("running sunstar ctl"))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            return Err(BenchError::Failed(format!("sunstar ctl {words:?}: {said}{complaint}")));
+        }
+        serde_json::from_str(&said)
+            .map_err(|error| BenchError::Failed(format!("sunstar ctl {words:?}: {error}: {said}")))
+    }
+
+    /// The slots of each group, by the shard master's map, in runs with both ends included; and its members.
+    ///
+    /// # Errors
+    /// If no node answers.
+    pub(crate) fn placements(&self) -> Result<Vec<Placement>, BenchError> {
+        #[derive(Deserialize)]
+        struct View {
+            groups: Vec<Placement>,
+        }
+        let view: View = serde_json::from_value(self.ctl(&["shards"])?)
+            .map_err(|error| BenchError::Failed(format!("sunstar ctl shards: {error}")))?;
+        Ok(view.groups)
     }
 
     /// Client addresses of all nodes, as the load takes them.
@@ -208,11 +238,22 @@ pub(crate) struct Core {
     pub(crate) groups: Vec<Group>,
 }
 
+/// Where a group is, and what it owns.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Placement {
+    pub(crate) group: u64,
+    /// Numbers of nodes.
+    pub(crate) members: Vec<u64>,
+    /// Runs of slots, both ends included.
+    pub(crate) slots: Vec<(u16, u16)>,
+}
+
 /// One replica, as far as the benchmarks look at it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Group {
-    /// The group it belongs to.
-    pub(crate) group: u64,
+    /// Of the group it belongs to.
+    #[serde(rename = "group")]
+    pub(crate) number: u64,
     /// The term it is in.
     pub(crate) term: u64,
     leader: Option<u64>,
@@ -364,6 +405,6 @@ mod tests {
             "stall_max_ms": 12, "groups": [{"group": 1, "role": "leader", "leader": 1, "term": 3}]}]}"#;
         let status: Status = serde_json::from_str(text).expect("as the server writes it");
         let group = &status.cores[0].groups[0];
-        assert_eq!((group.group, group.term, group.leader), (1, 3, Some(1)));
+        assert_eq!((group.number, group.term, group.leader), (1, 3, Some(1)));
     }
 }

@@ -12,6 +12,7 @@ mod incarnation;
 pub mod limits;
 mod planted;
 pub mod slot;
+pub mod slot_runs;
 pub mod slot_set;
 pub mod time;
 

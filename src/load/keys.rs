@@ -1,5 +1,8 @@
 //! Which key a command is for, and what keys look like.
 
+use crate::base::Slot;
+use crate::base::slot_runs::Run;
+
 /// How often each key is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distribution {
@@ -11,10 +14,12 @@ pub enum Distribution {
 }
 
 /// Chooses keys.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Keys {
     count: u64,
     distribution: Distribution,
+    /// The digits of each key, where they are not its number: those of chosen slots.
+    digits: Vec<u64>,
 }
 
 /// Bytes of a key.
@@ -24,8 +29,24 @@ pub(super) const KEY_SIZE: usize = 16;
 const PREFIX: &[u8; 5] = b"load-";
 
 impl Keys {
-    pub(super) const fn new(count: u64, distribution: Distribution) -> Self {
-        Self { count, distribution }
+    /// `count` keys of these slots; of all, if none are named.
+    pub(super) fn new(count: u64, distribution: Distribution, slots: &[Run]) -> Self {
+        let mut digits = Vec::new();
+        if !slots.is_empty() {
+            let is_wanted = |digits: &u64| {
+                let slot = Slot::of_key(&spelled(*digits)).number();
+                slots.iter().any(|&(first, last)| (first..=last).contains(&slot))
+            };
+            let count = usize::try_from(count).expect("checked with the options");
+            digits = (0..).filter(is_wanted).take(count).collect();
+        }
+        Self { count, distribution, digits }
+    }
+
+    /// The bytes of the key numbered `number`.
+    pub(super) fn key(&self, number: u64) -> [u8; KEY_SIZE] {
+        let listed = usize::try_from(number).ok().and_then(|number| self.digits.get(number));
+        spelled(listed.copied().unwrap_or(number))
     }
 
     /// The number of the next key, `0..count`.
@@ -37,8 +58,8 @@ impl Keys {
     }
 }
 
-/// The bytes of the key numbered `number`.
-pub(super) fn key(number: u64) -> [u8; KEY_SIZE] {
+/// A key with such digits.
+fn spelled(number: u64) -> [u8; KEY_SIZE] {
     let mut bytes = [b'0'; KEY_SIZE];
     bytes[..PREFIX.len()].copy_from_slice(PREFIX);
     let mut rest = number;
@@ -92,19 +113,29 @@ fn scramble(rank: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
 
     #[test]
     fn keys_have_their_size_and_differ() {
-        assert_eq!(&key(0), b"load-00000000000");
-        assert_eq!(&key(98_765_432_109), b"load-98765432109");
+        let keys = Keys::new(100_000_000_000, Distribution::Uniform, &[]);
+        assert_eq!(&keys.key(0), b"load-00000000000");
+        assert_eq!(&keys.key(98_765_432_109), b"load-98765432109");
+    }
+
+    #[test]
+    fn keys_of_chosen_slots_are_in_these_and_differ() {
+        let keys = Keys::new(1_000, Distribution::Uniform, &[(5, 9), (16_383, 16_383)]);
+        let all: BTreeSet<_> = (0..1_000).map(|number| keys.key(number)).collect();
+        assert_eq!(all.len(), 1_000);
+        let slots: BTreeSet<_> = all.iter().map(|key| Slot::of_key(key).number()).collect();
+        assert_eq!(slots, BTreeSet::from([5, 6, 7, 8, 9, 16_383]));
     }
 
     #[test]
     fn zipfian_prefers_as_ycsb_does() {
-        let keys = Keys::new(1_000, Distribution::Zipfian);
+        let keys = Keys::new(1_000, Distribution::Zipfian, &[]);
         let mut random = fastrand::Rng::with_seed(1);
         let mut counts = BTreeMap::new();
         let draws = 200_000;
@@ -121,7 +152,7 @@ mod tests {
 
     #[test]
     fn uniform_prefers_none() {
-        let keys = Keys::new(10, Distribution::Uniform);
+        let keys = Keys::new(10, Distribution::Uniform, &[]);
         let mut random = fastrand::Rng::with_seed(1);
         let mut counts = [0_u32; 10];
         for _ in 0..100_000 {

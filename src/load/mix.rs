@@ -1,6 +1,6 @@
 //! Which command comes next.
 
-use super::keys::{KEY_SIZE, Keys, key};
+use super::keys::{KEY_SIZE, Keys};
 use super::options::{LoadOptions, Workload};
 use crate::client::{Applied, Command};
 
@@ -52,7 +52,7 @@ impl Mix {
         Self {
             workload: options.workload,
             read_percent: options.read_percent,
-            keys: Keys::new(options.keys, options.distribution),
+            keys: Keys::new(options.keys, options.distribution, &options.slots),
             value_size: options.value_size,
             pattern: (0..length).map(|_| random.alphanumeric() as u8).collect(),
             random,
@@ -82,7 +82,7 @@ impl Mix {
 
     /// Calls `submit` with the command chosen.
     pub(super) fn command<R>(&self, choice: Choice, submit: impl FnOnce(Command<'_>) -> R) -> R {
-        let key: &[u8; KEY_SIZE] = &key(choice.key);
+        let key: &[u8; KEY_SIZE] = &self.keys.key(choice.key);
         let value = &self.pattern[choice.window..choice.window + self.value_size];
         submit(match choice.kind {
             Kind::Get => Command::Get { key },

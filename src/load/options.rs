@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::keys::Distribution;
 use crate::base::Micros;
 use crate::base::limits::VALUE_MAX;
+use crate::base::slot_runs;
 use crate::client::Options;
 
 /// What load to make. `LoadOptions::default()` with `targets` set is a sound beginning.
@@ -28,6 +29,8 @@ pub struct LoadOptions {
     pub rate: Option<u64>,
     /// How many keys there are.
     pub keys: u64,
+    /// Only keys of these slots, both ends of each run included; empty for those of all slots.
+    pub slots: Vec<slot_runs::Run>,
     /// How often each key is chosen.
     pub distribution: Distribution,
     /// Bytes of each value written, or appended.
@@ -41,6 +44,9 @@ pub struct LoadOptions {
     /// How the clients behave.
     pub client: Options,
 }
+
+/// Keys of chosen slots are looked for before the load begins, and kept.
+const KEYS_OF_SLOTS_MAX: usize = 10_000_000;
 
 /// What the commands are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +113,7 @@ impl Default for LoadOptions {
             warmup: Micros(0),
             rate: None,
             keys: 100_000,
+            slots: Vec::new(),
             distribution: Distribution::Uniform,
             value_size: 16,
             preload: true,
@@ -142,6 +149,9 @@ impl LoadOptions {
         within("--rate", usize::try_from(rate).unwrap_or(usize::MAX), 1, 100_000_000, remedy)?;
         let keys = usize::try_from(self.keys).unwrap_or(usize::MAX);
         within("--keys", keys, 1, 100_000_000_000, "it is 1 to 100 billion")?;
+        if !self.slots.is_empty() {
+            within("--keys", keys, 1, KEYS_OF_SLOTS_MAX, "of chosen slots it is 1 to 10 million")?;
+        }
         let duration = usize::try_from(self.duration.0).unwrap_or(usize::MAX);
         within("--duration", duration, 1, usize::MAX, "nothing can be measured in no time")
     }

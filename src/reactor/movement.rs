@@ -129,11 +129,14 @@ pub(super) struct Moves {
     report: Report,
 }
 
+/// How far a group is: its epoch, that of its members, slots arriving and leaving.
+type Progress = (u64, u64, usize, usize);
+
 /// What the meta group's leader was told.
 #[derive(Debug, Default)]
 struct Report {
-    /// Epoch, the epoch of its members, slots arriving and leaving; and when that was said.
-    said: Option<((u64, u64, usize, usize), Time)>,
+    /// The last of it, and when that was said.
+    said: Option<(Progress, Time)>,
     /// How often it is to be said again.
     left: u32,
 }
@@ -148,7 +151,11 @@ impl Replica {
 
     /// Whether its group is not where the map of epoch `newest` has it, or not everybody was told so.
     fn is_to_move(&self, newest: u64) -> bool {
-        self.slots.is_pending() || self.slots.epoch() < newest || self.moves.report.left > 0
+        self.slots.is_pending()
+            || self.slots.epoch() < newest
+            || self.moves.report.left > 0
+            // What was said last was said often enough, and then came the end.
+            || self.moves.report.said.is_some_and(|(said, _)| said != progress_of(&self.slots))
     }
 
     /// Whether there is something new to be looked at.
@@ -281,9 +288,7 @@ impl View<'_> {
 impl Report {
     /// Says how far the group is: now and then while that changes, and some more times what it came to.
     fn tell(&mut self, view: View<'_>, now: Time, doings: &mut Doings) {
-        let View { group, slots, .. } = view;
-        let (arriving, leaving) = (slots.arriving().len(), slots.leaving().len());
-        let present = (slots.epoch(), slots.members_epoch(), arriving, leaving);
+        let present = progress_of(view.slots);
         let news = self.said.is_none_or(|(said, _)| said != present);
         if news {
             self.left = LAST_WORDS;
@@ -296,8 +301,9 @@ impl Report {
             return doings.wake(due);
         }
         let count = |slots: usize| u32::try_from(slots).expect("there are SLOT_COUNT slots");
+        let (epoch, members_epoch, arriving, leaving) = present;
         let (arriving, leaving) = (count(arriving), count(leaving));
-        let (epoch, members_epoch) = (slots.epoch(), slots.members_epoch());
+        let group = view.group;
         let message = Message::Progress { group, epoch, members_epoch, arriving, leaving };
         doings.say(META, &message);
         self.said = Some((present, now));
@@ -306,6 +312,11 @@ impl Report {
             doings.wake(now + REPORT_EVERY);
         }
     }
+}
+
+fn progress_of(slots: &GroupState) -> Progress {
+    let (arriving, leaving) = (slots.arriving().len(), slots.leaving().len());
+    (slots.epoch(), slots.members_epoch(), arriving, leaving)
 }
 
 /// Those of some slots that epoch `epoch` gave this group and that it serves, or has served.

@@ -12,9 +12,8 @@ use serde_json::json;
 use super::asking::{Pauses, Unanswered};
 use super::failure::Failure;
 use super::master::Master;
-use super::slots;
 use super::views::{Movement, all_groups, groups, json as view_json, named};
-use crate::base::{GroupId, NodeId};
+use crate::base::{GroupId, NodeId, slot_runs};
 use crate::io::{GroupMembers, GroupReason, PlacementOperation, PlacementView};
 
 /// Pauses between two lines about how far it is.
@@ -83,7 +82,7 @@ impl ChangeCommand {
                 if let Some(of) = text("half-of") {
                     Wanted::MoveHalf { of: group_of(&of)?, to: group("to")? }
                 } else {
-                    let slots = slots::parse(&text("slots").unwrap_or_default());
+                    let slots = slot_runs::parse(&text("slots").unwrap_or_default());
                     let (slots, to) = (slots.map_err(Failure::usage)?, group("to")?);
                     Wanted::Operation(PlacementOperation::Move { slots, to })
                 }
@@ -272,12 +271,12 @@ fn group_of(text: &str) -> Result<GroupId, Failure> {
 }
 
 /// Half of a group's slots.
-fn half_of(view: &PlacementView, group: GroupId) -> Result<Vec<slots::Run>, Trouble> {
+fn half_of(view: &PlacementView, group: GroupId) -> Result<Vec<slot_runs::Run>, Trouble> {
     let known = view.groups.iter().find(|placed| placed.group == group);
     let placed = known.ok_or_else(|| {
         Trouble::Impossible(format!("there is no {group}"), "`sunstar ctl groups` lists the groups")
     })?;
-    let half = slots::upper_half(&placed.slots);
+    let half = slot_runs::upper_half(&placed.slots);
     if half.is_empty() {
         let count = placed.slot_count;
         let message = format!("{group} has {count} slots, of which half is none");

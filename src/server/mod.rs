@@ -37,7 +37,6 @@ mod membership;
 mod nearest;
 mod recover_quorum;
 mod setting;
-mod slots;
 mod start;
 mod status;
 mod table;

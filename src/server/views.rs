@@ -7,10 +7,9 @@ use clap::ArgMatches;
 
 use super::asking::Unanswered;
 use super::master::Master;
-use super::slots;
 use super::table::aligned;
 use super::watching::{Shown, interval, show};
-use crate::base::NodeId;
+use crate::base::{NodeId, slot_runs};
 use crate::io::{
     EpochView, GroupPlacement, GroupProgress, NodePlacement, PlacementOperation, PlacementView,
 };
@@ -157,7 +156,7 @@ pub(super) fn groups(view: &PlacementView) -> String {
 }
 
 fn shards(view: &PlacementView) -> String {
-    let mut runs: Vec<(slots::Run, &GroupPlacement)> = Vec::new();
+    let mut runs: Vec<(slot_runs::Run, &GroupPlacement)> = Vec::new();
     for group in &view.groups {
         runs.extend(group.slots.iter().map(|&run| (run, group)));
     }
@@ -165,8 +164,8 @@ fn shards(view: &PlacementView) -> String {
     let mut rows = vec![head(&["SLOTS", "COUNT", "GROUP", "MEMBERS"])];
     for (run, group) in runs {
         rows.push(vec![
-            slots::format(&[run]),
-            slots::count(&[run]).to_string(),
+            slot_runs::format(&[run]),
+            slot_runs::count(&[run]).to_string(),
             group.group.to_string(),
             named(&group.members),
         ]);
@@ -285,11 +284,11 @@ pub(super) mod tests {
             peer_address: format!("host{id}:7401"),
             draining: id == 2,
         };
-        let group = |id: u32, members: &[u64], slots: &[slots::Run]| GroupPlacement {
+        let group = |id: u32, members: &[u64], slots: &[slot_runs::Run]| GroupPlacement {
             group: GroupId(id),
             members: members.iter().copied().map(NodeId).collect(),
             preferred_leader: NodeId(members[0]),
-            slot_count: slots::count(slots) as usize,
+            slot_count: slot_runs::count(slots) as usize,
             slots: slots.to_vec(),
             progress: Some(GroupProgress { epoch: 7, ..GroupProgress::default() }),
             ..GroupPlacement::default()

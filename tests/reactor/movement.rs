@@ -154,6 +154,26 @@ fn a_frozen_slot_moves_on_when_the_leaders_meet_again() {
     assert!(frozen > 0, "the links were never cut in the middle");
 }
 
+/// The shard master was told thrice that one slot has yet to leave, which is as often as anything is said.
+#[test]
+fn the_shard_master_hears_of_the_last_slot_however_late_it_leaves() {
+    let mut late = 0;
+    for rounds in [2, 4, 6, 8, 10, 12, 14, 16] {
+        let mut world = World::new(8);
+        world.move_slots(&World::slots_around(1), B);
+        world.run(rounds);
+        let (one, other) = (world.leader(A), world.leader(B));
+        world.cut(one, other);
+        world.run(3_000);
+        late += usize::from(!world.has_moved());
+        world.heal();
+        world.run_until_moved(ROUNDS);
+        world.run_until_reported(ROUNDS);
+        world.finish();
+    }
+    assert!(late > 0, "the links were never cut in the middle");
+}
+
 /// A group that has no leader for long holds nobody up but those who wait for its slots.
 #[test]
 fn slots_of_a_group_that_is_down_wait_and_others_do_not() {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sunstar::base::Micros;
+use sunstar::base::{Micros, slot_runs};
 use sunstar::load::{self, LoadOptions, Report, Workload};
 
 use super::drive::{Begin, say};
@@ -20,7 +20,13 @@ pub(crate) struct DriveOurs {
     /// Connections of the client.
     #[arg(long)]
     connections: usize,
+    /// Only keys of these slots, as in 0-99,200.
+    #[arg(long, value_parser = slot_runs::parse)]
+    slots: Option<SlotRuns>,
 }
+
+/// One value of a flag, not several.
+type SlotRuns = Vec<slot_runs::Run>;
 
 impl DriveOurs {
     /// Fills the keys if asked to, warms up, and measures.
@@ -53,6 +59,7 @@ impl DriveOurs {
             in_flight: self.begin.outstanding,
             duration: Micros(u64::try_from(span.as_micros()).unwrap_or(u64::MAX)),
             keys: self.begin.keys,
+            slots: self.slots.clone().unwrap_or_default(),
             value_size: self.begin.value_size,
             preload: false,
             seed: self.begin.seed,

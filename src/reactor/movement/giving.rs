@@ -33,6 +33,9 @@ const KEPT_FOR: Micros = Micros::from_secs(5);
 /// How often the new owner is asked whether it serves what is frozen here.
 const ASK_EVERY: Micros = Micros::from_millis(200);
 
+/// Unanswered so often, the new owner's leader may be another one than is known here.
+const ASKS_TO_INQUIRE: u32 = 5;
+
 /// What a leader knows of the slots on their way out.
 #[derive(Default)]
 pub(super) struct Giving {
@@ -40,6 +43,8 @@ pub(super) struct Giving {
     exports: BTreeMap<Slot, Export>,
     /// When the new owners were asked last what they serve.
     asked_at: Option<Time>,
+    /// How often since nothing was frozen.
+    asked: u32,
 }
 
 /// A slot being read out for one arrival.
@@ -173,7 +178,7 @@ impl Giving {
         let frozen = moving.filter(|(_, state)| matches!(state, SlotState::Frozen { .. }));
         let mut frozen = frozen.map(|(slot, _)| slot).peekable();
         if frozen.peek().is_none() {
-            self.asked_at = None;
+            (self.asked_at, self.asked) = (None, 0);
             return;
         }
         if makes(Mistake::DropsBeforeTaken) {
@@ -186,6 +191,7 @@ impl Giving {
             return doings.wake(asked_at + ASK_EVERY);
         }
         self.asked_at = Some(now);
+        self.asked = self.asked.saturating_add(1);
         doings.wake(now + ASK_EVERY);
         let mut idle: BTreeMap<GroupId, Vec<(Slot, GroupId)>> = BTreeMap::new();
         for slot in frozen {
@@ -198,6 +204,9 @@ impl Giving {
         for (to, slots) in idle {
             let (epoch, group, slots) = (view.slots.epoch(), view.group, runs_of(slots));
             doings.say(to, &Message::TakenAsked { epoch, group, slots });
+            if self.asked.is_multiple_of(ASKS_TO_INQUIRE) {
+                doings.inquire(to);
+            }
         }
     }
 

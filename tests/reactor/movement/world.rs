@@ -137,6 +137,24 @@ impl World {
         self.run_until(rounds, Self::has_moved);
     }
 
+    /// Until the shard master has heard that nothing is on its way any more.
+    pub(crate) fn run_until_reported(&mut self, rounds: usize) {
+        let epoch = self.epochs.len() as u64 + 1;
+        let query = PlacementOperation::Query { epoch: None };
+        for _ in 0..rounds {
+            self.round();
+            let Some(Ok(view)) = self.cluster.govern(NodeId(1), &query) else { continue };
+            let reported = view.groups.iter().all(|group| {
+                let progress = group.progress.as_ref();
+                progress.is_some_and(|it| it.epoch == epoch && it.arriving + it.leaving == 0)
+            });
+            if reported {
+                return;
+            }
+        }
+        panic!("not told to the shard master within {rounds} rounds");
+    }
+
     pub(crate) fn run_until(&mut self, rounds: usize, mut done: impl FnMut(&Self) -> bool) {
         for _ in 0..rounds {
             if done(self) {

@@ -8,9 +8,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use sunstar::base::Micros;
+use sunstar::base::{Micros, slot_runs};
 use sunstar::client::Options;
 use sunstar::load::{self, Distribution, LoadOptions, Report, Workload};
+
+/// One value of a flag, not several.
+type SlotRuns = Vec<slot_runs::Run>;
 
 /// Drives a Sunstar cluster and reports throughput and latencies.
 #[derive(Debug, Parser)]
@@ -44,6 +47,9 @@ struct Arguments {
     /// How many keys there are; each has 16 bytes.
     #[arg(long, default_value_t = 100_000)]
     keys: u64,
+    /// Only keys of these slots, as in 0-99,200.
+    #[arg(long, value_name = "SLOTS", value_parser = slot_runs::parse)]
+    slots: Option<SlotRuns>,
     /// How often each key is chosen.
     #[arg(long, value_enum, default_value = "uniform")]
     distribution: DistributionName,
@@ -148,6 +154,7 @@ fn options(arguments: &Arguments) -> LoadOptions {
         warmup: micros(arguments.warmup),
         rate: arguments.rate,
         keys: arguments.keys,
+        slots: arguments.slots.clone().unwrap_or_default(),
         distribution: match arguments.distribution {
             DistributionName::Uniform => Distribution::Uniform,
             DistributionName::Zipfian => Distribution::Zipfian,

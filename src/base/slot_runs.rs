@@ -1,15 +1,15 @@
 //! Slots as one types and reads them: `0-99,200`.
 
-use crate::base::SLOT_COUNT;
+use super::SLOT_COUNT;
 
 /// A run of slots, both ends included.
-pub(crate) type Run = (u16, u16);
+pub type Run = (u16, u16);
 
 /// Reads `0-99,200`.
 ///
 /// # Errors
 /// A text that names the part that could not be read, and what was expected.
-pub(crate) fn parse(text: &str) -> Result<Vec<Run>, String> {
+pub fn parse(text: &str) -> Result<Vec<Run>, String> {
     text.split(',').map(run).collect()
 }
 
@@ -25,7 +25,7 @@ fn run(text: &str) -> Result<Run, String> {
 }
 
 /// The same in reverse; `-` if there are none.
-pub(crate) fn format(runs: &[Run]) -> String {
+pub fn format(runs: &[Run]) -> String {
     let texts: Vec<String> = runs
         .iter()
         .map(
@@ -38,12 +38,12 @@ pub(crate) fn format(runs: &[Run]) -> String {
 }
 
 /// How many slots there are in them.
-pub(crate) fn count(runs: &[Run]) -> u32 {
+pub fn count(runs: &[Run]) -> u32 {
     runs.iter().map(|&(first, last)| u32::from(last - first) + 1).sum()
 }
 
 /// The upper half of them, rounded down; runs as the shard master gives them, ascending.
-pub(crate) fn upper_half(runs: &[Run]) -> Vec<Run> {
+pub fn upper_half(runs: &[Run]) -> Vec<Run> {
     let mut wanted = count(runs) / 2;
     let mut half = Vec::new();
     for &(first, last) in runs.iter().rev() {
