@@ -27,7 +27,9 @@ use super::convert::map::{
 use super::movement::{Hosted, runs_of};
 use crate::base::{AlignedBuf, Bytes, GroupId, Index, Micros, NodeId, Term, Time};
 use crate::kv::Machine;
-use crate::placement::{FIRST_EPOCH, GroupInfo, META, Master, Refusal, ShardMap, Transition};
+use crate::placement::{
+    FIRST_EPOCH, GroupInfo, META, Master, NodeInfo, Refusal, ShardMap, Transition,
+};
 use crate::wire::map::SlotRun;
 use crate::wire::movement::{Message, Order};
 use crate::wire::peer::PeerBody;
@@ -144,9 +146,10 @@ impl Reactor {
         let leader = self.position(META).filter(|&i| self.replicas[i].is_leader());
         let begun = match (leader, asker) {
             (Some(i), _) => self.propose_governing(now, i, asker, operation),
-            (None, Asker::Here(ticket)) => {
-                self.ask_leader(ticket, (META, Asked::Placement), &operation)
-            }
+            // A leader does not know it of itself that it was replaced.
+            (None, Asker::Here(ticket)) => self
+                .check_first(&operation)
+                .and_then(|()| self.ask_leader(ticket, (META, Asked::Placement), &operation)),
             (None, Asker::Node(..)) => {
                 let message = format!("{} does not lead the meta group", self.core.config.node);
                 Err(refusal(GroupReason::NoLeader, message))
@@ -292,6 +295,7 @@ impl Reactor {
         match operation {
             // A new group begins when all that found it have met.
             PlacementOperation::Join { .. } => {
+                self.check_first(operation)?;
                 let hosts = map.nodes.iter().filter(|node| !map.draining.contains(&node.id));
                 hosts.map(|node| node.id).try_for_each(|node| self.check_reachable_in(map, node))
             }
@@ -299,6 +303,27 @@ impl Reactor {
             PlacementOperation::Forget { group } => self.check_left(map, *group),
             _ => Ok(()),
         }
+    }
+
+    /// That no host lost its disk and was let in again, if a group is to begin: answers of such a node count
+    /// where the group's configuration names it (`replacement`), and the first one names nobody. The
+    /// group would wait for it for ever, and with it the slots that the map gives it.
+    fn check_first(&self, operation: &PlacementOperation) -> Result<(), GroupRefusal> {
+        let PlacementOperation::Join { .. } = operation else { return Ok(()) };
+        let map = &self.core.map;
+        let replaced = |node: &&NodeInfo| {
+            let identity = self.core.peers.identity(node.id);
+            !map.draining.contains(&node.id) && identity.is_some_and(|(_, first)| !first)
+        };
+        let Some(NodeInfo { id, .. }) = map.nodes.iter().find(replaced) else { return Ok(()) };
+        Err(GroupRefusal {
+            reason: GroupReason::Refused,
+            message: format!("{id} lost its disk and was let in again: no group can begin on it"),
+            remedy: format!(
+                "have another node join in its place, and `sunstar ctl drain {id}` before; or move slots to \
+                 the groups that there are"
+            ),
+        })
     }
 
     fn check_reachable_in(&self, map: &ShardMap, node: NodeId) -> Result<(), GroupRefusal> {

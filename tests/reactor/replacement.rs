@@ -1,7 +1,8 @@
 //! A node comes back with an empty disk.
 
 use sunstar::base::{GroupId, NodeId};
-use sunstar::reactor::{GroupMembers, GroupOperation, GroupReason};
+use sunstar::placement::META;
+use sunstar::reactor::{GroupMembers, GroupOperation, GroupReason, PlacementOperation};
 use sunstar::wire::client::OperationKind;
 
 use super::client::{Client, key_of};
@@ -147,4 +148,36 @@ fn refusals_say_why() {
     let other = sunstar::base::Incarnation(77);
     assert_eq!(reason(N3, operation(NodeId(9), other)), Err(GroupReason::UnknownNode));
     assert_eq!(reason(N3, operation(N2, other)), Err(GroupReason::NodeUp), "it is not lost");
+}
+
+/// Its answers would not count there, and the group would wait for it for ever: see `Configuration::counts`.
+#[test]
+fn no_group_begins_while_a_node_is_a_host_that_was_replaced() {
+    let mut cluster = three_nodes(35);
+    cluster.crash(N2);
+    cluster.wipe(N2);
+    cluster.start(N2);
+    let incarnation = cluster.incarnation(N2);
+    for group in [META, G1] {
+        cluster.run_until(5_000, |cluster| {
+            let replace = GroupOperation::Replace { node: N2, incarnation };
+            _ = cluster.administer(N3, group, replace);
+            let members = cluster.administer(N3, group, GroupOperation::Members {});
+            members.is_some_and(|members| {
+                members.is_ok_and(|members| {
+                    let named = members.incarnations.get(&N2) == Some(&incarnation);
+                    named && members.committed && members.outgoing.is_empty()
+                })
+            })
+        });
+    }
+    let_in(&mut cluster, N2);
+    cluster.run_until(5_000, |cluster| cluster.is_settled());
+    for asked in [N1, N3] {
+        let answer = cluster.govern(asked, &PlacementOperation::Join { groups: 1 });
+        let refused = answer.expect("answered").expect_err("n2 is a host");
+        assert_eq!(refused.reason, GroupReason::Refused);
+        assert!(refused.message.contains("n2"), "{refused:?}");
+    }
+    assert_eq!(cluster.map_of(N1).groups.len(), 1);
 }

@@ -52,8 +52,8 @@ impl Wish {
         }
         match kind {
             Kind::MoveSlots => choose_move(known, &serving, random),
-            // A group does not form with a founder that was replaced before: its answers count only where
-            // a configuration names it, and the first one names nobody. A known limit of Sunstar's.
+            // Refused, but for a leader who is that node itself: a group does not form with a founder that
+            // was replaced before. A known limit of Sunstar's.
             Kind::JoinGroup if !known.replaced.is_empty() => None,
             Kind::JoinGroup => (known.map.groups().len() < GROUPS_MAX).then_some(Self::JoinGroup),
             Kind::LeaveGroup => {
