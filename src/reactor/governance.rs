@@ -299,8 +299,14 @@ impl Reactor {
                 let hosts = map.nodes.iter().filter(|node| !map.draining.contains(&node.id));
                 hosts.map(|node| node.id).try_for_each(|node| self.check_reachable_in(map, node))
             }
-            PlacementOperation::RemoveNode { node } => self.check_gone(map, *node),
-            PlacementOperation::Forget { group } => self.check_left(map, *group),
+            PlacementOperation::RemoveNode { node } => {
+                self.check_nothing_pends(i)?;
+                self.check_gone(map, *node)
+            }
+            PlacementOperation::Forget { group } => {
+                self.check_nothing_pends(i)?;
+                self.check_left(map, *group)
+            }
             _ => Ok(()),
         }
     }
@@ -326,6 +332,16 @@ impl Reactor {
         })
     }
 
+    /// That the map is the one that the next command meets: it may give slots or replicas to what goes.
+    fn check_nothing_pends(&self, i: usize) -> Result<(), GroupRefusal> {
+        let replica = &self.replicas[i];
+        if replica.applied_index() == replica.raft.last_index() {
+            return Ok(());
+        }
+        let message = "what was asked of the shard master before is not done yet".to_owned();
+        Err(refusal(GroupReason::NotReady, message))
+    }
+
     fn check_reachable_in(&self, map: &ShardMap, node: NodeId) -> Result<(), GroupRefusal> {
         let here = node == self.core.config.node;
         if map.node(node).is_some() && !here && !self.core.peers.is_up(node) {
@@ -334,15 +350,14 @@ impl Reactor {
         Ok(())
     }
 
-    /// That a node holds no replica any more.
+    /// That a drained node holds no replica any more.
     fn check_gone(&self, map: &ShardMap, node: NodeId) -> Result<(), GroupRefusal> {
         let holds = |info: &&GroupInfo| {
             let known = self.core.directory.find(info.id);
             known.is_some_and(|known| known.configuration.is_member(node))
         };
         match map.all_groups().find(holds) {
-            None => Ok(()),
-            Some(info) => {
+            Some(info) if map.draining.contains(&node) => {
                 let message = format!("{node} still belongs to {}", info.id);
                 let remedy = "wait until others hold it: `sunstar ctl decommission` does";
                 Err(GroupRefusal {
@@ -350,6 +365,7 @@ impl Reactor {
                     ..refusal(GroupReason::UnderWay, message)
                 })
             }
+            _ => Ok(()),
         }
     }
 

@@ -54,8 +54,8 @@ enum Completion {
     Map(u64),
 }
 
-struct Node {
-    reactor: Reactor,
+pub(crate) struct Node {
+    pub(crate) reactor: Reactor,
     /// Each with the time it is due.
     completions: Vec<(Time, Completion)>,
 }
@@ -83,7 +83,7 @@ pub(crate) struct Cluster {
     map: ShardMap,
     segment_bytes: usize,
     seed: u64,
-    nodes: BTreeMap<NodeId, Node>,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
     disks: BTreeMap<NodeId, Disk>,
     network: Vec<Flight>,
     inbox: Vec<(NodeId, ConnectionId, Vec<u8>)>,

@@ -1,8 +1,8 @@
 //! The shard master: what it is asked, how its map comes to all nodes, and members that follow it.
 
-use sunstar::base::{GroupId, NodeId};
+use sunstar::base::{GroupId, NodeId, SlotSet};
 use sunstar::placement::META;
-use sunstar::reactor::{GroupReason, PlacementOperation, PlacementView};
+use sunstar::reactor::{GroupPlacement, GroupReason, Input, PlacementOperation, PlacementView};
 
 use super::cluster::{Cluster, Faults};
 
@@ -131,6 +131,62 @@ fn a_drained_node_holds_nothing_and_can_be_removed() {
     cluster.governed(NodeId(2), &remove);
     cluster.run_until(1_000, |cluster| all_know(cluster, 3));
     assert_eq!(view(&mut cluster, 3).nodes.len(), 3);
+}
+
+/// What is in the log already may give slots or replicas to what is to go.
+#[test]
+fn nothing_goes_while_another_change_is_on_its_way_through_the_log() {
+    let mut cluster = started(4, 2, 8);
+    let group = GroupId(2);
+    let leader = cluster.leader(META).expect("settled");
+    // As far as is known, every group is where the map has it.
+    let known = |view: &PlacementView| {
+        let there = |it: &GroupPlacement| it.progress.is_some_and(|at| at.epoch == view.epoch);
+        view.groups.iter().all(there)
+    };
+    while !known(&view(&mut cluster, 2)) {
+        (0..20).for_each(|_| cluster.round());
+    }
+    let changes = [
+        PlacementOperation::Leave { groups: vec![group] },
+        PlacementOperation::Forget { group },
+        PlacementOperation::Drain { node: NodeId(1) },
+        PlacementOperation::RemoveNode { node: NodeId(1) },
+    ];
+    // All of them at once: when the leader looks at one, those before it are in its log.
+    for (ticket, operation) in (100..).zip(&changes) {
+        let input = Input::Govern { ticket, operation: operation.clone() };
+        let now = cluster.now;
+        cluster.nodes.get_mut(&leader).expect("it runs").reactor.step(now, input);
+    }
+    cluster.run_until(2_000, |cluster| cluster.admin_answers.len() == changes.len());
+    let answers = format!("{:?}", cluster.admin_answers);
+    let view = view(&mut cluster, 2);
+    assert_eq!((view.groups.len(), view.nodes.len()), (2, 4), "{answers}");
+    let ours = |view: &PlacementView| view.groups[1].slot_count;
+    assert_eq!(ours(&view), 0, "it has left");
+    cluster.governed(NodeId(2), &changes[1]);
+    cluster.run_until(20_000, |cluster| cluster.replicas(NodeId(1)).is_empty());
+    cluster.governed(NodeId(2), &changes[3]);
+    let leader = cluster.leader(G1).expect("settled");
+    let served = cluster.reactor(leader).served_slots(G1).expect("it leads");
+    assert_eq!(*served, SlotSet::full(), "no slot went with the group");
+}
+
+/// It may hold replicas: that it still does is not what is to be waited for.
+#[test]
+fn who_may_have_replicas_or_slots_is_told_to_give_them_away_first() {
+    let mut cluster = started(4, 2, 9);
+    let refusal = |cluster: &mut Cluster, operation| {
+        let answer = cluster.govern(NodeId(2), &operation).expect("answered");
+        let refusal = answer.expect_err("refused");
+        assert_eq!(refusal.reason, GroupReason::Refused, "{refusal:?}");
+        refusal.message
+    };
+    let told = refusal(&mut cluster, PlacementOperation::RemoveNode { node: NodeId(1) });
+    assert!(told.contains("not drained"), "{told}");
+    let told = refusal(&mut cluster, PlacementOperation::Forget { group: G1 });
+    assert!(told.contains("not leaving"), "{told}");
 }
 
 #[test]
