@@ -56,7 +56,8 @@ impl Reactor {
     fn is_unsettled(&self, i: usize) -> bool {
         let replica = &self.replicas[i];
         let settled = if replica.group == META {
-            replica.raft.configuration().voters == self.core.map.meta.members
+            let configuration = replica.raft.configuration();
+            configuration.voters == self.core.map.meta.members && !configuration.is_staged()
         } else {
             !replica.slots.is_born() || replica.slots.members_epoch() >= replica.members_epoch
         };
@@ -67,8 +68,9 @@ impl Reactor {
     fn follow_map(&mut self, now: Time, i: usize, info: &GroupInfo) {
         let raft = &self.replicas[i].raft;
         let configuration = raft.configuration();
-        let joint = !configuration.outgoing.is_empty();
-        if !joint && configuration.voters == info.members && raft.is_configuration_committed() {
+        // What is staged comes to other voters by itself, unless it is undone.
+        let changes = !configuration.outgoing.is_empty() || configuration.is_staged();
+        if !changes && configuration.voters == info.members && raft.is_configuration_committed() {
             let epoch = info.members_epoch;
             self.order(i, &Order::MembersSettled { epoch });
             return;

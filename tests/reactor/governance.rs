@@ -216,6 +216,27 @@ fn a_drain_goes_on_under_another_leader_after_every_process_died() {
     cluster.assert_replicas_agree();
 }
 
+/// The new members are those that vote still; others are about to.
+#[test]
+fn a_change_on_its_way_is_undone_when_the_map_goes_back() {
+    let mut cluster = started(4, 1, 10);
+    let members = cluster.map_of(NodeId(1)).group(G1).expect("listed").members.clone();
+    let other = (1..=4).map(NodeId).find(|node| !members.contains(node)).expect("one of four");
+    let asked = members[1];
+    // It does not catch up, so that the change waits for it.
+    cluster.held.insert(other);
+    cluster.governed(asked, &PlacementOperation::Drain { node: members[0] });
+    (0..200).for_each(|_| cluster.round());
+    cluster.governed(asked, &PlacementOperation::Undrain { node: members[0] });
+    cluster.governed(asked, &PlacementOperation::Drain { node: other });
+    (0..200).for_each(|_| cluster.round());
+    cluster.held.remove(&other);
+    cluster.run_until(5_000, |cluster| cluster.replicas(other).is_empty());
+    assert_eq!(cluster.map_of(asked).group(G1).expect("listed").members, members);
+    (0..500).for_each(|_| cluster.round());
+    assert_eq!((cluster.holders(G1), cluster.holders(META)), (members.clone(), members));
+}
+
 #[test]
 fn members_that_an_administrator_chose_stay_until_the_map_says_otherwise() {
     use sunstar::reactor::GroupOperation;
