@@ -272,7 +272,8 @@ impl World {
     /// A node that was added is started with the first map that names it.
     fn start_newcomer(&mut self, number: u64, id: NodeId) {
         let map = ShardMap::clone(&self.out.map);
-        if map.node(id).is_none() {
+        let removed = self.node_mut(id).standing == Standing::Retired;
+        if map.node(id).is_none() && !removed {
             return;
         }
         self.governor.intents.remove(&number);

@@ -17,6 +17,9 @@ impl World {
         for wish in self.describe_wishes() {
             _ = writeln!(text, "{wish}");
         }
+        for info in self.map().all_groups() {
+            _ = writeln!(text, "in epoch {}: {info:?}", self.map().epoch);
+        }
         for (id, node) in &self.nodes {
             let Some(process) = &node.process else {
                 _ = writeln!(text, "{id} does not run: {:?}", node.standing);
@@ -26,6 +29,10 @@ impl World {
                 for group in status.groups {
                     _ = writeln!(text, "{id} {group:?}");
                 }
+            }
+            for view in process.cores().flat_map(|core| core.reactor.replicas()) {
+                let ReplicaView { group, members_epoch, .. } = view;
+                _ = writeln!(text, "{id} {group} has the members of epoch {members_epoch}");
             }
         }
         text
