@@ -102,7 +102,9 @@ impl Master {
         let reason = draft.apply(command)?;
         draft.map.epoch += 1;
         draft.date_members(&self.map);
-        self.past.push(Change::between(&self.map, &draft.map, reason, at));
+        let change = Change::between(&self.map, &draft.map, reason, at);
+        draft.map.handovers.push(change.epoch, &change.ranges);
+        self.past.push(change);
         Draft { map: self.map, next_group: self.next_group } = draft;
         Ok(self.map.epoch)
     }

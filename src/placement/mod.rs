@@ -14,6 +14,7 @@
 
 mod balance;
 mod command;
+mod handovers;
 mod initial;
 mod master;
 mod past;
@@ -21,6 +22,7 @@ mod shard_map;
 mod transition;
 
 pub use command::{Command, Reason, Refusal};
+pub use handovers::{HANDOVER_RUNS_KEPT, HANDOVERS_KEPT, Handover};
 pub use master::{GROUPS_MAX, Master, MasterParts};
 pub use past::{Change, Former, PIECES_KEPT};
 pub use shard_map::{GroupInfo, MapParts, NodeInfo, PlacementError, ShardMap, SlotRange};

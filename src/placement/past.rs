@@ -90,6 +90,7 @@ impl Change {
         if self.epoch != map.epoch || self.epoch < 2 {
             return Err(PlacementError::Past(self.epoch));
         }
+        map.handovers.undo(map.epoch);
         map.epoch -= 1;
         toggle(&mut map.draining, &self.draining);
         toggle(&mut map.leaving, &self.leaving);

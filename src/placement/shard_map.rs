@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::handovers::{Handover, Handovers};
 use super::{FIRST_EPOCH, META, initial};
 use crate::base::limits::{ADDRESS_MAX, NODES_MAX};
 use crate::base::{CoreId, GroupId, NodeId, SLOT_COUNT, Slot, SlotSet};
@@ -61,6 +62,8 @@ pub struct ShardMap {
     pub leaving: BTreeSet<GroupId>,
     /// The owner of each slot, `SLOT_COUNT` of them; each is in `groups`.
     slots: Vec<GroupId>,
+    /// What changed hands in the latest epochs, this one included.
+    pub(super) handovers: Handovers,
 }
 
 /// What a map is made of, as another node told it: nothing of it is checked.
@@ -80,6 +83,8 @@ pub struct MapParts {
     pub leaving: Vec<GroupId>,
     /// As [`ShardMap::ranges`] gives them, in any order.
     pub ranges: Vec<SlotRange>,
+    /// See [`ShardMap::handovers`].
+    pub handovers: Vec<Handover>,
 }
 
 /// A run of slots: the first, the last (included), whose they are.
@@ -157,6 +162,9 @@ pub enum PlacementError {
     /// Epochs are counted from 1, and never so far.
     #[error("no map has the epoch {0}")]
     Epoch(u64),
+    /// What a map says of who had what before is nothing that can have been.
+    #[error("what is said to have changed hands in epoch {0} cannot be")]
+    Handover(u64),
     /// The epochs that a master remembers are not consecutive, or do not lead to its latest.
     #[error("what is remembered of epoch {0} does not fit the epoch after it")]
     Past(u64),
@@ -192,7 +200,8 @@ impl ShardMap {
         let groups = initial::groups(&ids, groups);
         let (meta, draining, leaving) =
             (initial::meta(&ids, &groups), BTreeSet::new(), BTreeSet::new());
-        Ok(Self { epoch: FIRST_EPOCH, nodes, meta, groups, draining, leaving, slots })
+        let (epoch, handovers) = (FIRST_EPOCH, Handovers::default());
+        Ok(Self { epoch, nodes, meta, groups, draining, leaving, slots, handovers })
     }
 
     /// A map as another node told it.
@@ -201,7 +210,8 @@ impl ShardMap {
     /// As for [`ShardMap::initial`]; also if something names a node or a group that is not listed, or
     /// the ranges do not give each slot to exactly one listed group.
     pub fn from_parts(parts: MapParts) -> Result<Self, PlacementError> {
-        let MapParts { epoch, nodes, mut meta, groups, draining, leaving, ranges } = parts;
+        let MapParts { epoch, nodes, mut meta, groups, draining, leaving, ranges, handovers } =
+            parts;
         if !(1..=EPOCH_MAX).contains(&epoch) {
             return Err(PlacementError::Epoch(epoch));
         }
@@ -213,16 +223,18 @@ impl ShardMap {
         check_members(&mut meta, &ids_of(&nodes))?;
         let slots = checked_slots(&ranges, &groups)?;
         let (draining, leaving) = (draining.into_iter().collect(), leaving.into_iter().collect());
-        let map = Self { epoch, nodes, meta, groups, draining, leaving, slots };
+        let handovers = Handovers::leading_to(epoch, handovers)?;
+        let map = Self { epoch, nodes, meta, groups, draining, leaving, slots, handovers };
         map.check_on_the_way_out()?;
         Ok(map)
     }
 
     /// What [`ShardMap::from_parts`] makes the same map of.
     pub fn parts(&self) -> MapParts {
-        let Self { epoch, nodes, meta, groups, draining, leaving, slots: _ } = self.clone();
+        let Self { epoch, nodes, meta, groups, draining, leaving, .. } = self.clone();
         let (draining, leaving) = (draining.into_iter().collect(), leaving.into_iter().collect());
-        MapParts { epoch, nodes, meta, groups, draining, leaving, ranges: self.ranges() }
+        let (ranges, handovers) = (self.ranges(), self.handovers().cloned().collect());
+        MapParts { epoch, nodes, meta, groups, draining, leaving, ranges, handovers }
     }
 
     /// That whoever is to go is there.
@@ -241,6 +253,11 @@ impl ShardMap {
     #[inline]
     pub fn group_of(&self, slot: Slot) -> GroupId {
         self.slots[slot.position()]
+    }
+
+    /// What changed hands in the latest epochs in which something did, the oldest first.
+    pub fn handovers(&self) -> impl DoubleEndedIterator<Item = &Handover> {
+        self.handovers.list()
     }
 
     /// The owner of each slot, by number.

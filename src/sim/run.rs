@@ -162,15 +162,16 @@ impl<'a, 'b> Run<'a, 'b> {
         let now = self.world.now();
         let mut probes = Vec::new();
         for group in map.groups.iter().map(|group| group.id) {
-            // Clients go by the map: what is elsewhere still is there before long, but not in time.
-            let serves = self.world.serves(group);
-            let settled = map.owned(group).iter().filter(|&slot| serves.contains(slot)).collect();
-            let Some(key) = key_in(&settled, "probe") else { continue };
-            let number = self.add_client(patience, NEVER);
-            probes.push(number);
-            let operation = Operation::Append { value: format!("<{number}.p>").into_bytes() };
-            self.client(number).begin(key, operation, now);
-            self.serve(number)?;
+            let (owned, served) = (map.owned(group), self.world.serves(group));
+            // Whoever has them now is to be found, too.
+            let elsewhere = owned.iter().filter(|&slot| !served.contains(slot)).collect();
+            for key in [&owned, &elsewhere].into_iter().filter_map(|slots| key_in(slots, "probe")) {
+                let number = self.add_client(patience, NEVER);
+                probes.push(number);
+                let operation = Operation::Append { value: format!("<{number}.p>").into_bytes() };
+                self.client(number).begin(key, operation, now);
+                self.serve(number)?;
+            }
         }
         let waiting =
             |run: &Self| probes.iter().any(|number| run.clients[number].outstanding().len() > 0);

@@ -18,7 +18,7 @@ use super::WireError;
 use super::error::{check_count, verified_root};
 use super::generated::map as schema;
 use super::map::SlotRun;
-use crate::base::limits::{ADDRESS_MAX, NODES_MAX};
+use crate::base::limits::{ADDRESS_MAX, EPOCHS_MAX, NODES_MAX};
 use crate::base::{AlignedBuf, GroupId, NodeId, SLOT_COUNT};
 
 /// A node and where it listens.
@@ -66,6 +66,17 @@ pub struct Map {
     pub draining: Vec<NodeId>,
     /// Groups that are to own nothing.
     pub leaving: Vec<GroupId>,
+    /// What changed hands of late.
+    pub handovers: Vec<Handover>,
+}
+
+/// What changed hands when an epoch began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handover {
+    /// The epoch.
+    pub epoch: u64,
+    /// Slots, and whose they were.
+    pub slots: Vec<SlotRun>,
 }
 
 /// Groups and runs of slots in one list, at most.
@@ -92,6 +103,10 @@ impl Map {
         let nodes = nodes_built(&self.nodes, body);
         let groups = groups_built(&self.groups, body);
         let meta = self.meta.build(body);
+        let handovers = (!self.handovers.is_empty()).then(|| {
+            let built: Vec<_> = self.handovers.iter().map(|it| it.build(body)).collect();
+            body.create_vector(&built)
+        });
         let args = schema::MapArgs {
             epoch: self.epoch,
             nodes: Some(nodes),
@@ -100,6 +115,7 @@ impl Map {
             slots: Some(runs_built(&self.slots, body)),
             draining: Some(node_ids_built(&self.draining, body)),
             leaving: Some(group_ids_built(&self.leaving, body)),
+            handovers,
         };
         schema::Map::create(body, &args)
     }
@@ -113,8 +129,24 @@ impl Map {
             slots: runs_of(Some(map.slots()))?,
             draining: node_ids_of(Some(map.draining()))?,
             leaving: group_ids_of(Some(map.leaving()))?,
+            handovers: handovers_of(map.handovers())?,
         })
     }
+}
+
+impl Handover {
+    fn build(&self, body: &mut Body) -> WIPOffset<schema::Handover<'static>> {
+        let slots = Some(runs_built(&self.slots, body));
+        schema::Handover::create(body, &schema::HandoverArgs { epoch: self.epoch, slots })
+    }
+}
+
+fn handovers_of(all: Tables<'_, schema::Handover<'_>>) -> Result<Vec<Handover>, WireError> {
+    check_count("epochs", all.map_or(0, |all| all.len()), EPOCHS_MAX)?;
+    let handover = |it: schema::Handover<'_>| {
+        Ok(Handover { epoch: it.epoch(), slots: runs_of(Some(it.slots()))? })
+    };
+    all.into_iter().flatten().map(handover).collect()
 }
 
 type Body = FlatBufferBuilder<'static>;

@@ -155,6 +155,7 @@ fn parts_that_do_not_fit_are_refused_by_name() {
         draining: vec![],
         leaving: vec![],
         ranges: ranges.to_vec(),
+        handovers: vec![],
     };
     let refused =
         |groups, ranges: &[_]| ShardMap::from_parts(parts(groups, ranges)).expect_err("bad parts");

@@ -6,8 +6,8 @@
 use crate::base::limits::ADDRESS_MAX;
 use crate::base::{GroupId, NodeId};
 use crate::placement::{
-    Change, Command, Former, GroupInfo, MapParts, Master, MasterParts, NodeInfo, PlacementError,
-    Reason, Refusal, ShardMap,
+    Change, Command, Former, GroupInfo, Handover, MapParts, Master, MasterParts, NodeInfo,
+    PlacementError, Reason, Refusal, ShardMap,
 };
 use crate::wire::WireError;
 use crate::wire::map::SlotRun;
@@ -88,7 +88,7 @@ pub fn decode_master(bytes: &[u8]) -> Result<Master, MapBytesError> {
 }
 
 fn wire_map(parts: MapParts) -> wire::Map {
-    let MapParts { epoch, nodes, meta, groups, draining, leaving, ranges } = parts;
+    let MapParts { epoch, nodes, meta, groups, draining, leaving, ranges, handovers } = parts;
     wire::Map {
         epoch,
         nodes: nodes.into_iter().map(wire_node).collect(),
@@ -97,11 +97,12 @@ fn wire_map(parts: MapParts) -> wire::Map {
         slots: ranges.into_iter().map(wire_run).collect(),
         draining,
         leaving,
+        handovers: handovers.into_iter().map(wire_handover).collect(),
     }
 }
 
 fn map_parts(map: wire::Map) -> MapParts {
-    let wire::Map { epoch, nodes, meta, groups, slots, draining, leaving } = map;
+    let wire::Map { epoch, nodes, meta, groups, slots, draining, leaving, handovers } = map;
     MapParts {
         epoch,
         nodes: nodes.into_iter().map(node_of).collect(),
@@ -110,7 +111,16 @@ fn map_parts(map: wire::Map) -> MapParts {
         draining,
         leaving,
         ranges: slots.into_iter().map(range_of).collect(),
+        handovers: handovers.into_iter().map(handover_of).collect(),
     }
+}
+
+fn wire_handover(Handover { epoch, ranges }: Handover) -> wire::Handover {
+    wire::Handover { epoch, slots: ranges.into_iter().map(wire_run).collect() }
+}
+
+fn handover_of(wire::Handover { epoch, slots }: wire::Handover) -> Handover {
+    Handover { epoch, ranges: slots.into_iter().map(range_of).collect() }
 }
 
 fn wire_node(node: NodeInfo) -> wire::Node {

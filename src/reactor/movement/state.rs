@@ -152,8 +152,11 @@ impl GroupState {
         map: &ShardMap,
     ) -> GroupId {
         let source = self.source_of(slot).filter(|_| self.arriving.contains(&slot));
-        let owner = || Some(map.group_of(slot)).filter(|&owner| owner != group);
-        source.or_else(|| self.target_of(slot)).or_else(owner).unwrap_or(NOBODY)
+        // Once it is gone it may have gone further, and be on its way back here.
+        let leaves = self.leaving.contains(&slot) || map.epoch < self.epoch;
+        let target = || self.target_of(slot).filter(|_| leaves);
+        let owner = || map.whom_to_ask(slot, (group, self.epoch));
+        source.or_else(target).or_else(owner).unwrap_or(NOBODY)
     }
 
     /// Goes on to the next epoch. Nothing of the one before is left to do.

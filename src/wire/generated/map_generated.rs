@@ -968,6 +968,120 @@ impl ::core::fmt::Debug for Group<'_> {
       ds.finish()
   }
 }
+pub enum HandoverOffset {}
+#[derive(Copy, Clone, PartialEq)]
+
+pub struct Handover<'a> {
+  pub _tab: ::flatbuffers::Table<'a>,
+}
+
+impl<'a> ::flatbuffers::Follow<'a> for Handover<'a> {
+  type Inner = Handover<'a>;
+  #[inline]
+  unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+    Self { _tab: unsafe { ::flatbuffers::Table::new(buf, loc) } }
+  }
+}
+
+impl<'a> Handover<'a> {
+  pub const VT_EPOCH: ::flatbuffers::VOffsetT = 4;
+  pub const VT_SLOTS: ::flatbuffers::VOffsetT = 6;
+
+  #[inline]
+  pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+    Handover { _tab: table }
+  }
+  #[allow(unused_mut)]
+  pub fn create<'bldr: 'args, 'args: 'mut_bldr, 'mut_bldr, A: ::flatbuffers::Allocator + 'bldr>(
+    _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+    args: &'args HandoverArgs<'args>
+  ) -> ::flatbuffers::WIPOffset<Handover<'bldr>> {
+    let mut builder = HandoverBuilder::new(_fbb);
+    builder.add_epoch(args.epoch);
+    if let Some(x) = args.slots { builder.add_slots(x); }
+    builder.finish()
+  }
+
+
+  #[inline]
+  pub fn epoch(&self) -> u64 {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<u64>(Handover::VT_EPOCH, Some(0)).unwrap()}
+  }
+  #[inline]
+  pub fn slots(&self) -> ::flatbuffers::Vector<'a, SlotRun> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, SlotRun>>>(Handover::VT_SLOTS, None).unwrap()}
+  }
+}
+
+impl ::flatbuffers::Verifiable for Handover<'_> {
+  #[inline]
+  fn run_verifier(
+    v: &mut ::flatbuffers::Verifier, pos: usize
+  ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+    v.visit_table(pos)?
+     .visit_field::<u64>("epoch", Self::VT_EPOCH, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, SlotRun>>>("slots", Self::VT_SLOTS, true)?
+     .finish();
+    Ok(())
+  }
+}
+pub struct HandoverArgs<'a> {
+    pub epoch: u64,
+    pub slots: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, SlotRun>>>,
+}
+impl<'a> Default for HandoverArgs<'a> {
+  #[inline]
+  fn default() -> Self {
+    HandoverArgs {
+      epoch: 0,
+      slots: None, // required field
+    }
+  }
+}
+
+pub struct HandoverBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+  fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+  start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+}
+impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> HandoverBuilder<'a, 'b, A> {
+  #[inline]
+  pub fn add_epoch(&mut self, epoch: u64) {
+    self.fbb_.push_slot::<u64>(Handover::VT_EPOCH, epoch, 0);
+  }
+  #[inline]
+  pub fn add_slots(&mut self, slots: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , SlotRun>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Handover::VT_SLOTS, slots);
+  }
+  #[inline]
+  pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> HandoverBuilder<'a, 'b, A> {
+    let start = _fbb.start_table();
+    HandoverBuilder {
+      fbb_: _fbb,
+      start_: start,
+    }
+  }
+  #[inline]
+  pub fn finish(self) -> ::flatbuffers::WIPOffset<Handover<'a>> {
+    let o = self.fbb_.end_table(self.start_);
+    self.fbb_.required(o, Handover::VT_SLOTS,"slots");
+    ::flatbuffers::WIPOffset::new(o.value())
+  }
+}
+
+impl ::core::fmt::Debug for Handover<'_> {
+  fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+    let mut ds = f.debug_struct("Handover");
+      ds.field("epoch", &self.epoch());
+      ds.field("slots", &self.slots());
+      ds.finish()
+  }
+}
 pub enum MapOffset {}
 #[derive(Copy, Clone, PartialEq)]
 
@@ -991,6 +1105,7 @@ impl<'a> Map<'a> {
   pub const VT_SLOTS: ::flatbuffers::VOffsetT = 12;
   pub const VT_DRAINING: ::flatbuffers::VOffsetT = 14;
   pub const VT_LEAVING: ::flatbuffers::VOffsetT = 16;
+  pub const VT_HANDOVERS: ::flatbuffers::VOffsetT = 18;
 
   #[inline]
   pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -1003,6 +1118,7 @@ impl<'a> Map<'a> {
   ) -> ::flatbuffers::WIPOffset<Map<'bldr>> {
     let mut builder = MapBuilder::new(_fbb);
     builder.add_epoch(args.epoch);
+    if let Some(x) = args.handovers { builder.add_handovers(x); }
     if let Some(x) = args.leaving { builder.add_leaving(x); }
     if let Some(x) = args.draining { builder.add_draining(x); }
     if let Some(x) = args.slots { builder.add_slots(x); }
@@ -1062,6 +1178,13 @@ impl<'a> Map<'a> {
     // which contains a valid value in this slot
     unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u32>>>(Map::VT_LEAVING, None).unwrap()}
   }
+  #[inline]
+  pub fn handovers(&self) -> Option<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Handover<'a>>>> {
+    // Safety:
+    // Created from valid Table for this object
+    // which contains a valid value in this slot
+    unsafe { self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Handover>>>>(Map::VT_HANDOVERS, None)}
+  }
 }
 
 impl ::flatbuffers::Verifiable for Map<'_> {
@@ -1077,6 +1200,7 @@ impl ::flatbuffers::Verifiable for Map<'_> {
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, SlotRun>>>("slots", Self::VT_SLOTS, true)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u64>>>("draining", Self::VT_DRAINING, true)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u32>>>("leaving", Self::VT_LEAVING, true)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<Handover>>>>("handovers", Self::VT_HANDOVERS, false)?
      .finish();
     Ok(())
   }
@@ -1089,6 +1213,7 @@ pub struct MapArgs<'a> {
     pub slots: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, SlotRun>>>,
     pub draining: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u64>>>,
     pub leaving: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u32>>>,
+    pub handovers: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ::flatbuffers::ForwardsUOffset<Handover<'a>>>>>,
 }
 impl<'a> Default for MapArgs<'a> {
   #[inline]
@@ -1101,6 +1226,7 @@ impl<'a> Default for MapArgs<'a> {
       slots: None, // required field
       draining: None, // required field
       leaving: None, // required field
+      handovers: None,
     }
   }
 }
@@ -1139,6 +1265,10 @@ impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> MapBuilder<'a, 'b, A> {
     self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Map::VT_LEAVING, leaving);
   }
   #[inline]
+  pub fn add_handovers(&mut self, handovers: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b , ::flatbuffers::ForwardsUOffset<Handover<'b >>>>) {
+    self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(Map::VT_HANDOVERS, handovers);
+  }
+  #[inline]
   pub fn new(_fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>) -> MapBuilder<'a, 'b, A> {
     let start = _fbb.start_table();
     MapBuilder {
@@ -1169,6 +1299,7 @@ impl ::core::fmt::Debug for Map<'_> {
       ds.field("slots", &self.slots());
       ds.field("draining", &self.draining());
       ds.field("leaving", &self.leaving());
+      ds.field("handovers", &self.handovers());
       ds.finish()
   }
 }

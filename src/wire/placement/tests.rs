@@ -26,6 +26,10 @@ fn map() -> Map {
         slots: vec![run(0, 99, 4), run(100, SLOT_COUNT - 1, 1)],
         draining: vec![NodeId(2)],
         leaving: vec![GroupId(4)],
+        handovers: vec![
+            Handover { epoch: 3, slots: vec![run(7, 9, 5), run(20, 20, 4)] },
+            Handover { epoch: 7, slots: vec![run(0, 50, 1)] },
+        ],
     }
 }
 

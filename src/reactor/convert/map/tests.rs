@@ -1,7 +1,7 @@
 use super::*;
 use crate::base::limits::{ANNEX_MAX, EPOCHS_MAX};
 use crate::base::{Slot, WallTime};
-use crate::placement::{GROUPS_MAX, META, PIECES_KEPT};
+use crate::placement::{GROUPS_MAX, HANDOVER_RUNS_KEPT, HANDOVERS_KEPT, META, PIECES_KEPT};
 
 fn node(id: u64) -> NodeInfo {
     let (client_address, peer_address) = (format!("host{id}:1"), format!("host{id}:2"));
@@ -138,6 +138,11 @@ fn the_largest_state_fits_where_it_is_kept() {
     let most = u32::try_from(GROUPS_MAX).expect("few");
     let ranges = Slot::all()
         .map(|slot| (slot.number(), slot.number(), GroupId(1 + u32::from(slot.number()) % most)));
+    let runs = u16::try_from(HANDOVER_RUNS_KEPT / HANDOVERS_KEPT).expect("few");
+    let handover = |epoch: u64| Handover {
+        epoch,
+        ranges: (0..runs).map(|slot| (slot, slot, GroupId(1 + u32::from(slot)))).collect(),
+    };
     let map = MapParts {
         epoch: 1 << 20,
         nodes: (1..=64).map(|id| old_node(NodeId(id))).collect(),
@@ -146,6 +151,7 @@ fn the_largest_state_fits_where_it_is_kept() {
         draining: (1..=60).map(NodeId).collect(),
         leaving: (2..=most).map(GroupId).collect(),
         ranges: ranges.collect(),
+        handovers: (2..HANDOVERS_KEPT as u64 + 2).map(handover).collect(),
     };
     let history = (0..changes as u64).map(|epoch| wire_change(change(epoch))).collect();
     let bytes =
