@@ -126,6 +126,19 @@ impl Client {
         self.begun.insert(ticket, Begun { client, key, operation, invoked: now });
     }
 
+    /// Begins commands that are to happen all or not at all.
+    fn begin_batch(&mut self, commands: Vec<(Vec<u8>, Operation)>, now: Time) {
+        let ticket = self.next_ticket;
+        let batch: Vec<_> = commands.iter().map(|(key, it)| command(key, it)).collect();
+        self.core.submit_multi(now, ticket, &batch).expect("within all limits, and of one slot");
+        let client = self.number;
+        for (key, operation) in commands {
+            let begun = Begun { client, key, operation, invoked: now };
+            self.begun.insert(self.next_ticket, begun);
+            self.next_ticket += 1;
+        }
+    }
+
     /// From now on it begins commands by itself, whenever it is served with habits.
     pub(super) fn becomes_busy(&mut self) {
         self.busy = true;
@@ -163,8 +176,14 @@ impl Client {
         if self.leaving || now < self.rests_until || self.begun.len() >= habits.outstanding_max {
             return;
         }
-        let (key, operation) = self.chooser.choose(habits);
-        self.begin(key, operation, now);
+        let mut commands = self.chooser.choose(habits);
+        match commands.pop() {
+            Some((key, operation)) if commands.is_empty() => self.begin(key, operation, now),
+            last => {
+                commands.extend(last);
+                self.begin_batch(commands, now);
+            }
+        }
         self.rests_until = now + Micros(self.chooser.pause_us(habits));
     }
 

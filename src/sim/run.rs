@@ -18,7 +18,7 @@ use super::client::{Client, Records, owner};
 use super::faults::Tally;
 use super::plan::Plan;
 use super::verdict::{Commands, Failure, Limits, Report};
-use super::workload::{OPEN_WRITES_MAX, key_in};
+use super::workload::{OPEN_WRITES_MAX, key_in, parted};
 use super::world::{Happened, World};
 use crate::base::{Micros, Slot, Time};
 use crate::client::Options;
@@ -234,6 +234,17 @@ impl<'a, 'b> Run<'a, 'b> {
             return Err(self.failure("a key cannot be read in the end", detail));
         }
         self.end_client(reader);
+        let read = self.records.iter().filter(|record| record.client == reader);
+        let held = read.filter_map(|record| {
+            Some((record.key.as_slice(), record.answer()?.value.clone().unwrap_or_default()))
+        });
+        if let Some((token, missing)) = parted(&self.records, &held.collect()) {
+            let (token, missing) =
+                (token.escape_ascii(), missing.iter().map(|it| it.escape_ascii()));
+            let missing: Vec<String> = missing.map(|key| key.to_string()).collect();
+            let detail = format!("{token} is not in {}", missing.join(", "));
+            return Err(self.failure("an atomic batch happened in part", detail));
+        }
         let findings = history::check(&self.records);
         let contradicted = findings.iter().find(|finding| !finding.contradictions.is_empty());
         let objection =

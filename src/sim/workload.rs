@@ -10,13 +10,16 @@
 //! | counter | increment | exactly once, without any value that names its writer |
 //! | mixed | all of them, and numbers at the edge of what fits | every refusal a command can meet |
 //!
+//! Some commands come several at a time, on keys of one slot, to happen all or not at all. What such a batch
+//! appends to lists is one token for all of them: in the end it is in each, or in none ([`parted`]).
+//!
 //! To add a command: a variant of `history::Operation` and an arm in [`Chooser::choose`]'s families.
 
 use std::collections::BTreeMap;
 
 use crate::base::GroupId;
 use crate::base::{Slot, SlotSet};
-use crate::history::{Answer, Operation, Status};
+use crate::history::{Answer, Operation, Record, Status};
 use crate::placement::ShardMap;
 
 /// What clients do in one run; chosen by its seed.
@@ -32,6 +35,8 @@ pub(super) struct Habits {
     pub(super) hot_percent: u32,
     /// Of a hundred commands, how many read.
     pub(super) read_percent: u32,
+    /// Of a hundred choices, how many are a batch.
+    pub(super) batch_percent: u32,
     /// Bytes of a value written, at most.
     pub(super) value_max: usize,
     /// The keys; the first [`HOT_KEYS`] are the hot ones.
@@ -46,6 +51,12 @@ pub(super) const OPEN_WRITES_MAX: usize = 12;
 
 /// So many keys are hot.
 const HOT_KEYS: usize = 3;
+
+/// Keys of one batch, at most.
+const BATCH_KEYS_MAX: usize = 4;
+
+/// What a batch's tokens end with, and no others.
+const OF_A_BATCH: &[u8] = b"+>";
 
 /// A list is read, not appended to, once it has so many bytes: checks look at every one of them.
 const LIST_BYTES_MAX: i64 = 4 << 10;
@@ -78,6 +89,7 @@ impl Habits {
             pause_us: 1_000 << random.u32(3..8),
             hot_percent: random.u32(0..80),
             read_percent: random.u32(10..60),
+            batch_percent: random.u32(0..30),
             value_max,
             keys: keys_of_every_group(keys, random, map),
             given_up: Vec::new(),
@@ -159,17 +171,53 @@ impl Chooser {
         Self { random, client, next_value: 0, seen: BTreeMap::new(), lengths: BTreeMap::new() }
     }
 
-    /// The next command, and its key.
-    pub(super) fn choose(&mut self, habits: &Habits) -> (Vec<u8>, Operation) {
+    /// The next command and its key; several are to happen all or not at all.
+    pub(super) fn choose(&mut self, habits: &Habits) -> Vec<(Vec<u8>, Operation)> {
         let hot = self.random.u32(0..100) < habits.hot_percent;
         let among = if hot { HOT_KEYS.min(habits.keys.len()) } else { habits.keys.len() };
         let Key { name, family } = &habits.keys[self.random.usize(0..among)];
+        if self.random.u32(0..100) < habits.batch_percent {
+            let batch = self.batch(Slot::of_key(name), habits);
+            if batch.len() > 1 {
+                return batch;
+            }
+        }
         let operation = if self.random.u32(0..100) < habits.read_percent {
             Operation::Get
         } else {
             self.write(name, *family, habits.value_max)
         };
-        (name.clone(), operation)
+        vec![(name.clone(), operation)]
+    }
+
+    /// Writes to some keys of a slot, each in its own way, and perhaps only if one holds what is expected.
+    fn batch(&mut self, slot: Slot, habits: &Habits) -> Vec<(Vec<u8>, Operation)> {
+        let ours = habits.keys.iter().filter(|key| Slot::of_key(&key.name) == slot);
+        let mut keys: Vec<&Key> = ours.collect();
+        self.random.shuffle(&mut keys);
+        keys.truncate(BATCH_KEYS_MAX);
+        let mut token = self.fresh(0);
+        token.pop();
+        token.extend_from_slice(OF_A_BATCH);
+        let mut commands = Vec::new();
+        for Key { name, family } in keys.iter().copied() {
+            let operation = match self.write(name, *family, habits.value_max) {
+                Operation::Get => continue,
+                Operation::Append { .. } if *family == Family::List => {
+                    Operation::Append { value: token.clone() }
+                }
+                operation => operation,
+            };
+            commands.push((name.clone(), operation));
+        }
+        let comparable = |key: &&&Key| matches!(key.family, Family::Register | Family::Mixed);
+        if let Some(Key { name, .. }) = keys.iter().find(comparable)
+            && self.random.u32(0..3) == 0
+        {
+            let expected = self.expectation(name);
+            commands.push((name.clone(), Operation::Compare { expected }));
+        }
+        commands
     }
 
     /// How long to wait before the next one, µs.
@@ -243,6 +291,30 @@ impl Chooser {
     }
 }
 
+/// A token that a batch appended to several lists, and that is in some of them only, as `held` has it; and
+/// the lists in which it is not.
+pub(super) fn parted<'a>(
+    records: &'a [Record],
+    held: &BTreeMap<&[u8], Vec<u8>>,
+) -> Option<(&'a [u8], Vec<&'a [u8]>)> {
+    let mut lists: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+    for Record { key, operation, .. } in records {
+        if let Operation::Append { value } = operation
+            && value.ends_with(OF_A_BATCH)
+        {
+            lists.entry(value).or_default().push(key);
+        }
+    }
+    lists.into_iter().find_map(|(token, keys)| {
+        let is_in = |key: &&[u8]| {
+            let value = held.get(key);
+            value.is_some_and(|value| value.windows(token.len()).any(|part| part == token))
+        };
+        let (in_these, not_in): (Vec<_>, Vec<_>) = keys.into_iter().partition(is_in);
+        (!in_these.is_empty() && !not_in.is_empty()).then_some((token, not_in))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -262,7 +334,7 @@ mod tests {
 
     #[test]
     fn every_group_has_a_key_and_every_command_comes_up() {
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut batches) = (BTreeSet::new(), 0);
         for seed in 0..50 {
             let mut random = fastrand::Rng::with_seed(seed);
             let map = map(4);
@@ -272,14 +344,20 @@ mod tests {
             assert_eq!(owners.len(), 4, "seed {seed}");
             let mut chooser = Chooser::new(1, random.fork());
             for _ in 0..200 {
-                let (key, operation) = chooser.choose(&habits);
-                assert!(habits.keys().any(|known| known == key), "seed {seed}");
-                let text = format!("{operation:?}");
-                seen.insert(text.split([' ', '(']).next().expect("a name").to_owned());
+                let commands = chooser.choose(&habits);
+                let slot = Slot::of_key(&commands[0].0);
+                for (key, operation) in &commands {
+                    assert_eq!(Slot::of_key(key), slot, "seed {seed}");
+                    assert!(habits.keys().any(|known| known == key), "seed {seed}");
+                    let text = format!("{operation:?}");
+                    seen.insert(text.split([' ', '(']).next().expect("a name").to_owned());
+                }
+                batches += usize::from(commands.len() > 1);
             }
         }
-        let all = ["Append", "CompareAndSet", "Delete", "Get", "Increment", "Put"];
+        let all = ["Append", "Compare", "CompareAndSet", "Delete", "Get", "Increment", "Put"];
         assert_eq!(seen.iter().map(String::as_str).collect::<Vec<_>>(), all);
+        assert!(batches > 100, "{batches} batches");
     }
 
     #[test]
@@ -309,8 +387,10 @@ mod tests {
         for client in 1..4 {
             let mut chooser = Chooser::new(client, random.fork());
             for _ in 0..500 {
-                if let (_, Operation::Append { value }) = chooser.choose(&habits) {
-                    assert!(written.insert(value.clone()), "{value:?}");
+                for (key, operation) in chooser.choose(&habits) {
+                    if let Operation::Append { value } = operation {
+                        assert!(written.insert((key, value.clone())), "{value:?}");
+                    }
                 }
             }
         }

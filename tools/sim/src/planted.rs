@@ -151,7 +151,6 @@ fn elsewhere(name: &str) -> Option<&'static str> {
             "takes a chain of events that few seeds have: scenarios of the reactor's tests"
         }
         "ExpiryEndsDoubt" => "no run lasts as long as an idle session",
-        "HalfBatch" => "no client here asks for atomic batches",
         "SkipsLastRound" | "FrozenRead" | "RestartKeepsContent" => {
             "takes a write, a read or another leader in the moment in which a slot is handed over"
         }
