@@ -10,7 +10,7 @@ use crate::placement::{NodeInfo, ShardMap};
 #[derive(Clone, Debug)]
 pub(crate) enum Membership {
     /// It is one of the nodes that the cluster was made of.
-    First(FirstNodes),
+    First(Box<FirstNodes>),
     /// The cluster was there before it.
     Joining(Joining),
 }
@@ -56,7 +56,7 @@ impl Reader<'_> {
     /// How this node, `here` as far as it knows, belongs to its cluster.
     pub(super) fn membership(&self, here: NodeInfo, smp: usize) -> Result<Membership, ConfigError> {
         if self.text("cluster.join").is_empty() {
-            self.first_nodes(here, smp).map(Membership::First)
+            self.first_nodes(here, smp).map(|first| Membership::First(Box::new(first)))
         } else {
             self.joining(here).map(Membership::Joining)
         }

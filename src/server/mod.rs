@@ -140,7 +140,8 @@ fn config_check(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let config = Config::read(&layers, &Machine::look())?;
     let node = config.node;
     match config.membership {
-        Membership::First(FirstNodes { nodes, cluster, .. }) => {
+        Membership::First(first) => {
+            let FirstNodes { nodes, cluster, .. } = *first;
             println!("{path}: valid; node {node} of {}, cluster {:016x}", nodes.len(), cluster.0);
         }
         Membership::Joining(joining) => {

@@ -47,7 +47,7 @@ fn follow(parent: i32) -> Result<(), String> {
 pub(crate) fn node_config(config: &Config) -> Result<NodeConfig, Failure> {
     let home = match &config.membership {
         Membership::First(first) => {
-            let FirstNodes { cluster, groups, shard_map, .. } = first.clone();
+            let FirstNodes { cluster, groups, shard_map, .. } = *first.clone();
             Home { cluster, groups, shard_map }
         }
         Membership::Joining(_) => {
