@@ -84,7 +84,9 @@ impl Kind {
     ///
     /// A node that lost its disk is let in again by a change of every group's members, which each node
     /// notes on its disk. And no founder of a group loses its disk before all founders have met: the
-    /// group would wait for ever, which is a known limit of Sunstar's and no finding.
+    /// group would wait for ever, which is a known limit of Sunstar's and no finding. Nor does one of them
+    /// have a full disk: it cannot note the map that names the group, clients ask the group for its slots
+    /// meanwhile, and the disk is not written to its end.
     pub(crate) fn bars(self, other: Self) -> bool {
         let alone = |kind| {
             matches!(
@@ -98,11 +100,13 @@ impl Kind {
         };
         let wipes = [self, other].contains(&Self::WipedDisk);
         let fills = |kind| matches!(kind, Self::FullDisk | Self::FullDisks);
+        let founds = [self, other].contains(&Self::JoinGroup);
         // Clocks with another rate have no file that says how far they are off.
         let times = |kind| matches!(kind, Self::ClockJump | Self::ClockRate);
         self == other
             || wipes && alone(self) && alone(other)
             || fills(self) && fills(other)
+            || founds && (fills(self) || fills(other))
             || times(self) && times(other)
             || self.cuts() && other.cuts()
     }

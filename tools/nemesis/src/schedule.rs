@@ -196,7 +196,9 @@ impl Schedule {
             Kind::Terminate => Action::Terminate(self.take(1, nodes, processes)?[0]),
             Kind::PauseOne => Action::Pause(self.take(1, nodes, processes)?),
             Kind::PauseMajority => Action::Pause(self.take(majority, nodes, processes)?),
-            Kind::WipedDisk if known.map.has_births() => return None,
+            Kind::WipedDisk | Kind::FullDisk | Kind::FullDisks if known.map.has_births() => {
+                return None;
+            }
             Kind::WipedDisk => Action::Wipe(self.take(1, settled, processes)?[0]),
             Kind::ClockRate => {
                 let node = self.take(1, nodes, processes)?[0];
